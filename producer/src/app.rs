@@ -1,0 +1,63 @@
+//! What a command works with: the configuration, and what it opens of registry, ledger, key and queue.
+
+use secrecy::ExposeSecret as _;
+use tenantry_shared::{
+    config::{Config, Flags, environment},
+    fault::Fault,
+    ledger::Ledger,
+    queue::Queue,
+    registry::Registry,
+    secret::MasterKey,
+    store::{Dialect, Store},
+};
+
+use crate::cli::Global;
+
+/// A configuration, and the registry that it names.
+pub(crate) struct App {
+    pub(crate) config: Config,
+    pub(crate) registry: Registry,
+    pub(crate) ledger: Ledger,
+}
+
+/// The merged configuration of this call.
+pub(crate) fn config(global: &Global) -> Result<Config, Fault> {
+    let flags = Flags {
+        config: global.config.clone(),
+        registry_url: global.registry_url.clone(),
+        queue_url: global.queue_url.clone(),
+    };
+    Ok(Config::load(&flags, &environment)?)
+}
+
+impl App {
+    /// Opens the registry, which must be there.
+    pub(crate) async fn open(global: &Global) -> Result<Self, Fault> {
+        Self::with(config(global)?).await
+    }
+
+    /// The same with a configuration at hand.
+    pub(crate) async fn with(config: Config) -> Result<Self, Fault> {
+        let store = Store::open(config.registry_url.expose_secret()).await?;
+        Ok(Self { config, registry: Registry::new(store.clone()), ledger: Ledger::new(store) })
+    }
+
+    /// The key, which must be the registry's.
+    pub(crate) async fn key(&self) -> Result<MasterKey, Fault> {
+        let key = self.config.master_key()?;
+        self.registry.adopt_key(&key).await?;
+        Ok(key)
+    }
+
+    /// The queue of this registry.
+    pub(crate) async fn queue(&self) -> Result<Queue, Fault> {
+        let identity = self.registry.identity().await?;
+        let url = self.config.queue_url.as_ref().map(|url| url.expose_secret());
+        Ok(Queue::open(url, self.config.registry_url.expose_secret(), &identity).await?)
+    }
+
+    /// Whether the registry is a file, which workers on other machines cannot see.
+    pub(crate) fn is_embedded(&self) -> bool {
+        self.registry.store().dialect() == Dialect::Sqlite
+    }
+}

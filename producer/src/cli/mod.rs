@@ -1,0 +1,213 @@
+//! What can be asked for on the command line. Types only; `commands` does it.
+
+mod runs;
+mod tenants;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tenantry_shared::{exit::Exit, log::LogFormat};
+
+pub(crate) use runs::{
+    EnqueueArgs, How, LogsArgs, MigrateArgs, NoTenants, RetryArgs, RunsArgs, SelectionArgs, StatusArgs, Target, WaitArgs,
+};
+pub(crate) use tenants::{ImportFormat, TenantsCommand, UrlSource};
+
+/// Keeps a fleet of tenant databases on the same schema.
+#[derive(Parser)]
+#[command(version, max_term_width = 110, after_long_help = exit_codes(), infer_subcommands = false)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) global: Global,
+}
+
+/// Flags that every command takes.
+#[derive(Args, Clone)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// Configuration file [default: ./tenantry.toml, then the user's, then /etc/tenantry/config.toml]
+    #[arg(short, long, global = true, value_name = "FILE", env = "TENANTRY_CONFIG", display_order = 100)]
+    pub(crate) config: Option<PathBuf>,
+    /// Registry database: sqlite:PATH or postgres://… [default: sqlite:.tenantry/registry.db]
+    #[arg(long, global = true, value_name = "URL", env = "TENANTRY_REGISTRY_URL", hide_env_values = true, display_order = 101)]
+    pub(crate) registry_url: Option<String>,
+    /// Queue: redis://… or rediss://… [default: the registry itself]
+    #[arg(long, global = true, value_name = "URL", env = "TENANTRY_QUEUE_URL", hide_env_values = true, display_order = 102)]
+    pub(crate) queue_url: Option<String>,
+    /// What standard output is: text for a person, or one JSON document
+    #[arg(short, long, global = true, value_name = "FORMAT", env = "TENANTRY_OUTPUT", default_value = "text", display_order = 103)]
+    pub(crate) output: OutputFormat,
+    /// The same as --output json
+    #[arg(long, global = true, display_order = 104)]
+    pub(crate) json: bool,
+    /// How progress is shown on standard error
+    #[arg(long, global = true, value_name = "HOW", env = "TENANTRY_PROGRESS", default_value = "auto", display_order = 105)]
+    pub(crate) progress: Progress,
+    /// When to use color
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", display_order = 106)]
+    pub(crate) color: Color,
+    /// Never ask; what would ask ends with 2 and names the flag
+    #[arg(long, global = true, env = "TENANTRY_NO_INPUT", value_parser = clap::builder::BoolishValueParser::new(), display_order = 107)]
+    pub(crate) no_input: bool,
+    /// Log more on standard error: -v info, -vv debug
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, display_order = 108)]
+    pub(crate) verbose: u8,
+    /// Say less: no progress, no notes
+    #[arg(short, long, global = true, display_order = 109)]
+    pub(crate) quiet: bool,
+    /// How log lines look
+    #[arg(long, global = true, value_name = "FORMAT", env = "TENANTRY_LOG_FORMAT", default_value = "text", display_order = 110)]
+    pub(crate) log_format: Format,
+    /// What to log, in the notation of tracing's EnvFilter
+    #[arg(long, global = true, value_name = "FILTER", env = "TENANTRY_LOG", hide = true)]
+    pub(crate) log: Option<String>,
+}
+
+impl Global {
+    /// The filter for log lines. Commands tell what happens by themselves: only errors that they do not tell are logged.
+    pub(crate) fn log_filter(&self) -> String {
+        let level = match self.verbose {
+            0 => "off",
+            1 => "info",
+            _ => "debug",
+        };
+        self.log.clone().unwrap_or_else(|| level.to_owned())
+    }
+
+    /// Whether standard output is JSON.
+    pub(crate) fn is_json(&self) -> bool {
+        self.json || self.output == OutputFormat::Json
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutputFormat {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Progress {
+    /// A bar on a terminal, lines elsewhere
+    Auto,
+    Bar,
+    Lines,
+    None,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Text,
+    Json,
+}
+
+impl From<Format> for LogFormat {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Text => Self::Text,
+            Format::Json => Self::Json,
+        }
+    }
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Start a run: one job per selected tenant; prints the run's number
+    Enqueue(EnqueueArgs),
+    /// Follow a run until it ends; ends with its result
+    Wait(WaitArgs),
+    /// Enqueue, work and wait in this one process; or migrate the one database that DATABASE_URL names
+    Migrate(MigrateArgs),
+    /// Status of the fleet, of a run or of a tenant
+    Status(StatusArgs),
+    /// List runs, the newest first
+    Runs(RunsArgs),
+    /// Try the failed tenants of a run again, in a run of their own
+    Retry(RetryArgs),
+    /// Print a tenant's attempts: what was applied, how long it took, why it failed
+    Logs(LogsArgs),
+    /// Make new things
+    #[command(subcommand)]
+    New(NewCommand),
+    /// List, add and change tenants
+    #[command(subcommand)]
+    Tenants(TenantsCommand),
+    /// Make and check the registry
+    #[command(subcommand)]
+    Registry(RegistryCommand),
+    /// Make a fleet of 200 SQLite tenants, one of them broken, and migrate it
+    Demo {
+        /// Directory to make it in
+        #[arg(long, value_name = "DIR", default_value = "tenantry-demo")]
+        dir: PathBuf,
+        /// How many tenants
+        #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(2..=10_000))]
+        tenants: u32,
+        /// Mend the broken tenant's data, and do nothing else
+        #[arg(long)]
+        fix: bool,
+    },
+    /// Check configuration, registry, key, queue, workers, migrations and one tenant per server
+    Doctor,
+    /// Print a shell's completion script
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum NewCommand {
+    /// Make an empty migration; prints its path
+    Migration {
+        /// What it does, in words: add_email
+        name: String,
+        /// With a file that reverts it
+        #[arg(long)]
+        reversible: bool,
+        /// To run outside a transaction (CREATE INDEX CONCURRENTLY)
+        #[arg(long)]
+        no_transaction: bool,
+        /// Number it after the newest one, not by the time of day
+        #[arg(long)]
+        sequential: bool,
+        /// Directory of the migrations [default: the configured one]
+        #[arg(long, value_name = "DIR")]
+        source: Option<PathBuf>,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum RegistryCommand {
+    /// Make the registry, or bring it up to this program's version; doing it again changes nothing
+    ///
+    /// For an SQLite registry without a configured key it makes a key file beside it, too.
+    Init,
+    /// Check that the registry is there, has the right version and opens with the key
+    Check,
+}
+
+fn exit_codes() -> String {
+    let lines = Exit::ALL.map(|(exit, name, meaning)| format!("  {:>3}  {name:<16}  {meaning}", exit.code()));
+    format!("Exit codes:\n{}\n\nFirst steps: tenantry demo", lines.join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

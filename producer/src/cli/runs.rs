@@ -1,0 +1,212 @@
+//! Arguments of the commands about runs.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, ValueEnum};
+use tenantry_shared::{
+    config::parse_duration,
+    plan::Order,
+    run::{RunRef, TargetState},
+    selector::Selector,
+    tenant::Slug,
+};
+
+/// Which tenants.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Selection (one is required)")]
+pub(crate) struct SelectionArgs {
+    /// Every active tenant
+    #[arg(long, group = "pick")]
+    pub(crate) all: bool,
+    /// These tenants; an unknown or inactive one is an error
+    #[arg(short, long = "tenant", value_name = "ID", value_delimiter = ',', group = "pick")]
+    pub(crate) tenants: Vec<Slug>,
+    /// The tenants in this file, one id a line; '-' is standard input
+    #[arg(long, value_name = "FILE", group = "pick")]
+    pub(crate) tenants_file: Option<PathBuf>,
+    /// Tenants by label, as kubectl does it: plan=pro,region in (eu,us),!beta
+    #[arg(short = 'l', long, value_name = "EXPR", group = "pick")]
+    pub(crate) selector: Option<Selector>,
+    /// Tenants that failed in this run
+    #[arg(long, value_name = "RUN", group = "pick")]
+    pub(crate) failed_in: Option<RunRef>,
+    /// Leave these out again
+    #[arg(short = 'x', long, value_name = "ID", value_delimiter = ',', help_heading = "Selection, narrower")]
+    pub(crate) exclude: Vec<Slug>,
+    /// Not more than so many, in the order of their ids
+    #[arg(long, value_name = "N", help_heading = "Selection, narrower")]
+    pub(crate) limit: Option<u32>,
+}
+
+/// What to apply, and how.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct How {
+    /// Stop at this version [default: the newest]
+    #[arg(long, visible_alias = "to", value_name = "VERSION", value_parser = parse_target, help_heading = "What")]
+    pub(crate) target: Option<Target>,
+    /// Directory of the migrations [default: the configured one, or ./migrations]
+    #[arg(long, value_name = "DIR", help_heading = "What")]
+    pub(crate) source: Option<PathBuf>,
+    /// A pending migration older than an applied one: refuse the tenant, skip it, or apply it (any)
+    #[arg(long, value_name = "HOW", help_heading = "What")]
+    pub(crate) order: Option<Order>,
+    /// Attempts per tenant, the first one included; only failures that may heal are tried again
+    #[arg(long, visible_alias = "max-attempts", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000), help_heading = "How")]
+    pub(crate) retries: Option<u32>,
+    /// Longest wait for a lock in a tenant [default: 5s]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = "How")]
+    pub(crate) lock_timeout: Option<Duration>,
+    /// Longest run of one statement, 0 for no limit [default: 0]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = "How")]
+    pub(crate) statement_timeout: Option<Duration>,
+}
+
+/// Where to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    Latest,
+    Version(i64),
+}
+
+fn parse_target(text: &str) -> Result<Target, String> {
+    match text {
+        "latest" => Ok(Target::Latest),
+        _ => text.parse().map(Target::Version).map_err(|_| format!("'{text}' is not a version (a number, or latest)")),
+    }
+}
+
+/// What to do when the selection chooses nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum NoTenants {
+    /// End with 4
+    Fail,
+    /// Say so and end with 0
+    Warn,
+    /// End with 0
+    Pass,
+}
+
+#[derive(Args)]
+pub(crate) struct EnqueueArgs {
+    #[command(flatten)]
+    pub(crate) selection: SelectionArgs,
+    #[command(flatten)]
+    pub(crate) how: How,
+    /// Why, in your words [default: the CI job's URL, where there is one]
+    #[arg(long, value_name = "TEXT", help_heading = "Control")]
+    pub(crate) reason: Option<String>,
+    /// Follow the run until it ends, and end with its result
+    #[arg(long, help_heading = "Control")]
+    pub(crate) wait: bool,
+    /// With --wait: give up waiting after this long and end with 124; the run goes on
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "wait", help_heading = "Control")]
+    pub(crate) timeout: Option<Duration>,
+    /// When the selection chooses nobody
+    #[arg(long, value_name = "WHAT", default_value = "fail", help_heading = "Control")]
+    pub(crate) no_tenants: NoTenants,
+    /// Do not ask before starting
+    #[arg(short, long, help_heading = "Control")]
+    pub(crate) yes: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct WaitArgs {
+    /// The run: its number, its UUID, latest or latest-failed
+    #[arg(default_value = "latest")]
+    pub(crate) run: RunRef,
+    /// Give up waiting after this long and end with 124; the run goes on
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) timeout: Option<Duration>,
+    /// How often to look
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "500ms")]
+    pub(crate) interval: Duration,
+}
+
+#[derive(Args)]
+pub(crate) struct MigrateArgs {
+    #[command(flatten)]
+    pub(crate) selection: SelectionArgs,
+    #[command(flatten)]
+    pub(crate) how: How,
+    /// Migrate only the one database whose URL is in this variable; no registry is needed [default: DATABASE_URL, or DB_HOST and its companions, when no tenants are selected]
+    #[arg(long, value_name = "VAR", conflicts_with = "pick", help_heading = "One dedicated database")]
+    pub(crate) url_env: Option<String>,
+    /// Its schema, on PostgreSQL
+    #[arg(long, value_name = "NAME", conflicts_with = "pick", help_heading = "One dedicated database")]
+    pub(crate) schema: Option<String>,
+    /// Tenants at once
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = "How")]
+    pub(crate) concurrency: Option<u16>,
+    /// Why, in your words
+    #[arg(long, value_name = "TEXT", help_heading = "Control")]
+    pub(crate) reason: Option<String>,
+    /// When the selection chooses nobody
+    #[arg(long, value_name = "WHAT", default_value = "fail", help_heading = "Control")]
+    pub(crate) no_tenants: NoTenants,
+}
+
+#[derive(Args)]
+pub(crate) struct StatusArgs {
+    /// A run: its number, its UUID, latest or latest-failed [default: the whole fleet]
+    pub(crate) run: Option<RunRef>,
+    /// One tenant
+    #[arg(short, long, value_name = "ID")]
+    pub(crate) tenant: Option<Slug>,
+    /// Only targets in these states
+    #[arg(long, value_name = "STATE", value_delimiter = ',', requires = "run")]
+    pub(crate) state: Vec<TargetState>,
+    /// At most so many targets
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub(crate) limit: u32,
+    /// End with 103 when a tenant is not where it should be
+    #[arg(long)]
+    pub(crate) exit_code: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct RunsArgs {
+    /// At most so many
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) limit: u32,
+}
+
+#[derive(Args)]
+pub(crate) struct RetryArgs {
+    /// The run whose failed tenants to try again
+    #[arg(default_value = "latest-failed")]
+    pub(crate) run: RunRef,
+    /// Only these tenants
+    #[arg(short, long = "tenant", value_name = "ID", value_delimiter = ',')]
+    pub(crate) tenants: Vec<Slug>,
+    /// Only failures of this cause, as the summary names it
+    #[arg(long, value_name = "FINGERPRINT")]
+    pub(crate) error: Option<String>,
+    /// Use the migrations in this directory [default: exactly those of the run that failed]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) source: Option<PathBuf>,
+    /// Follow the new run until it ends, and end with its result
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// Work the new run off in this process, too: no worker is needed
+    #[arg(long)]
+    pub(crate) work: bool,
+    /// With --wait or --work: give up waiting after this long and end with 124
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) timeout: Option<Duration>,
+    /// Why, in your words
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+    /// Do not ask before starting
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct LogsArgs {
+    /// The run
+    #[arg(default_value = "latest")]
+    pub(crate) run: RunRef,
+    /// The tenant
+    #[arg(short, long, value_name = "ID")]
+    pub(crate) tenant: Slug,
+}

@@ -1,0 +1,111 @@
+//! Arguments of the commands about tenants.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use tenantry_shared::{
+    selector::Selector,
+    tenant::{Slug, Status, parse_label},
+};
+
+/// Where a tenant's URL comes from. Never an argument: those can be seen by every user of the machine.
+#[derive(Args, Clone, Debug)]
+#[group(id = "url", multiple = false)]
+pub(crate) struct UrlSource {
+    /// Read the tenant's URL from standard input
+    #[arg(long)]
+    pub(crate) url_stdin: bool,
+    /// Read it from a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) url_file: Option<PathBuf>,
+    /// Read it from an environment variable
+    #[arg(long, value_name = "VAR")]
+    pub(crate) from_env: Option<String>,
+}
+
+impl UrlSource {
+    /// Whether any is given.
+    pub(crate) fn is_given(&self) -> bool {
+        self.url_stdin || self.url_file.is_some() || self.from_env.is_some()
+    }
+}
+
+#[derive(Subcommand)]
+pub(crate) enum TenantsCommand {
+    /// Add a tenant
+    ///
+    /// echo "$URL" | tenantry tenants add acme --url-stdin --label plan=pro
+    #[command(verbatim_doc_comment)]
+    Add {
+        /// Its id: letters, digits, '.', '_' and '-'
+        id: Slug,
+        #[command(flatten)]
+        url: UrlSource,
+        /// Its schema, where tenants are schemas of one PostgreSQL database
+        #[arg(long, value_name = "NAME")]
+        schema: Option<String>,
+        /// A label, repeatable
+        #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
+        labels: Vec<(String, String)>,
+        /// Add it suspended: runs leave it out
+        #[arg(long)]
+        disabled: bool,
+    },
+    /// List tenants
+    List {
+        /// Only those with these labels: plan=pro,region in (eu,us),!beta
+        #[arg(short = 'l', long, value_name = "EXPR")]
+        selector: Option<Selector>,
+        /// Only those with this status
+        #[arg(long, value_name = "STATUS")]
+        status: Option<Status>,
+        /// At most so many
+        #[arg(long, value_name = "N", default_value_t = 1000)]
+        limit: u32,
+        /// Only those behind this id
+        #[arg(long, value_name = "ID")]
+        after: Option<String>,
+    },
+    /// Show one tenant
+    Show {
+        /// Its id
+        id: Slug,
+    },
+    /// Change a tenant's URL, status or labels
+    Set {
+        /// Its id
+        id: Slug,
+        #[command(flatten)]
+        url: UrlSource,
+        /// Its schema, together with a new URL
+        #[arg(long, value_name = "NAME", requires = "url")]
+        schema: Option<String>,
+        /// Whether runs take it: active, suspended or archived
+        #[arg(long, value_name = "STATUS")]
+        status: Option<Status>,
+        /// Set a label, repeatable
+        #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
+        labels: Vec<(String, String)>,
+        /// Take a label away, repeatable
+        #[arg(long, value_name = "KEY")]
+        remove_label: Vec<String>,
+    },
+    /// Add many tenants from a file: all of them, or none
+    ///
+    /// CSV with a heading: id, url, and where wanted schema, status and label.KEY columns.
+    /// JSON Lines: {"id": "acme", "url": "postgres://…", "schema": null, "status": "active", "labels": {"plan": "pro"}}
+    #[command(verbatim_doc_comment)]
+    Import {
+        /// The file; '-' is standard input
+        file: PathBuf,
+        /// Its format [default: by its name]
+        #[arg(long, value_name = "FORMAT")]
+        format: Option<ImportFormat>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ImportFormat {
+    Csv,
+    Jsonl,
+}

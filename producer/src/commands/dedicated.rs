@@ -1,0 +1,98 @@
+//! One dedicated database: no registry, no queue, the same attempt.
+
+use serde_json::json;
+use tenantry_shared::{
+    clock::{Stopwatch, chance},
+    codes,
+    config::{Config, Env, dedicated_url},
+    exit::Exit,
+    failure::{Class, Failure},
+    fault::Fault,
+    place::DatabaseUrl,
+    registry::Access,
+    retry,
+};
+use tenantry_worker::{
+    attempt::{Trail, attempt},
+    orders::Order,
+};
+
+use super::selection;
+use crate::{
+    cli::MigrateArgs,
+    output::{Output, short_duration},
+};
+
+pub(crate) async fn run(config: &Config, args: &MigrateArgs, env: Env<'_>, output: &Output) -> Result<Exit, Fault> {
+    let text = match &args.url_env {
+        Some(name) => env(name).ok_or_else(|| Fault::usage(format!("the variable {name} is not set")))?,
+        None => dedicated_url(env)?.ok_or_else(|| {
+            Fault::usage("neither tenants nor a database are given")
+                .with_hint("select tenants (--all, --tenant ID, …), or set DATABASE_URL, or name a variable with --url-env")
+        })?,
+    };
+    let (bundle, target) = selection::bundle(config, &args.how)?;
+    let url = DatabaseUrl::parse(&text, &std::env::current_dir()?)?;
+    let place = url.place(args.schema.as_deref())?;
+    let name = place.schema.clone().unwrap_or_else(|| place.database.clone());
+    let slug = "dedicated".parse().map_err(|_| Fault::new(Exit::Error, "no name"))?;
+    let access = Access { slug, place, url };
+    let order = Order { bundle: bundle.into(), target, policy: selection::policy(config, &args.how) };
+    let watch = Stopwatch::start();
+    let mut trail = Trail::default();
+    let result = try_all(&order, &access, &mut trail, output).await;
+    tell(&name, &order, &trail, result.as_ref().err(), watch.elapsed_ms(), output);
+    Ok(match result {
+        Ok(()) => Exit::Ok,
+        Err(failure) if failure.refused && trail.steps.is_empty() => Exit::Refused,
+        Err(_) => Exit::TenantsFailed,
+    })
+}
+
+/// Attempts until it succeeds, fails for good, or has been tried often enough.
+async fn try_all(order: &Order, access: &Access, trail: &mut Trail, output: &Output) -> Result<(), Failure> {
+    let policy = &order.policy;
+    let span = std::time::Duration::from_millis;
+    let mut number = 1;
+    loop {
+        match attempt(order, access, trail).await {
+            Err(failure) if failure.class == Class::Transient && number < policy.max_attempts => {
+                let delay = retry::delay(number, span(policy.backoff_base_ms), span(policy.backoff_cap_ms), chance());
+                output.note(&format!("attempt {number} of {}: {failure}; again in {delay:.1?}", policy.max_attempts));
+                tokio::time::sleep(delay).await;
+                number += 1;
+            }
+            result => return result,
+        }
+    }
+}
+
+fn tell(name: &str, order: &Order, trail: &Trail, failure: Option<&Failure>, took_ms: u64, output: &Output) {
+    if output.is_json() {
+        return output.document(&json!({
+            "schema": "tenantry.migrate/v1",
+            "database": name,
+            "target": order.target.to_string(),
+            "from": trail.from.map(|v| v.to_string()),
+            "to": trail.to.map(|v| v.to_string()),
+            "applied": trail.steps,
+            "duration_ms": took_ms,
+            "error": failure.map(|f| json!({
+                "class": f.class, "code": f.code, "message": f.message, "hint": f.hint, "refused": f.refused,
+                "migration": f.version.map(|v| v.to_string()), "statement": f.statement, "line": f.line,
+            })),
+        }));
+    }
+    for step in &trail.steps {
+        output.data(&format!("applied  {}  {}", step.file, short_duration(step.duration_ms)));
+    }
+    match failure {
+        None => output.data(&format!("{name} is at {} ({} applied, {})", order.target, trail.steps.len(), short_duration(took_ms))),
+        Some(failure) => {
+            let file = failure.version.and_then(|v| order.bundle.get(v)).map(|m| format!("{}: ", m.file)).unwrap_or_default();
+            let code = codes::name(&failure.code).map_or_else(|| failure.code.clone(), |n| format!("{} {n}", failure.code));
+            let fault = Fault::new(Exit::TenantsFailed, format!("{name}: {file}{code}: {}", failure.message));
+            output.fault(&Fault { hint: failure.hint.clone(), ..fault });
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! `doctor`: looks at everything a run needs, and says what to mend.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::json;
+use tenantry_shared::{
+    clock::unix_ms,
+    exit::Exit,
+    fault::Fault,
+    registry::{ListQuery, read_directory},
+    tenant::{Status, Tenant},
+};
+use tenantry_worker::{
+    engine::{Limits, probe},
+    worker::ALIVE,
+};
+
+use crate::{
+    app::{self, App},
+    cli::Global,
+    output::{ERROR, GOOD, Output},
+};
+
+/// How far this machine's clock may be from the registry's before it is worth a word.
+const CLOCK_OFF_MS: i64 = 5_000;
+
+#[derive(Serialize)]
+struct Finding {
+    check: String,
+    ok: bool,
+    detail: String,
+    hint: Option<String>,
+}
+
+#[derive(Default)]
+struct Findings {
+    list: Vec<Finding>,
+    worst: Option<Exit>,
+}
+
+impl Findings {
+    fn good(&mut self, check: &str, detail: impl Into<String>) {
+        self.list.push(Finding { check: check.into(), ok: true, detail: detail.into(), hint: None });
+    }
+
+    fn bad(&mut self, check: &str, fault: Fault) {
+        self.worst.get_or_insert(fault.exit);
+        self.list.push(Finding { check: check.into(), ok: false, detail: fault.message, hint: fault.hint });
+    }
+
+    fn note<T>(&mut self, check: &str, result: Result<T, impl Into<Fault>>, detail: impl FnOnce(&T) -> String) -> Option<T> {
+        match result {
+            Ok(value) => {
+                self.good(check, detail(&value));
+                Some(value)
+            }
+            Err(error) => {
+                self.bad(check, error.into());
+                None
+            }
+        }
+    }
+}
+
+pub(crate) async fn run(global: &Global, output: &Output) -> Result<Exit, Fault> {
+    let mut findings = Findings::default();
+    examine(global, &mut findings).await;
+    let document = json!({ "schema": "tenantry.doctor/v1", "ok": findings.worst.is_none(), "checks": findings.list });
+    output.either(&document, || {
+        let line = |f: &Finding| {
+            let (mark, style) = if f.ok { ("ok", GOOD) } else { ("bad", ERROR) };
+            let hint = f.hint.as_ref().map(|hint| format!("\n{:>20}  hint: {hint}", "")).unwrap_or_default();
+            format!("{style}{mark:>4}{style:#}  {:<13} {}{hint}\n", f.check, f.detail)
+        };
+        findings.list.iter().map(line).collect()
+    });
+    Ok(findings.worst.unwrap_or(Exit::Ok))
+}
+
+async fn examine(global: &Global, findings: &mut Findings) {
+    let shown = |config: &tenantry_shared::config::Config| match &config.file {
+        Some(path) => path.display().to_string(),
+        None => "no file, flags and variables only".into(),
+    };
+    let Some(config) = findings.note("configuration", app::config(global), shown) else { return };
+    let migrations = read_directory(&config.migrations);
+    findings.note("migrations", migrations, |bundle| format!("{} in {}, newest {}", bundle.migrations().len(), config.migrations.display(), bundle.latest().version));
+    let Some(app) = findings.note("registry", App::with(config).await, |app| if app.is_embedded() { "an SQLite file".into() } else { "a PostgreSQL database".into() })
+    else {
+        return;
+    };
+    let key = findings.note("master key", app.key().await, |key| format!("opens the registry, id {}", key.id()));
+    findings.note("queue", app.queue().await, |queue| queue.kind().into());
+    match app.ledger.store().now_ms().await {
+        Ok(now) if (now - unix_ms()).abs() > CLOCK_OFF_MS => findings.good("clock", format!("{} ms off the registry's; only the registry's counts", now - unix_ms())),
+        Ok(_) => findings.good("clock", "agrees with the registry's"),
+        Err(error) => findings.bad("clock", error.into()),
+    }
+    let workers = app.ledger.live_workers(ALIVE).await;
+    findings.note("workers", workers, |workers| match workers.len() {
+        0 => "none alive (tenantry-worker run, or use migrate)".into(),
+        n => format!("{n} alive, {} slots", workers.iter().map(|w| w.slots).sum::<i64>()),
+    });
+    let Some(key) = key else { return };
+    match one_per_server(&app).await {
+        Err(fault) => findings.bad("tenants", fault),
+        Ok(tenants) if tenants.is_empty() => findings.good("tenants", "none yet (tenantry tenants add)"),
+        Ok(tenants) => {
+            for tenant in tenants {
+                let check = format!("{} {}", tenant.place.engine, tenant.slug);
+                let reached = async {
+                    let access = app.registry.access(&key, tenant.id).await?;
+                    let failed = |f: tenantry_shared::failure::Failure| Fault { hint: f.hint.clone(), ..Fault::new(Exit::TenantsFailed, f.to_string()) };
+                    probe(&access, Limits::from(&app.config.policy)).await.map_err(failed)
+                };
+                findings.note(&check, reached.await, |count| format!("{} answers, {count} migrations in its history", tenant.place.server));
+            }
+        }
+    }
+}
+
+/// The first active tenant of each server among the first thousand.
+async fn one_per_server(app: &App) -> Result<Vec<Tenant>, Fault> {
+    let query = ListQuery { status: Some(Status::Active), limit: 1000, ..ListQuery::default() };
+    let mut first = BTreeMap::new();
+    for tenant in app.registry.list_tenants(&query).await? {
+        first.entry(tenant.place.server.clone()).or_insert(tenant);
+    }
+    Ok(first.into_values().collect())
+}

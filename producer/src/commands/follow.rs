@@ -1,0 +1,100 @@
+//! Following a run to its end: `wait`, and the `--wait` of others. It reads only.
+
+use std::time::Duration;
+
+use tenantry_shared::{
+    clock::Stopwatch,
+    exit::Exit,
+    fault::Fault,
+    ledger::{Ledger, LedgerError},
+    run::RunRef,
+};
+use tenantry_worker::signals::Signals;
+
+use crate::{
+    app::App,
+    cli::WaitArgs,
+    output::{Output, RunView, exit_of},
+};
+
+/// How long the registry may be away while a run is followed.
+const OUTAGE: Duration = Duration::from_mins(1);
+
+/// How to follow.
+pub(crate) struct Wait {
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) interval: Duration,
+}
+
+impl Default for Wait {
+    fn default() -> Self {
+        Self { timeout: None, interval: Duration::from_millis(250) }
+    }
+}
+
+pub(crate) async fn wait(app: &App, args: &WaitArgs, output: &Output) -> Result<Exit, Fault> {
+    follow(app, args.run, &Wait { timeout: args.timeout, interval: args.interval }, true, output).await
+}
+
+/// Follows a run and prints its summary. Ends with the run's verdict, or because the time is over or a signal came; the
+/// run goes on then.
+pub(crate) async fn follow(app: &App, run: RunRef, wait: &Wait, on_stdout: bool, output: &Output) -> Result<Exit, Fault> {
+    let mut signals = Signals::listen()?;
+    let run = RunRef::Id(app.ledger.find_run(run).await?.id);
+    let unfinished = tokio::select! {
+        view = until_ended(&app.ledger, run, wait.interval, output) => {
+            let view = view?;
+            output.run_ended(&view, on_stdout);
+            return Ok(exit_of(&view));
+        }
+        exit = signals.next() => exit,
+        () = over(wait.timeout) => Exit::WaitTimeout,
+    };
+    let view = view(&app.ledger, run).await?;
+    if output.is_json() {
+        output.document(&view.document());
+    }
+    let why = if unfinished == Exit::WaitTimeout { "the time is over" } else { "interrupted" };
+    output.note(&format!("{why}; the run goes on, follow it with: {} wait {}", output.program(), view.run.number));
+    Ok(unfinished)
+}
+
+async fn over(timeout: Option<Duration>) {
+    match timeout {
+        Some(timeout) => tokio::time::sleep(timeout).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Shows progress until the run has ended.
+pub(crate) async fn until_ended(ledger: &Ledger, run: RunRef, interval: Duration, output: &Output) -> Result<RunView, Fault> {
+    let mut progress = output.progress();
+    let mut last_seen = Stopwatch::start();
+    loop {
+        match view(ledger, run).await {
+            Ok(view) if view.run.state.is_final() => {
+                progress.update(&view);
+                progress.finish();
+                return Ok(view);
+            }
+            Ok(view) => {
+                progress.update(&view);
+                last_seen = Stopwatch::start();
+            }
+            Err(error) if error.is_temporary() && last_seen.elapsed() < OUTAGE => {
+                progress.line("the registry does not answer, trying again");
+            }
+            Err(error) => return Err(error.into()),
+        }
+        tokio::time::sleep(interval.max(Duration::from_millis(20))).await;
+    }
+}
+
+/// A run with the fold of its targets, now. The run is read first: what ended by then is complete.
+pub(crate) async fn view(ledger: &Ledger, run: RunRef) -> Result<RunView, LedgerError> {
+    let run = ledger.find_run(run).await?;
+    let counts = ledger.counts(run.id).await?;
+    let causes = if counts.failed > 0 { ledger.causes(run.id).await? } else { Vec::new() };
+    let now = ledger.store().now_ms().await?;
+    Ok(RunView { run, counts, causes, now })
+}

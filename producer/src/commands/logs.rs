@@ -1,0 +1,58 @@
+//! `logs`: one tenant's attempts in a run.
+
+use std::fmt::Write as _;
+
+use serde_json::json;
+use tenantry_shared::{clock::rfc3339, codes, exit::Exit, fault::Fault, ledger::AttemptRow};
+
+use crate::{
+    app::App,
+    cli::LogsArgs,
+    output::{Output, short_duration},
+};
+
+pub(crate) async fn run(app: &App, args: &LogsArgs, output: &Output) -> Result<Exit, Fault> {
+    let run = app.ledger.find_run(args.run).await?;
+    let tenant = app.registry.tenant(&args.tenant).await?;
+    let attempts = app.ledger.attempts(run.id, tenant.id).await?;
+    if attempts.is_empty() {
+        output.note(&format!("run #{} has made no attempt at {} (yet)", run.number, tenant.slug));
+    }
+    let documents: Vec<_> = attempts.iter().map(document).collect();
+    output.either(&json!({ "schema": "tenantry.logs/v1", "number": run.number, "tenant": tenant.slug, "attempts": documents }), || {
+        attempts.iter().map(text).collect()
+    });
+    Ok(Exit::Ok)
+}
+
+fn took(attempt: &AttemptRow) -> u64 {
+    u64::try_from(attempt.finished_at - attempt.started_at).unwrap_or(0)
+}
+
+fn text(attempt: &AttemptRow) -> String {
+    let mut out = String::new();
+    let head = (rfc3339(attempt.started_at), attempt.number, &attempt.outcome, short_duration(took(attempt)), &attempt.worker);
+    let _ = writeln!(out, "{}  attempt {}  {}  {}  {}", head.0, head.1, head.2, head.3, head.4);
+    for step in &attempt.steps {
+        let _ = writeln!(out, "  applied  {}  {}", step.file, short_duration(step.duration_ms));
+    }
+    if let (Some(code), Some(message)) = (&attempt.code, &attempt.message) {
+        let name = codes::name(code).map(|name| format!(" {name}")).unwrap_or_default();
+        let place = [("", attempt.version), ("statement ", attempt.statement), ("line ", attempt.line)];
+        let place: String = place.iter().filter_map(|(word, n)| n.map(|n| format!("{word}{n} "))).collect();
+        let _ = writeln!(out, "  error    {place}{code}{name}: {message}");
+    }
+    if let Some(hint) = &attempt.hint {
+        let _ = writeln!(out, "  hint     {hint}");
+    }
+    out
+}
+
+fn document(attempt: &AttemptRow) -> serde_json::Value {
+    json!({
+        "attempt": attempt.number, "worker": attempt.worker, "outcome": attempt.outcome,
+        "started_at": rfc3339(attempt.started_at), "finished_at": rfc3339(attempt.finished_at), "duration_ms": took(attempt),
+        "applied": attempt.steps, "code": attempt.code, "message": attempt.message, "hint": attempt.hint,
+        "migration": attempt.version.map(|v| v.to_string()), "statement": attempt.statement, "line": attempt.line,
+    })
+}

@@ -1,0 +1,51 @@
+//! The commands: each reads, decides and acts, and leaves the printing to `output`.
+
+mod dedicated;
+mod demo;
+mod doctor;
+mod enqueue;
+mod follow;
+mod import;
+mod logs;
+mod migrate;
+mod new;
+mod registry;
+mod retry;
+mod runs;
+mod selection;
+mod status;
+mod tenants;
+mod work;
+
+use clap::CommandFactory as _;
+use tenantry_shared::{exit::Exit, fault::Fault};
+
+use crate::{
+    app::App,
+    cli::{Cli, Command, RegistryCommand},
+    output::Output,
+};
+
+/// Does what was asked for, and says how the process should end.
+pub(crate) async fn run(cli: Cli, output: &Output) -> Result<Exit, Fault> {
+    let global = &cli.global;
+    match cli.command {
+        Command::Enqueue(args) => enqueue::run(&App::open(global).await?, args, output).await,
+        Command::Wait(args) => follow::wait(&App::open(global).await?, &args, output).await,
+        Command::Migrate(args) => migrate::run(global, args, output).await,
+        Command::Status(args) => status::run(&App::open(global).await?, &args, output).await,
+        Command::Runs(args) => runs::run(&App::open(global).await?, &args, output).await,
+        Command::Retry(args) => retry::run(&App::open(global).await?, args, output).await,
+        Command::Logs(args) => logs::run(&App::open(global).await?, &args, output).await,
+        Command::New(command) => new::run(global, command, output),
+        Command::Tenants(command) => tenants::run(&App::open(global).await?, command, output).await,
+        Command::Registry(RegistryCommand::Init) => registry::init(global, output).await,
+        Command::Registry(RegistryCommand::Check) => registry::check(&App::open(global).await?, output).await,
+        Command::Demo { dir, tenants, fix } => demo::run(&dir, tenants, fix, output).await,
+        Command::Doctor => doctor::run(global, output).await,
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "tenantry", &mut std::io::stdout());
+            Ok(Exit::Ok)
+        }
+    }
+}

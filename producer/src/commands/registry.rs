@@ -1,0 +1,72 @@
+//! `registry`: making and checking it.
+
+use std::{io::Write as _, path::Path};
+
+use secrecy::ExposeSecret as _;
+use serde_json::json;
+use tenantry_shared::{
+    config::{Config, ConfigError},
+    exit::Exit,
+    fault::Fault,
+    registry::Registry,
+    secret::MasterKey,
+    store::Store,
+};
+
+use crate::{
+    app::{self, App},
+    cli::Global,
+    output::Output,
+};
+
+pub(crate) async fn init(global: &Global, output: &Output) -> Result<Exit, Fault> {
+    let config = app::config(global)?;
+    make(&config, output).await?;
+    output.either(&json!({ "schema": "tenantry.registry/v1", "ready": true }), || "the registry is ready".into());
+    Ok(Exit::Ok)
+}
+
+/// Makes the registry, and a key for it where it is a file and none is configured.
+pub(crate) async fn make(config: &Config, output: &Output) -> Result<(), Fault> {
+    // A key that is configured and is no key stops here, before anything is made.
+    let configured = match config.master_key() {
+        Ok(key) => Some(key),
+        Err(ConfigError::NoKey) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let store = Store::init(config.registry_url.expose_secret()).await?;
+    let key = match (configured, config.own_key_file()) {
+        (Some(key), _) => Some(key),
+        (None, Some(path)) => {
+            output.note(&format!("made a master key in {}: keep a copy, without it no tenant's URL can be read", path.display()));
+            Some(new_key_file(path)?)
+        }
+        (None, None) => None,
+    };
+    match key {
+        Some(key) => Registry::new(store).adopt_key(&key).await?,
+        None => output.note("no master key is configured yet; tenants can be added with one: openssl rand -hex 32"),
+    }
+    Ok(())
+}
+
+/// A new key in a file that only its owner can read.
+fn new_key_file(path: &Path) -> Result<MasterKey, Fault> {
+    let key = MasterKey::generate()?;
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    file.write_all(format!("{}\n", key.to_hex()).as_bytes())?;
+    file.sync_all()?;
+    Ok(key)
+}
+
+pub(crate) async fn check(app: &App, output: &Output) -> Result<Exit, Fault> {
+    let key = app.key().await?;
+    output.either(&json!({ "schema": "tenantry.registry/v1", "ready": true, "key": key.id() }), || {
+        format!("the registry is ready and opens with key {}", key.id())
+    });
+    Ok(Exit::Ok)
+}

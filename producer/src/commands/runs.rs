@@ -1,0 +1,49 @@
+//! `runs`: the newest runs.
+
+use serde_json::json;
+use tenantry_shared::{exit::Exit, fault::Fault};
+
+use super::follow::view;
+use crate::{
+    app::App,
+    cli::RunsArgs,
+    output::{Output, RunView, Table, ago, or_dash, short_duration},
+};
+
+pub(crate) async fn run(app: &App, args: &RunsArgs, output: &Output) -> Result<Exit, Fault> {
+    let views = newest(app, args.limit).await?;
+    let documents: Vec<_> = views.iter().map(RunView::document).collect();
+    output.either(&json!({ "schema": "tenantry.runs/v1", "runs": documents }), || {
+        if views.is_empty() { "no run yet: tenantry enqueue --all".into() } else { table(&views).text() }
+    });
+    Ok(Exit::Ok)
+}
+
+/// The newest runs, each with its fold.
+pub(crate) async fn newest(app: &App, limit: u32) -> Result<Vec<RunView>, Fault> {
+    let mut views = Vec::new();
+    for run in app.ledger.list_runs(limit).await? {
+        views.push(view(&app.ledger, tenantry_shared::run::RunRef::Id(run.id)).await?);
+    }
+    Ok(views)
+}
+
+/// Runs as a table.
+pub(crate) fn table(views: &[RunView]) -> Table {
+    let mut table = Table::new(&["run", "state", "target", "started", "took", "tenants", "failed", "by", "reason"]);
+    for view in views {
+        let run = &view.run;
+        table.row(vec![
+            run.number.to_string(),
+            run.state.to_string(),
+            run.target.to_string(),
+            ago(view.now, run.created_at),
+            short_duration(view.duration_ms()),
+            view.counts.total.to_string(),
+            view.counts.failed.to_string(),
+            run.requested_by.clone(),
+            or_dash(run.reason.clone().or_else(|| run.parent.map(|parent| format!("retry of #{parent}")))),
+        ]);
+    }
+    table
+}

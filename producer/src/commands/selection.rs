@@ -1,0 +1,121 @@
+//! From flags to a selection and a policy.
+
+use std::{io::Read as _, path::Path, str::FromStr as _};
+
+use tenantry_shared::{
+    bundle::Bundle,
+    clock::millis,
+    config::{Config, environment},
+    exit::Exit,
+    fault::Fault,
+    ledger::Ledger,
+    registry::read_directory,
+    run::{Pick, Policy, Selection},
+    tenant::Slug,
+};
+
+use crate::{
+    cli::{How, SelectionArgs, Target},
+    output::Output,
+};
+
+/// Whether any tenants are selected at all.
+pub(crate) fn is_given(args: &SelectionArgs) -> bool {
+    args.all
+        || !args.tenants.is_empty()
+        || args.tenants_file.is_some()
+        || args.selector.is_some()
+        || args.failed_in.is_some()
+}
+
+/// The selection that the flags ask for. There is no implicit "all".
+pub(crate) async fn selection(ledger: &Ledger, args: SelectionArgs) -> Result<Selection, Fault> {
+    let pick = if args.all {
+        Pick::All
+    } else if let Some(path) = &args.tenants_file {
+        Pick::Tenants(read_names(path)?)
+    } else if let Some(selector) = args.selector {
+        Pick::Labels(selector)
+    } else if let Some(run) = args.failed_in {
+        Pick::FailedIn { run: ledger.find_run(run).await?.id, fingerprint: None, tenants: Vec::new() }
+    } else if args.tenants.is_empty() {
+        let fault = Fault::usage("no tenants are selected");
+        return Err(fault.with_hint("say which: --all, --tenant ID, --tenants-file FILE, --selector EXPR or --failed-in RUN"));
+    } else {
+        Pick::Tenants(args.tenants)
+    };
+    Ok(Selection { pick, exclude: args.exclude, limit: args.limit })
+}
+
+fn read_names(path: &Path) -> Result<Vec<Slug>, Fault> {
+    let text = read_text(path)?;
+    let names = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let slugs: Vec<Slug> = names.map(Slug::from_str).collect::<Result<_, _>>().map_err(|e| Fault::usage(e.to_string()))?;
+    if slugs.is_empty() {
+        return Err(Fault::new(Exit::NothingSelected, format!("{} names no tenant", path.display())));
+    }
+    Ok(slugs)
+}
+
+/// A whole file, or standard input for `-`.
+pub(crate) fn read_text(path: &Path) -> Result<String, Fault> {
+    let mut text = String::new();
+    let read = if path == Path::new("-") {
+        std::io::stdin().read_to_string(&mut text).map(|_| ())
+    } else {
+        std::fs::read_to_string(path).map(|content| text = content)
+    };
+    read.map_err(|e| Fault::usage(format!("{} cannot be read: {e}", path.display())))?;
+    Ok(text)
+}
+
+/// The bundle that the flags ask for, and the version to reach.
+pub(crate) fn bundle(config: &Config, how: &How) -> Result<(Bundle, i64), Fault> {
+    let bundle = read_directory(how.source.as_deref().unwrap_or(&config.migrations))?;
+    let target = match how.target {
+        None | Some(Target::Latest) => bundle.latest().version,
+        Some(Target::Version(version)) if bundle.get(version).is_some() => version,
+        Some(Target::Version(version)) => {
+            let fault = Fault::usage(format!("there is no migration {version}"));
+            return Err(fault.with_hint(format!("the newest is {}", bundle.latest().version)));
+        }
+    };
+    Ok((bundle, target))
+}
+
+/// The configured policy with what the flags say.
+pub(crate) fn policy(config: &Config, how: &How) -> Policy {
+    let configured = config.policy.clone();
+    Policy {
+        max_attempts: how.retries.unwrap_or(configured.max_attempts),
+        lock_timeout_ms: how.lock_timeout.map_or(configured.lock_timeout_ms, millis),
+        statement_timeout_ms: how.statement_timeout.map_or(configured.statement_timeout_ms, millis),
+        order: how.order.unwrap_or(configured.order),
+        ..configured
+    }
+}
+
+/// Who asks: the CI's actor, or the user of this machine.
+pub(crate) fn requested_by() -> String {
+    let ci = environment("GITHUB_ACTOR").or_else(|| environment("GITLAB_USER_LOGIN")).or_else(|| environment("BUILD_USER"));
+    ci.unwrap_or_else(|| {
+        let user = environment("USER").or_else(|| environment("LOGNAME")).unwrap_or_else(|| "unknown".into());
+        let host = hostname::get().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        format!("{user}@{host}")
+    })
+}
+
+/// Why: what was said, or where the CI job can be looked at.
+pub(crate) fn reason(said: Option<String>) -> Option<String> {
+    said.or_else(|| environment("CI_JOB_URL")).or_else(|| environment("BUILD_URL")).or_else(|| {
+        let part = |name: &str| environment(name);
+        let (server, repository, run) = (part("GITHUB_SERVER_URL")?, part("GITHUB_REPOSITORY")?, part("GITHUB_RUN_ID")?);
+        Some(format!("{server}/{repository}/actions/runs/{run}"))
+    })
+}
+
+/// Says what is going to be done.
+pub(crate) fn announce(output: &Output, bundle: &Bundle, target: i64) {
+    let description = bundle.get(target).map(|m| m.description.as_str()).unwrap_or_default();
+    output.note(&format!("target {target} {description}, {} migrations in bundle {}", bundle.migrations().len(), &bundle.digest().as_str()[..12]));
+}

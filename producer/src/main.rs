@@ -1,0 +1,31 @@
+//! `tenantry`: the operator's commands.
+//!
+//! `cli` says what can be asked for, `commands` does it, `output` shows it. Only `output` prints. Tenants' databases
+//! are reached through the worker library alone.
+
+mod app;
+mod cli;
+mod commands;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use tenantry_shared::{exit::Exit, fault::Fault, log};
+
+use crate::{cli::Cli, output::Output};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let output = Output::new(&cli.global);
+    log::start(&cli.global.log_filter(), cli.global.log_format.into(), output.colored_errors());
+    let result = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(commands::run(cli, &output)),
+        Err(error) => Err(Fault::from(error)),
+    };
+    let exit: Exit = result.unwrap_or_else(|fault| {
+        output.fault(&fault);
+        fault.exit
+    });
+    exit.into()
+}

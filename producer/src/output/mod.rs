@@ -1,0 +1,157 @@
+//! All that is printed. Standard output is data only; progress, notes and errors go to standard error.
+
+mod document;
+mod progress;
+mod summary;
+mod table;
+
+use std::io::{IsTerminal as _, Write as _};
+
+use anstyle::{AnsiColor, Style};
+use serde::Serialize;
+use tenantry_shared::{exit::Exit, fault::Fault};
+
+pub(crate) use document::RunView;
+pub(crate) use progress::Progress;
+pub(crate) use table::{Table, ago, or_dash, short_duration};
+
+use crate::cli::{self, Color, Global};
+
+pub(crate) const ERROR: Style = AnsiColor::Red.on_default().bold();
+pub(crate) const GOOD: Style = AnsiColor::Green.on_default().bold();
+pub(crate) const DIM: Style = Style::new().dimmed();
+
+/// Where and how to print.
+pub(crate) struct Output {
+    json: bool,
+    quiet: bool,
+    no_input: bool,
+    progress: cli::Progress,
+    /// How this program was called, with the flag that names its configuration: what a person types to call it again.
+    program: String,
+}
+
+impl Output {
+    pub(crate) fn new(global: &Global) -> Self {
+        match global.color {
+            Color::Auto => anstream::ColorChoice::Auto.write_global(),
+            Color::Always => anstream::ColorChoice::Always.write_global(),
+            Color::Never => anstream::ColorChoice::Never.write_global(),
+        }
+        let called = std::env::args().next().unwrap_or_default();
+        let name = if called.starts_with('/') || called.is_empty() { "tenantry".to_owned() } else { called };
+        let program = match &global.config {
+            Some(path) => format!("{name} -c {}", path.display()),
+            None => name,
+        };
+        let (json, quiet) = (global.is_json(), global.quiet);
+        Self { json, quiet, no_input: global.no_input, progress: global.progress, program }
+    }
+
+    /// The words that call this program again in the same way.
+    pub(crate) fn program(&self) -> &str {
+        &self.program
+    }
+
+    /// Whether standard output is to be one JSON document.
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Whether standard error takes color.
+    pub(crate) fn colored_errors(&self) -> bool {
+        anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never
+    }
+
+    /// A line of data.
+    pub(crate) fn data(&self, text: &str) {
+        // A reader that went away (`| head`) wants no more; there is nobody to tell.
+        let _ = writeln!(anstream::stdout(), "{text}");
+    }
+
+    /// The one JSON document.
+    pub(crate) fn document(&self, value: &impl Serialize) {
+        match serde_json::to_string_pretty(value) {
+            Ok(text) => self.data(&text),
+            Err(error) => self.line(&format!("error: {error}")),
+        }
+    }
+
+    /// Either text or a document, as it is wanted.
+    pub(crate) fn either(&self, value: &impl Serialize, text: impl FnOnce() -> String) {
+        if self.json { self.document(value) } else { self.data(text().trim_end()) }
+    }
+
+    /// Something good to know, for a person.
+    pub(crate) fn note(&self, text: &str) {
+        if !self.quiet {
+            self.line(text);
+        }
+    }
+
+    /// A command that did not do what it was asked for.
+    pub(crate) fn fault(&self, fault: &Fault) {
+        self.line(&format!("{ERROR}error:{ERROR:#} {}", fault.message));
+        if let Some(hint) = &fault.hint {
+            self.line(&format!("{DIM}hint:{DIM:#} {}", hint.replace("tenantry ", &format!("{} ", self.program))));
+        }
+        if self.json {
+            self.document(&serde_json::json!({
+                "schema": "tenantry.error/v1", "exit_code": fault.exit.code(), "error": fault.message, "hint": fault.hint,
+            }));
+        }
+    }
+
+    /// The end of a run: the document, or the summary for a person. `on_stdout`: it is what was asked for.
+    pub(crate) fn run_ended(&self, view: &RunView, on_stdout: bool) {
+        if self.json {
+            return self.document(&view.document());
+        }
+        let summary = summary::text(view, &self.program);
+        if on_stdout { self.data(summary.trim_end()) } else { self.note(summary.trim_end()) }
+        if let Some(line) = summary::verdict(view) {
+            self.line(&format!("{ERROR}error:{ERROR:#} {line}"));
+        }
+    }
+
+    /// A view of a run's progress on standard error.
+    pub(crate) fn progress(&self) -> Progress {
+        let terminal = std::io::stderr().is_terminal();
+        match self.progress {
+            _ if self.quiet => Progress::none(),
+            cli::Progress::None => Progress::none(),
+            cli::Progress::Bar => Progress::bar(),
+            cli::Progress::Lines => Progress::lines(),
+            cli::Progress::Auto if terminal => Progress::bar(),
+            cli::Progress::Auto => Progress::lines(),
+        }
+    }
+
+    /// Asks before something is begun. Without a terminal nobody can be asked, and it goes on.
+    ///
+    /// # Errors
+    /// When it should ask and must not: `flag` says how to answer beforehand.
+    pub(crate) fn confirm(&self, question: &str, flag: &str) -> Result<bool, Fault> {
+        if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
+            return Ok(true);
+        }
+        if self.no_input {
+            return Err(Fault::usage(format!("'{question}' cannot be asked with --no-input")).with_hint(format!("answer it with {flag}")));
+        }
+        let mut error = anstream::stderr();
+        write!(error, "{question} [y/N] ")?;
+        error.flush()?;
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer)?;
+        Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+    }
+
+    fn line(&self, text: &str) {
+        let _ = writeln!(anstream::stderr(), "{text}");
+    }
+}
+
+/// What a run that has ended makes the process end with.
+pub(crate) fn exit_of(view: &RunView) -> Exit {
+    tenantry_shared::summary::exit_of(view.run.state, &view.counts, &view.causes)
+}

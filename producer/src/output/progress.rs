@@ -1,0 +1,102 @@
+//! Progress of a run on standard error: one redrawn block on a terminal, few lines elsewhere.
+
+use std::{collections::HashSet, io::Write as _, time::Duration};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use tenantry_shared::clock::{Stopwatch, time_of_day};
+
+use super::{ERROR, RunView, summary};
+
+/// A line is printed this often at the least, and whenever another twentieth is done.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+const LINES_PER_RUN: u64 = 20;
+
+/// How progress is shown.
+pub(crate) struct Progress {
+    view: View,
+    causes_told: HashSet<String>,
+}
+
+enum View {
+    None,
+    Bar(ProgressBar),
+    Lines { since: Stopwatch, told: u64, begun: bool },
+}
+
+impl Progress {
+    pub(super) fn none() -> Self {
+        Self::with(View::None)
+    }
+
+    pub(super) fn bar() -> Self {
+        let bar = ProgressBar::no_length();
+        let template = "{prefix} {bar:32.green/dim} {pos}/{len} {percent}% {elapsed} eta {eta}\n  {msg}";
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style.progress_chars("━╸─"));
+        }
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Self::with(View::Bar(bar))
+    }
+
+    pub(super) fn lines() -> Self {
+        Self::with(View::Lines { since: Stopwatch::start(), told: 0, begun: false })
+    }
+
+    fn with(view: View) -> Self {
+        Self { view, causes_told: HashSet::new() }
+    }
+
+    /// Shows how far the run is. Each new cause is told at once.
+    pub(crate) fn update(&mut self, run: &RunView) {
+        if matches!(self.view, View::None) {
+            return;
+        }
+        let new: Vec<_> = run.causes.iter().filter(|c| self.causes_told.insert(c.fingerprint.clone())).collect();
+        for cause in new {
+            let tenant = cause.tenants.first().map_or("", String::as_str);
+            self.line(&format!("{ERROR}FAIL{ERROR:#} {tenant}  {}", summary::headline(cause)));
+        }
+        let counts = &run.counts;
+        let (done, total) = (counts.ended(), counts.total);
+        let states = format!(
+            "applied {}  current {}  running {}  retrying {}  failed {}  waiting {}",
+            counts.applied, counts.current, counts.running, counts.retryable, counts.failed, counts.pending
+        );
+        match &mut self.view {
+            View::None => {}
+            View::Bar(bar) => {
+                bar.set_prefix(format!("#{} {}", run.run.number, run.run.description));
+                bar.set_length(total);
+                bar.set_position(done);
+                bar.set_message(states);
+            }
+            View::Lines { since, told, begun } => {
+                let share = if total == 0 { 0 } else { done * LINES_PER_RUN / total };
+                let first = !std::mem::replace(begun, true);
+                if first || share > *told || since.elapsed() >= LINE_EVERY {
+                    (*told, *since) = (share, Stopwatch::start());
+                    let percent = if total == 0 { 100 } else { done * 100 / total };
+                    let line = format!("{} run #{} {done}/{total} {percent:>3}%  {states}", time_of_day(), run.run.number);
+                    self.line(&line);
+                }
+            }
+        }
+    }
+
+    /// A line that stays.
+    pub(crate) fn line(&self, text: &str) {
+        match &self.view {
+            View::Bar(bar) if !bar.is_hidden() => bar.println(text),
+            _ => {
+                let _ = writeln!(anstream::stderr(), "{text}");
+            }
+        }
+    }
+
+    /// Takes the redrawn block away.
+    pub(crate) fn finish(&self) {
+        if let View::Bar(bar) = &self.view {
+            bar.finish_and_clear();
+        }
+    }
+}

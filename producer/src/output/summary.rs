@@ -1,0 +1,75 @@
+//! The end of a run for a person: counts, causes, and the commands that come next.
+
+use std::fmt::Write as _;
+
+use tenantry_shared::{codes, run::RunState, summary::Cause};
+
+use super::{DIM, ERROR, GOOD, RunView, short_duration};
+
+/// How many tenants a cause names.
+const TENANTS_SHOWN: usize = 3;
+
+/// The summary. Its last line is not in it: see [`verdict`].
+pub(super) fn text(view: &RunView, program: &str) -> String {
+    let (counts, number) = (&view.counts, view.run.number);
+    let mut out = String::new();
+    let style = if view.run.state == RunState::Succeeded { GOOD } else { ERROR };
+    let retried = if counts.retried > 0 { format!(" ({} retried)", counts.retried) } else { String::new() };
+    let _ = writeln!(out, "────────────");
+    let _ = writeln!(
+        out,
+        "{style}{:>10}{style:#} [{}] run #{number} to {}: {} tenants: {} applied{retried}, {} current, {} failed",
+        if view.run.state == RunState::Succeeded { "Summary" } else { "FAILED" },
+        short_duration(view.duration_ms()),
+        view.run.target,
+        counts.total,
+        counts.applied,
+        counts.current,
+        counts.failed,
+    );
+    for cause in &view.causes {
+        cause_text(&mut out, cause);
+    }
+    if let Some(cause) = view.causes.first() {
+        let only = if view.causes.len() > 1 { format!(" --error {}", cause.fingerprint) } else { String::new() };
+        let _ = writeln!(out, "  {DIM}retry:{DIM:#}  {program} retry {number}{only}");
+        if let Some(tenant) = cause.tenants.first() {
+            let _ = writeln!(out, "  {DIM}show:{DIM:#}   {program} logs {number} -t {tenant}");
+        }
+    }
+    out
+}
+
+fn cause_text(out: &mut String, cause: &Cause) {
+    let named = cause.tenants.len().min(TENANTS_SHOWN);
+    let more = cause.count.saturating_sub(named as u64);
+    let tenants = cause.tenants[..named].join(", ");
+    let more = if more > 0 { format!(", … (+{more})") } else { String::new() };
+    let _ = writeln!(out, "{ERROR}{:>10}{ERROR:#}  {}  {}", cause.count, cause.fingerprint, headline(cause));
+    let _ = writeln!(out, "{:>10}  {tenants}{more}", "in");
+    if let Some(hint) = &cause.hint {
+        let _ = writeln!(out, "{DIM}{:>10}{DIM:#}  {hint}", "hint");
+    }
+}
+
+/// A cause in one line: where, code, message.
+pub(super) fn headline(cause: &Cause) -> String {
+    let mut text = String::new();
+    if let Some(version) = &cause.version {
+        let _ = write!(text, "{version} ");
+        if let Some(statement) = cause.statement {
+            let _ = write!(text, "statement {statement} ");
+        }
+        if let Some(line) = cause.line {
+            let _ = write!(text, "line {line} ");
+        }
+    }
+    let name = codes::name(&cause.code).map(|name| format!(" {name}")).unwrap_or_default();
+    let _ = write!(text, "{}{name}: {}", cause.code, cause.message);
+    text
+}
+
+/// The last line of a run that did not succeed.
+pub(super) fn verdict(view: &RunView) -> Option<String> {
+    (view.run.state == RunState::Failed).then(|| format!("{} of {} tenants failed", view.counts.failed, view.counts.total))
+}

@@ -1,0 +1,476 @@
+//! The merged configuration: flag, then environment, then file, then default. The only room that reads the
+//! environment; it is an argument here, so that tests give their own.
+//!
+//! Paths in a configuration file are relative to that file, paths in flags and variables to the working
+//! directory.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+
+use crate::{
+    clock::millis,
+    plan::Order,
+    run::Policy,
+    secret::{MasterKey, SecretError},
+    store::sqlite_path,
+};
+
+mod dedicated;
+pub use dedicated::dedicated_url;
+
+/// Where the embedded registry is when nothing else is said.
+pub const DEFAULT_REGISTRY: &str = ".tenantry/registry.db";
+
+/// A variable's value by its name.
+pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// This process's environment. A variable that is set and empty counts as not set.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "this is the room that the rule names")]
+pub fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// What is wrong with the configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file that was named, or is meant to hold a secret, cannot be read.
+    #[error("{path} cannot be read: {reason}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The configuration file is not what it must be. Shows line, column and what was expected.
+    #[error("{path} is not a valid configuration\n{reason}")]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// The parser's words.
+        reason: String,
+    },
+    /// A variable that the file refers to is not set.
+    #[error("the variable {name} is not set, and {setting} is taken from it")]
+    Unset {
+        /// The variable.
+        name: String,
+        /// The setting.
+        setting: &'static str,
+    },
+    /// No key is configured.
+    #[error("there is no master key, and tenants' URLs are kept encrypted")]
+    NoKey,
+    /// The key is of no use.
+    #[error("{origin}: {source}")]
+    Key {
+        /// Where it came from.
+        origin: String,
+        /// What is wrong with it.
+        source: SecretError,
+    },
+    /// The connection variables of one database do not fit together.
+    #[error("{0}")]
+    Dedicated(String),
+}
+
+impl ConfigError {
+    /// The way out.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::NoKey => Some(
+                "set TENANTRY_MASTER_KEY or TENANTRY_MASTER_KEY_FILE; `openssl rand -hex 32` makes one, and `tenantry registry init` makes a key file for an SQLite registry",
+            ),
+            Self::Key { .. } => {
+                Some("give 32 bytes as 64 hexadecimal digits or base64: `openssl rand -hex 32`")
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What the command line says about the configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Flags {
+    /// `--config`.
+    pub config: Option<PathBuf>,
+    /// `--registry-url`.
+    pub registry_url: Option<String>,
+    /// `--queue-url`.
+    pub queue_url: Option<String>,
+}
+
+/// The merged configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The file it was read from.
+    pub file: Option<PathBuf>,
+    /// The registry.
+    pub registry_url: SecretString,
+    /// The queue; none is the registry itself.
+    pub queue_url: Option<SecretString>,
+    /// The directory of migrations.
+    pub migrations: PathBuf,
+    /// How runs are worked.
+    pub policy: Policy,
+    /// How workers work.
+    pub worker: WorkerConfig,
+    key: KeySource,
+}
+
+/// How a worker works.
+#[derive(Clone, Debug)]
+pub struct WorkerConfig {
+    /// Tenants at once.
+    pub concurrency: usize,
+    /// How long a drain waits for running migrations.
+    pub drain_timeout: Duration,
+    /// How long a claim is good without being renewed. A killed worker's tenants start again after it.
+    pub lease: Duration,
+}
+
+impl Default for WorkerConfig {
+    fn default() -> Self {
+        Self { concurrency: 8, drain_timeout: Duration::from_mins(5), lease: Duration::from_secs(15) }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum KeySource {
+    Text { origin: String, text: SecretString },
+    File { path: PathBuf },
+    Beside { path: PathBuf },
+    None,
+}
+
+impl Config {
+    /// Merges flags, environment, file and defaults.
+    ///
+    /// # Errors
+    /// When the file is not valid, or a secret it refers to is not there.
+    pub fn load(flags: &Flags, env: Env<'_>) -> Result<Self, ConfigError> {
+        let (file, raw) = find_file(flags, env)?;
+        let base = file.as_deref().and_then(Path::parent).unwrap_or(Path::new("")).to_path_buf();
+        let registry_url =
+            match flags.registry_url.clone().map_or_else(|| env_text(env, &REGISTRY), |url| Ok(Some(url)))? {
+                Some(url) => url,
+                None => match raw.registry_url {
+                    Some(source) => relative_sqlite(source.resolve("registry-url", &base, env)?, &base),
+                    None => format!("sqlite:{}", base.join(DEFAULT_REGISTRY).display()),
+                },
+            };
+        let queue_url =
+            match flags.queue_url.clone().map_or_else(|| env_text(env, &QUEUE), |url| Ok(Some(url)))? {
+                Some(url) => Some(url),
+                None => raw.queue_url.map(|source| source.resolve("queue-url", &base, env)).transpose()?,
+            };
+        let migrations = match env("TENANTRY_MIGRATIONS") {
+            Some(path) => PathBuf::from(path),
+            None => base.join(raw.migrations.unwrap_or_else(|| "migrations".into())),
+        };
+        let key = key_source(raw.master_key, &base, &registry_url, env)?;
+        Ok(Self {
+            file,
+            registry_url: registry_url.into(),
+            queue_url: queue_url.map(Into::into),
+            migrations,
+            policy: raw.run.policy(),
+            worker: raw.worker.merged(),
+            key,
+        })
+    }
+
+    /// The master key.
+    ///
+    /// # Errors
+    /// When there is none, or it is no key.
+    pub fn master_key(&self) -> Result<MasterKey, ConfigError> {
+        let (origin, text) = match &self.key {
+            KeySource::Text { origin, text } => (origin.clone(), text.clone()),
+            KeySource::File { path } => (path.display().to_string(), read_secret(path)?.into()),
+            KeySource::Beside { path } if path.exists() => {
+                (path.display().to_string(), read_secret(path)?.into())
+            }
+            KeySource::Beside { .. } | KeySource::None => return Err(ConfigError::NoKey),
+        };
+        MasterKey::parse(text.expose_secret()).map_err(|source| ConfigError::Key { origin, source })
+    }
+
+    /// Where a key file belongs that `registry init` may make: beside an SQLite registry, where no other key is configured.
+    #[must_use]
+    pub fn own_key_file(&self) -> Option<&Path> {
+        match &self.key {
+            KeySource::Beside { path } => Some(path),
+            _ => None,
+        }
+    }
+}
+
+const REGISTRY: [&str; 2] = ["TENANTRY_REGISTRY_URL", "TENANT_REGISTRY_DB_URL"];
+const QUEUE: [&str; 1] = ["TENANTRY_QUEUE_URL"];
+const KEY: [&str; 2] = ["TENANTRY_MASTER_KEY", "MASTER_ENCRYPTION_KEY"];
+
+/// The first of these variables that is set, or the content of the file that `<name>_FILE` names.
+fn env_text(env: Env<'_>, names: &[&str]) -> Result<Option<String>, ConfigError> {
+    for name in names {
+        if let Some(text) = env(name) {
+            return Ok(Some(text));
+        }
+        if let Some(path) = env(&format!("{name}_FILE")) {
+            return read_secret(Path::new(&path)).map(Some);
+        }
+    }
+    Ok(None)
+}
+
+fn key_source(
+    raw: Option<Source>,
+    base: &Path,
+    registry_url: &str,
+    env: Env<'_>,
+) -> Result<KeySource, ConfigError> {
+    for name in KEY {
+        if let Some(text) = env(name) {
+            return Ok(KeySource::Text { origin: name.to_owned(), text: text.into() });
+        }
+        if let Some(path) = env(&format!("{name}_FILE")) {
+            return Ok(KeySource::File { path: path.into() });
+        }
+    }
+    match raw {
+        Some(Source::File { file }) => Ok(KeySource::File { path: base.join(file) }),
+        Some(source) => {
+            let text = source.resolve("master-key", base, env)?.into();
+            Ok(KeySource::Text { origin: "master-key".into(), text })
+        }
+        None => Ok(sqlite_path(registry_url)
+            .map_or(KeySource::None, |path| KeySource::Beside { path: path.with_file_name("key") })),
+    }
+}
+
+fn read_secret(path: &Path) -> Result<String, ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| ConfigError::Unreadable { path: path.to_path_buf(), reason: e.to_string() })?;
+    Ok(text.trim().to_owned())
+}
+
+fn relative_sqlite(url: String, base: &Path) -> String {
+    match sqlite_path(&url) {
+        Some(path) if path.is_relative() => format!("sqlite:{}", base.join(path).display()),
+        _ => url,
+    }
+}
+
+fn find_file(flags: &Flags, env: Env<'_>) -> Result<(Option<PathBuf>, Raw), ConfigError> {
+    if let Some(path) = &flags.config {
+        return read_file(path).map(|raw| (Some(path.clone()), raw));
+    }
+    let home = env("XDG_CONFIG_HOME")
+        .map(PathBuf::from)
+        .or_else(|| env("HOME").map(|home| PathBuf::from(home).join(".config")));
+    let candidates = [
+        Some("tenantry.toml".into()),
+        home.map(|h| h.join("tenantry/config.toml")),
+        Some("/etc/tenantry/config.toml".into()),
+    ];
+    match candidates.into_iter().flatten().find(|path: &PathBuf| path.is_file()) {
+        Some(path) => read_file(&path).map(|raw| (Some(path), raw)),
+        None => Ok((None, Raw::default())),
+    }
+}
+
+fn read_file(path: &Path) -> Result<Raw, ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| ConfigError::Unreadable { path: path.to_path_buf(), reason: e.to_string() })?;
+    toml::from_str(&text).map_err(|e| ConfigError::Invalid {
+        path: path.to_path_buf(),
+        reason: e.to_string().trim_end().to_owned(),
+    })
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct Raw {
+    registry_url: Option<Source>,
+    queue_url: Option<Source>,
+    master_key: Option<Source>,
+    migrations: Option<PathBuf>,
+    run: RawRun,
+    worker: RawWorker,
+}
+
+/// A value written down, or where to find it.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, deny_unknown_fields)]
+enum Source {
+    Text(String),
+    Env { env: String },
+    File { file: PathBuf },
+}
+
+impl Source {
+    fn resolve(self, setting: &'static str, base: &Path, env: Env<'_>) -> Result<String, ConfigError> {
+        match self {
+            Self::Text(text) => Ok(text),
+            Self::Env { env: name } => env(&name).ok_or(ConfigError::Unset { name, setting }),
+            Self::File { file } => read_secret(&base.join(file)),
+        }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct RawRun {
+    retries: Option<u32>,
+    backoff_base: Option<Span>,
+    backoff_cap: Option<Span>,
+    connect_timeout: Option<Span>,
+    lock_timeout: Option<Span>,
+    statement_timeout: Option<Span>,
+    order: Option<Order>,
+}
+
+impl RawRun {
+    fn policy(self) -> Policy {
+        let default = Policy::default();
+        let span = |value: Option<Span>, default: u64| value.map_or(default, |span| millis(span.0));
+        Policy {
+            max_attempts: self.retries.unwrap_or(default.max_attempts),
+            backoff_base_ms: span(self.backoff_base, default.backoff_base_ms),
+            backoff_cap_ms: span(self.backoff_cap, default.backoff_cap_ms),
+            connect_timeout_ms: span(self.connect_timeout, default.connect_timeout_ms),
+            lock_timeout_ms: span(self.lock_timeout, default.lock_timeout_ms),
+            statement_timeout_ms: span(self.statement_timeout, default.statement_timeout_ms),
+            order: self.order.unwrap_or(default.order),
+        }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct RawWorker {
+    concurrency: Option<usize>,
+    drain_timeout: Option<Span>,
+    lease: Option<Span>,
+}
+
+impl RawWorker {
+    fn merged(self) -> WorkerConfig {
+        let default = WorkerConfig::default();
+        WorkerConfig {
+            concurrency: self.concurrency.unwrap_or(default.concurrency).max(1),
+            drain_timeout: self.drain_timeout.map_or(default.drain_timeout, |span| span.0),
+            lease: self.lease.map_or(default.lease, |span| span.0.max(Duration::from_secs(1))),
+        }
+    }
+}
+
+/// A duration such as `5s` or `1m 30s`; `0` is none.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct Span(Duration);
+
+impl TryFrom<String> for Span {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        parse_duration(&text).map(Self)
+    }
+}
+
+/// Reads a duration such as `500ms`, `5s`, `10m` or `1h 30m`; `0` is none.
+///
+/// # Errors
+/// For anything else.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    if text.trim() == "0" {
+        return Ok(Duration::ZERO);
+    }
+    humantime::parse_duration(text)
+        .map_err(|_| format!("'{text}' is not a duration (such as 500ms, 5s, 10m or 1h 30m)"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env_of(pairs: &'static [(&'static str, &'static str)]) -> impl Fn(&str) -> Option<String> {
+        move |name| pairs.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned())
+    }
+
+    fn file(text: &str) -> (tempdir::Dir, Flags) {
+        let dir = tempdir::Dir::new();
+        let path = dir.0.join("tenantry.toml");
+        std::fs::write(&path, text).unwrap();
+        (dir, Flags { config: Some(path), ..Flags::default() })
+    }
+
+    mod tempdir {
+        pub(super) struct Dir(pub(super) std::path::PathBuf);
+        impl Dir {
+            pub(super) fn new() -> Self {
+                let path = std::env::temp_dir().join(crate::id::RunId::new().to_string());
+                std::fs::create_dir_all(&path).unwrap();
+                Self(path)
+            }
+        }
+        impl Drop for Dir {
+            fn drop(&mut self) {
+                let _ = std::fs::remove_dir_all(&self.0);
+            }
+        }
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_environment_and_that_over_the_file() {
+        let (_dir, mut flags) = file("registry-url = 'sqlite:file.db'\nqueue-url = { env = 'Q' }");
+        let none = env_of(&[("Q", "redis://q")]);
+        let from_file = Config::load(&flags, &none).unwrap();
+        assert!(from_file.registry_url.expose_secret().ends_with("/file.db"));
+        assert_eq!(from_file.queue_url.unwrap().expose_secret(), "redis://q");
+        let env = env_of(&[("Q", "redis://q"), ("TENANT_REGISTRY_DB_URL", "postgres://env/r")]);
+        assert_eq!(Config::load(&flags, &env).unwrap().registry_url.expose_secret(), "postgres://env/r");
+        flags.registry_url = Some("postgres://flag/r".into());
+        assert_eq!(Config::load(&flags, &env).unwrap().registry_url.expose_secret(), "postgres://flag/r");
+    }
+
+    #[test]
+    fn an_unknown_setting_is_shown_with_its_line() {
+        let (_dir, flags) = file("[run]\nlock_timeout = '5s'\n");
+        let error = Config::load(&flags, &env_of(&[])).unwrap_err().to_string();
+        assert!(error.contains("line 2") && error.contains("lock-timeout"), "{error}");
+    }
+
+    #[test]
+    fn durations_and_policy_are_read() {
+        let (_dir, flags) =
+            file("[run]\nretries = 2\nlock-timeout = '1m 30s'\norder = 'any'\n[worker]\nconcurrency = 3");
+        let config = Config::load(&flags, &env_of(&[])).unwrap();
+        assert_eq!(
+            (config.policy.max_attempts, config.policy.lock_timeout_ms, config.policy.order),
+            (2, 90_000, Order::Any)
+        );
+        assert_eq!(config.worker.concurrency, 3);
+    }
+
+    #[test]
+    fn a_missing_or_malformed_key_is_an_error_that_shows_no_key() {
+        let postgres = Flags { registry_url: Some("postgres://h/d".into()), ..Flags::default() };
+        assert!(matches!(
+            Config::load(&postgres, &env_of(&[])).unwrap().master_key(),
+            Err(ConfigError::NoKey)
+        ));
+        let env = env_of(&[("MASTER_ENCRYPTION_KEY", "not-a-key")]);
+        let error = Config::load(&postgres, &env).unwrap().master_key().unwrap_err();
+        assert!(
+            error.to_string().starts_with("MASTER_ENCRYPTION_KEY:")
+                && !error.to_string().contains("not-a-key")
+        );
+    }
+}

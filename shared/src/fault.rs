@@ -1,0 +1,159 @@
+//! An error as the two binaries tell it: exit code, one line, and the way out. Made here, from every room's own
+//! errors, so that both tell the same thing in the same way.
+
+use std::fmt;
+
+use crate::{
+    config::ConfigError, exit::Exit, ledger::LedgerError, place::UrlError, queue::QueueError,
+    registry::RegistryError, secret::SecretError, store::StoreError,
+};
+
+/// What a person reads when a command does not do what it was asked for.
+#[derive(Debug)]
+pub struct Fault {
+    /// How the process ends.
+    pub exit: Exit,
+    /// One line, lower case, that names what it is about.
+    pub message: String,
+    /// The way out.
+    pub hint: Option<String>,
+}
+
+impl Fault {
+    /// A fault without a way out.
+    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self { exit, message: message.into(), hint: None }
+    }
+
+    /// A wrong call.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, message)
+    }
+
+    /// The same fault with a way out.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Fault {}
+
+impl From<std::io::Error> for Fault {
+    fn from(error: std::io::Error) -> Self {
+        Self::new(Exit::Error, error.to_string())
+    }
+}
+
+impl From<ConfigError> for Fault {
+    fn from(error: ConfigError) -> Self {
+        let fault = Self::new(Exit::Config, error.to_string());
+        match error.hint() {
+            Some(hint) => fault.with_hint(hint),
+            None => fault,
+        }
+    }
+}
+
+impl From<UrlError> for Fault {
+    fn from(error: UrlError) -> Self {
+        Self::usage(error.to_string())
+    }
+}
+
+impl From<SecretError> for Fault {
+    fn from(error: SecretError) -> Self {
+        let fault = Self::new(Exit::Config, error.to_string());
+        match error {
+            SecretError::WrongKey { .. } => fault.with_hint(
+                "give the key the registry was made with: TENANTRY_MASTER_KEY or TENANTRY_MASTER_KEY_FILE",
+            ),
+            _ => fault,
+        }
+    }
+}
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Self {
+        let message = match &error {
+            StoreError::Database(source) => format!("{error}: {source}"),
+            error => error.to_string(),
+        };
+        match error {
+            StoreError::Unreachable(_) => Self::new(Exit::Temporary, message)
+                .with_hint("is the registry's server up? check with: tenantry doctor"),
+            StoreError::NoRegistry(_) => Self::new(Exit::Config, message)
+                .with_hint("make one with: tenantry registry init (or set --registry-url)"),
+            StoreError::Version { found, needed } if found < needed => {
+                Self::new(Exit::Config, message).with_hint("bring it up to date with: tenantry registry init")
+            }
+            StoreError::Version { .. } => {
+                Self::new(Exit::Config, message).with_hint("use the newer program that made it")
+            }
+            StoreError::Scheme => Self::new(Exit::Config, message),
+            _ => Self::new(Exit::Error, message),
+        }
+    }
+}
+
+impl From<RegistryError> for Fault {
+    fn from(error: RegistryError) -> Self {
+        let message = error.to_string();
+        match error {
+            RegistryError::Store(error) => error.into(),
+            RegistryError::Secret(error) => error.into(),
+            RegistryError::UnknownTenant(_) => {
+                Self::usage(message).with_hint("list them with: tenantry tenants list")
+            }
+            RegistryError::TenantExists(_) => {
+                Self::usage(message).with_hint("change it with: tenantry tenants set")
+            }
+            RegistryError::Directory { .. } => Self::new(Exit::Config, message)
+                .with_hint("give the directory with --source, or `migrations` in tenantry.toml"),
+            RegistryError::Format { .. } | RegistryError::Url(_) | RegistryError::Bundle(_) => {
+                Self::new(Exit::Config, message)
+            }
+        }
+    }
+}
+
+impl From<LedgerError> for Fault {
+    fn from(error: LedgerError) -> Self {
+        let message = error.to_string();
+        match error {
+            LedgerError::Store(error) => error.into(),
+            LedgerError::Registry(error) => error.into(),
+            LedgerError::UnknownRun(_) => Self::usage(message).with_hint("list them with: tenantry runs"),
+            LedgerError::UnknownTenants(_) => {
+                Self::usage(message).with_hint("list them with: tenantry tenants list")
+            }
+            LedgerError::Inactive(_) => Self::usage(message)
+                .with_hint("make one active with: tenantry tenants set ID --status active"),
+            LedgerError::NotFailed(_) => {
+                Self::usage(message).with_hint("see who failed with: tenantry status RUN --state failed")
+            }
+            LedgerError::NothingSelected => Self::new(Exit::NothingSelected, message).with_hint(
+                "see who there is with: tenantry tenants list (or end with 0 by --no-tenants pass)",
+            ),
+        }
+    }
+}
+
+impl From<QueueError> for Fault {
+    fn from(error: QueueError) -> Self {
+        let message = error.to_string();
+        match error {
+            QueueError::Unreachable(_) => Self::new(Exit::Temporary, message)
+                .with_hint("is the queue's server up? check with: tenantry doctor"),
+            QueueError::Scheme | QueueError::OtherDatabase => Self::new(Exit::Config, message),
+            QueueError::Ledger(error) => error.into(),
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! What travels: a job in the queue, and the claim that the ledger gives for it.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    failure::{Class, Failure},
+    id::{RunId, TenantId},
+    retry,
+    run::{Policy, TargetState},
+};
+
+/// The queue's message to work one target. Ids only: nothing in it can go stale, and nothing is secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Job {
+    /// The run.
+    pub run: RunId,
+    /// The tenant.
+    pub tenant: TenantId,
+}
+
+/// The right to work one target, until its lease lapses or a later attempt begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The target.
+    pub job: Job,
+    /// The number of this attempt, counted from 1. It is the fence: a result is written only while this
+    /// attempt is the target's latest.
+    pub attempt: u32,
+    /// How many attempts count against `max_attempts`, this one included.
+    pub counted: u32,
+    /// How many may count.
+    pub max_attempts: u32,
+}
+
+/// A migration that an attempt applied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// Its version.
+    #[serde(with = "version_text")]
+    pub version: i64,
+    /// Its file.
+    pub file: String,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u64,
+}
+
+/// Versions are texts in JSON, so that no consumer has to think about the width of its numbers.
+mod version_text {
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+    pub(super) fn serialize<S: Serializer>(version: &i64, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(version)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The history was read after the last change, and is at the run's version.
+    Proven,
+    /// It did not get there.
+    Failed(Failure),
+}
+
+/// All that is recorded of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// How it ended.
+    pub verdict: Verdict,
+    /// The newest version before it, where the history was read.
+    pub from: Option<i64>,
+    /// The newest version after it, where the history was read.
+    pub to: Option<i64>,
+    /// What it applied, in order. Not empty for some failures too: a later migration failed.
+    pub steps: Vec<Step>,
+    /// How long it took.
+    pub duration: Duration,
+}
+
+/// What becomes of a target after an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// It ends in this state.
+    End(TargetState),
+    /// It is tried again after this delay, and the attempt counts.
+    RetryIn(Duration),
+    /// It is tried again at once, and the attempt does not count.
+    Again,
+}
+
+/// Decides what becomes of a target: `chance`, from 0 to 1, is the jitter of a retry.
+#[must_use]
+pub fn next(claim: &Claim, outcome: &Outcome, policy: &Policy, chance: f64) -> Next {
+    match &outcome.verdict {
+        Verdict::Proven if outcome.steps.is_empty() => Next::End(TargetState::Current),
+        Verdict::Proven => Next::End(TargetState::Applied),
+        Verdict::Failed(failure) => match failure.class {
+            Class::Interrupted => Next::Again,
+            Class::Transient if claim.counted < claim.max_attempts => {
+                let (base, cap) = (policy.backoff_base_ms, policy.backoff_cap_ms);
+                Next::RetryIn(retry::delay(
+                    claim.counted,
+                    Duration::from_millis(base),
+                    Duration::from_millis(cap),
+                    chance,
+                ))
+            }
+            Class::Transient | Class::Permanent => Next::End(TargetState::Failed),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(class: Class, counted: u32) -> Next {
+        let job = Job { run: RunId::new(), tenant: TenantId::new() };
+        let claim = Claim { job, attempt: counted + 2, counted, max_attempts: 3 };
+        let verdict = Verdict::Failed(Failure::new(class, "x", "y"));
+        let outcome = Outcome { verdict, from: None, to: None, steps: vec![], duration: Duration::ZERO };
+        next(&claim, &outcome, &Policy::default(), 1.0)
+    }
+
+    #[test]
+    fn a_transient_failure_is_retried_until_its_attempts_are_used_up() {
+        assert_eq!(after(Class::Transient, 1), Next::RetryIn(Duration::from_secs(1)));
+        assert_eq!(after(Class::Transient, 2), Next::RetryIn(Duration::from_secs(2)));
+        assert_eq!(after(Class::Transient, 3), Next::End(TargetState::Failed));
+    }
+
+    #[test]
+    fn a_permanent_failure_ends_at_once_and_an_interruption_never() {
+        assert_eq!(after(Class::Permanent, 1), Next::End(TargetState::Failed));
+        assert_eq!(after(Class::Interrupted, 3), Next::Again);
+    }
+}

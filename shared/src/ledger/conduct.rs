@@ -1,0 +1,177 @@
+//! What the conductor does, one statement each. It takes no input but the ledger, and each of these may be done
+//! twice or by two at once: the lease only saves work.
+
+use std::time::Duration;
+
+use sqlx::Row as _;
+
+use super::{Ledger, LedgerError, number, read_job};
+use crate::{
+    clock::millis,
+    failure::{Class, Failure},
+    job::{Claim, Job, Next, Outcome, Verdict},
+    run::{RunState, TargetState},
+};
+
+/// How often a target's worker may be lost before the target itself is blamed.
+const MAX_LAPSES: u32 = 5;
+
+/// How many lapsed targets one call takes back.
+const RESCUED_PER_CALL: u32 = 200;
+
+/// A run that has ended just now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Closed {
+    /// Its number.
+    pub number: i64,
+    /// How it ended.
+    pub state: RunState,
+}
+
+impl Ledger {
+    /// Takes or renews a lease by the registry's clock. `false`: somebody else holds it.
+    ///
+    /// # Errors
+    /// When the registry cannot be reached.
+    pub async fn hold_lease(&self, name: &str, holder: &str, term: Duration) -> Result<bool, LedgerError> {
+        let sql = "INSERT INTO leases (name, holder, until_at) VALUES ($1, $2, {now} + $3)
+            ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until_at = excluded.until_at
+            WHERE leases.holder = excluded.holder OR leases.until_at <= {now}";
+        let done = sqlx::query(self.store.sql(sql))
+            .bind(name.to_owned())
+            .bind(holder.to_owned())
+            .bind(i64::try_from(millis(term)).unwrap_or(i64::MAX))
+            .execute(self.store.pool())
+            .await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Gives a lease up, so that the next holder need not wait for its end.
+    ///
+    /// # Errors
+    /// When the registry cannot be reached; the lease ends by itself then.
+    pub async fn drop_lease(&self, name: &str, holder: &str) -> Result<(), LedgerError> {
+        sqlx::query("DELETE FROM leases WHERE name = $1 AND holder = $2")
+            .bind(name.to_owned())
+            .bind(holder.to_owned())
+            .execute(self.store.pool())
+            .await?;
+        Ok(())
+    }
+
+    /// Marks runs that a worker sees for the first time as running.
+    ///
+    /// # Errors
+    /// When the registry cannot be reached.
+    pub async fn open_runs(&self) -> Result<u64, LedgerError> {
+        let sql =
+            self.store.sql("UPDATE runs SET state = 'running', started_at = {now} WHERE state = 'pending'");
+        Ok(sqlx::query(sql).execute(self.store.pool()).await?.rows_affected())
+    }
+
+    /// Jobs that are due to be handed to a queue, again if need be. Each is due once more after `resend`, so
+    /// that a crash between here and the queue, or a lost queue, only delays it.
+    ///
+    /// # Errors
+    /// When the registry cannot be reached.
+    pub async fn take_due(&self, limit: u64, resend: Duration) -> Result<Vec<Job>, LedgerError> {
+        let sql = format!(
+            "UPDATE targets SET sent_at = {{now}}, due_at = {{now}} + $1 WHERE (run_id, tenant_id) IN (
+                SELECT run_id, tenant_id FROM targets WHERE due_at <= {{now}} AND state IN ('pending', 'retryable')
+                ORDER BY due_at LIMIT {limit} {{skip_locked}}) RETURNING run_id, tenant_id"
+        );
+        let query = sqlx::query(self.store.sql(&sql)).bind(i64::try_from(millis(resend)).unwrap_or(i64::MAX));
+        query.fetch_all(self.store.pool()).await?.iter().map(read_job).collect()
+    }
+
+    /// Makes jobs due again that were sent longer than `grace` ago to a queue that is empty now: it has lost them.
+    ///
+    /// # Errors
+    /// When the registry cannot be reached.
+    pub async fn resend_lost(&self, grace: Duration) -> Result<u64, LedgerError> {
+        let sql = "UPDATE targets SET sent_at = NULL, due_at = {now}
+            WHERE due_at IS NOT NULL AND state IN ('pending', 'retryable') AND sent_at <= {now} - $1";
+        let query = sqlx::query(self.store.sql(sql)).bind(i64::try_from(millis(grace)).unwrap_or(i64::MAX));
+        Ok(query.execute(self.store.pool()).await?.rows_affected())
+    }
+
+    /// Takes back targets whose worker did not renew its lease. The attempt does not count; a target that has
+    /// lost its worker too often is failed.
+    ///
+    /// # Errors
+    /// When the registry cannot be reached.
+    pub async fn rescue(&self) -> Result<u64, LedgerError> {
+        let sql = format!(
+            "SELECT run_id, tenant_id, attempt, attempt - uncounted, max_attempts, lapses, owner, {{now}} - started_at
+             FROM targets WHERE state = 'running' AND due_at <= {{now}} ORDER BY due_at LIMIT {RESCUED_PER_CALL}"
+        );
+        let mut rescued = 0;
+        for row in sqlx::query(self.store.sql(&sql)).fetch_all(self.store.pool()).await? {
+            let claim = Claim {
+                job: read_job(&row)?,
+                attempt: number(&row, 2)?,
+                counted: number(&row, 3)?,
+                max_attempts: number(&row, 4)?,
+            };
+            let (lapses, owner): (u32, String) = (number(&row, 5)? + 1, row.try_get(6)?);
+            let duration = Duration::from_millis(u64::try_from(row.try_get::<i64, _>(7)?).unwrap_or(0));
+            rescued += u64::from(self.take_back(&claim, lapses, &owner, duration).await?);
+        }
+        Ok(rescued)
+    }
+
+    /// The lease is checked again by its guard: the worker may have renewed it since it was read.
+    async fn take_back(
+        &self,
+        claim: &Claim,
+        lapses: u32,
+        owner: &str,
+        duration: Duration,
+    ) -> Result<bool, LedgerError> {
+        let sql = "UPDATE targets SET lapses = $1 WHERE run_id = $2 AND tenant_id = $3 AND attempt = $4 AND state = 'running' AND due_at <= {now}";
+        let lapsed = sqlx::query(self.store.sql(sql))
+            .bind(i64::from(lapses))
+            .bind(claim.job.run.to_string())
+            .bind(claim.job.tenant.to_string())
+            .bind(i64::from(claim.attempt))
+            .execute(self.store.pool())
+            .await?;
+        if lapsed.rows_affected() == 0 {
+            return Ok(false);
+        }
+        let blamed = lapses >= MAX_LAPSES;
+        let next = if blamed { Next::End(TargetState::Failed) } else { Next::Again };
+        let class = if blamed { Class::Permanent } else { Class::Interrupted };
+        let failure = Failure::new(
+            class,
+            "worker-lost",
+            format!("the worker was lost during the attempt, {lapses} times so far"),
+        )
+        .with_hint("look at that worker's log: was it killed, out of memory, or cut off from the registry?");
+        let outcome =
+            Outcome { verdict: Verdict::Failed(failure), from: None, to: None, steps: Vec::new(), duration };
+        self.record(claim, owner, &outcome, next).await
+    }
+
+    /// Ends the runs that have no target left to work. A run succeeds only when every target was proven to be
+    /// at its version by reading its history.
+    ///
+    /// # Errors
+    /// When the registry cannot be reached.
+    pub async fn close_runs(&self) -> Result<Vec<Closed>, LedgerError> {
+        let sql = "UPDATE runs SET finished_at = {now}, started_at = COALESCE(started_at, {now}),
+                state = CASE WHEN EXISTS (SELECT 1 FROM targets g WHERE g.run_id = runs.id
+                        AND (g.state NOT IN ('applied', 'current') OR g.to_version IS NULL))
+                    THEN 'failed' ELSE 'succeeded' END
+            WHERE state IN ('pending', 'running')
+                AND NOT EXISTS (SELECT 1 FROM targets o WHERE o.run_id = runs.id AND o.state IN ('pending', 'running', 'retryable'))
+            RETURNING number, state";
+        let rows = sqlx::query(self.store.sql(sql)).fetch_all(self.store.pool()).await?;
+        let closed = |row: &sqlx::any::AnyRow| {
+            let state: String = row.try_get(1)?;
+            let state = state.parse().map_err(crate::store::StoreError::Value)?;
+            Ok(Closed { number: row.try_get(0)?, state })
+        };
+        rows.iter().map(closed).collect()
+    }
+}

@@ -1,0 +1,225 @@
+//! Writing a run: the run and all its targets in one transaction. A crash before the commit leaves nothing,
+//! after it everything.
+
+use sqlx::{Any, Row as _, Transaction};
+
+use super::{Ledger, LedgerError};
+use crate::{
+    id::RunId,
+    registry::clause::Clause,
+    run::{Pick, RunSpec, Selection},
+    store::parameters,
+    tenant::Slug,
+};
+
+/// How many names one statement carries: well below every database's limit of parameters.
+const NAMES_PER_STATEMENT: usize = 500;
+
+/// A run that was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Enqueued {
+    /// Its identity.
+    pub id: RunId,
+    /// The number people use.
+    pub number: i64,
+    /// How many targets it has.
+    pub targets: u64,
+}
+
+impl Ledger {
+    /// Writes a run with one target per active tenant that is selected.
+    ///
+    /// # Errors
+    /// When nobody is selected, or somebody is named who is unknown, inactive or did not fail: nothing is written then.
+    pub async fn enqueue(&self, spec: &RunSpec, description: &str) -> Result<Enqueued, LedgerError> {
+        let mut tx = self.store.begin().await?;
+        let number = next_number(&mut tx).await?;
+        let id = RunId::new();
+        self.insert_run(&mut tx, id, number, spec, description).await?;
+        let targets = self.insert_targets(&mut tx, id, &spec.selection, spec.policy.max_attempts).await?;
+        if targets == 0 {
+            return Err(LedgerError::NothingSelected);
+        }
+        let kind = if spec.parent.is_some() { "run.retried" } else { "run.enqueued" };
+        self.event(
+            &mut tx,
+            kind,
+            Some(id),
+            &spec.requested_by,
+            &format!("{targets} targets, {}", spec.selection.describe()),
+        )
+        .await?;
+        tx.commit().await?;
+        Ok(Enqueued { id, number, targets })
+    }
+
+    async fn insert_run(
+        &self,
+        tx: &mut Transaction<'static, Any>,
+        id: RunId,
+        number: i64,
+        spec: &RunSpec,
+        description: &str,
+    ) -> Result<(), LedgerError> {
+        let insert = "INSERT INTO runs (id, number, digest, target_version, description, selection, policy, state, parent_id, requested_by, reason, created_at)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, 'pending', $8, $9, $10, {now})";
+        sqlx::query(self.store.sql(insert))
+            .bind(id.to_string())
+            .bind(number)
+            .bind(spec.digest.as_str().to_owned())
+            .bind(spec.target)
+            .bind(description.to_owned())
+            .bind(spec.selection.describe())
+            .bind(serde_json::to_string(&spec.policy).unwrap_or_default())
+            .bind(spec.parent.map(|id| id.to_string()))
+            .bind(spec.requested_by.clone())
+            .bind(spec.reason.clone())
+            .execute(&mut **tx)
+            .await?;
+        Ok(())
+    }
+
+    async fn insert_targets(
+        &self,
+        tx: &mut Transaction<'static, Any>,
+        run: RunId,
+        selection: &Selection,
+        max_attempts: u32,
+    ) -> Result<u64, LedgerError> {
+        let exclude: Vec<String> = selection.exclude.iter().map(ToString::to_string).collect();
+        unknown_names(tx, &selection.exclude).await?;
+        let names = match &selection.pick {
+            Pick::Tenants(slugs) => {
+                named_tenants_are_active(tx, slugs).await?;
+                slugs
+            }
+            Pick::FailedIn { run, tenants, .. } => {
+                named_tenants_failed(tx, *run, tenants).await?;
+                tenants
+            }
+            Pick::All | Pick::Labels(_) => &Vec::new(),
+        };
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let chunks: Vec<&[String]> =
+            if names.is_empty() { vec![&[]] } else { names.chunks(NAMES_PER_STATEMENT).collect() };
+        let mut inserted = 0;
+        for chunk in chunks {
+            let left = selection.limit.map(|limit| u64::from(limit).saturating_sub(inserted));
+            let mut clause = Clause::new(3);
+            clause.compare("t.status =", "active");
+            clause.one_of("t.slug", true, chunk);
+            clause.one_of("t.slug", false, &exclude);
+            match &selection.pick {
+                Pick::Labels(selector) => clause.labels(selector),
+                Pick::FailedIn { run, fingerprint, .. } => {
+                    clause.failed_in(&run.to_string(), fingerprint.as_deref());
+                }
+                Pick::All | Pick::Tenants(_) => {}
+            }
+            let limit = left.map(|left| format!("LIMIT {left}")).unwrap_or_default();
+            let insert = format!(
+                "INSERT INTO targets (run_id, tenant_id, state, max_attempts, due_at)
+                 SELECT $1, t.id, 'pending', $2, {{now}} FROM tenants t WHERE {} ORDER BY t.slug {limit}",
+                clause.text()
+            );
+            let query =
+                sqlx::query(self.store.sql(&insert)).bind(run.to_string()).bind(i64::from(max_attempts));
+            inserted += clause.bind(query).execute(&mut **tx).await?.rows_affected();
+        }
+        Ok(inserted)
+    }
+
+    /// Notes in the audit log who did what.
+    pub(super) async fn event(
+        &self,
+        tx: &mut Transaction<'static, Any>,
+        kind: &str,
+        run: Option<RunId>,
+        actor: &str,
+        detail: &str,
+    ) -> Result<(), LedgerError> {
+        sqlx::query(
+            self.store
+                .sql("INSERT INTO events (at, kind, run_id, actor, detail) VALUES ({now}, $1, $2, $3, $4)"),
+        )
+        .bind(kind.to_owned())
+        .bind(run.map(|id| id.to_string()))
+        .bind(actor.to_owned())
+        .bind(detail.to_owned())
+        .execute(&mut **tx)
+        .await?;
+        Ok(())
+    }
+}
+
+/// The row of the counter is locked until the commit, so numbers have no holes and no doubles.
+async fn next_number(tx: &mut Transaction<'static, Any>) -> Result<i64, LedgerError> {
+    sqlx::query("UPDATE counters SET value = value + 1 WHERE name = 'run'").execute(&mut **tx).await?;
+    Ok(sqlx::query("SELECT value FROM counters WHERE name = 'run'").fetch_one(&mut **tx).await?.try_get(0)?)
+}
+
+/// The status of each of these tenants; none for one that is not there.
+async fn statuses(
+    tx: &mut Transaction<'static, Any>,
+    slugs: &[Slug],
+) -> Result<Vec<(String, Option<String>)>, LedgerError> {
+    let mut found = Vec::with_capacity(slugs.len());
+    for chunk in slugs.chunks(NAMES_PER_STATEMENT) {
+        let sql = format!("SELECT slug, status FROM tenants WHERE slug IN ({})", parameters(1, chunk.len()));
+        let query = chunk
+            .iter()
+            .fold(sqlx::query(sqlx::AssertSqlSafe(sql)), |query, slug| query.bind(slug.to_string()));
+        let rows = query.fetch_all(&mut **tx).await?;
+        let known: std::collections::HashMap<String, String> = rows
+            .iter()
+            .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
+            .collect::<Result<_, sqlx::Error>>()?;
+        found.extend(chunk.iter().map(|slug| (slug.to_string(), known.get(slug.as_str()).cloned())));
+    }
+    Ok(found)
+}
+
+async fn unknown_names(tx: &mut Transaction<'static, Any>, slugs: &[Slug]) -> Result<(), LedgerError> {
+    let unknown =
+        statuses(tx, slugs).await?.into_iter().filter(|(_, status)| status.is_none()).map(|(slug, _)| slug);
+    none_of(unknown.collect(), LedgerError::UnknownTenants)
+}
+
+async fn named_tenants_are_active(
+    tx: &mut Transaction<'static, Any>,
+    slugs: &[Slug],
+) -> Result<(), LedgerError> {
+    unknown_names(tx, slugs).await?;
+    let found = statuses(tx, slugs).await?;
+    let inactive = found
+        .into_iter()
+        .filter_map(|(slug, status)| status.filter(|s| s != "active").map(|s| format!("{slug} ({s})")));
+    none_of(inactive.collect(), LedgerError::Inactive)
+}
+
+async fn named_tenants_failed(
+    tx: &mut Transaction<'static, Any>,
+    run: RunId,
+    slugs: &[Slug],
+) -> Result<(), LedgerError> {
+    unknown_names(tx, slugs).await?;
+    let mut innocent = Vec::new();
+    for slug in slugs {
+        let sql = "SELECT count(*) FROM targets f JOIN tenants t ON t.id = f.tenant_id WHERE f.run_id = $1 AND t.slug = $2 AND f.state = 'failed'";
+        let row = sqlx::query(sql).bind(run.to_string()).bind(slug.to_string()).fetch_one(&mut **tx).await?;
+        if row.try_get::<i64, _>(0)? == 0 {
+            innocent.push(slug.to_string());
+        }
+    }
+    none_of(innocent, LedgerError::NotFailed)
+}
+
+fn none_of(names: Vec<String>, error: impl FnOnce(String) -> LedgerError) -> Result<(), LedgerError> {
+    const SHOWN: usize = 10;
+    if names.is_empty() {
+        return Ok(());
+    }
+    let more = names.len().saturating_sub(SHOWN);
+    let list = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    Err(error(if more > 0 { format!("{list} and {more} more") } else { list }))
+}

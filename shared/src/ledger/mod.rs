@@ -1,0 +1,107 @@
+//! The ledger: runs, targets and attempts. It is the truth; a queue is a hint.
+//!
+//! Invariants, each kept by one guarded statement:
+//! - a target belongs to the worker that claimed it until its lease lapses by the registry's clock;
+//! - the number of an attempt is its fence: a result is written only while the target is `running` in that
+//!   very attempt, so a worker that was paused for an hour cannot overwrite a newer result;
+//! - an attempt is counted when it is claimed, so a job that kills its worker still runs out of attempts;
+//!   what the tenant is not to blame for is taken back as `uncounted`;
+//! - a final state never changes.
+
+mod claims;
+mod conduct;
+mod enqueue;
+mod outcomes;
+mod read;
+mod workers;
+
+pub use conduct::Closed;
+pub use enqueue::Enqueued;
+pub use read::{AttemptRow, TargetQuery, TargetRow};
+pub use workers::{WorkerRow, WorkerState};
+
+use sqlx::{Row as _, any::AnyRow};
+
+use crate::{
+    id::{RunId, TenantId},
+    job::Job,
+    registry::RegistryError,
+    store::{Store, StoreError},
+};
+
+/// What can go wrong with the ledger.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The database under it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The registry beside it.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// No run of this name.
+    #[error("there is no run {0}")]
+    UnknownRun(String),
+    /// Tenants that were named and are not there.
+    #[error("there is no tenant {0}")]
+    UnknownTenants(String),
+    /// Tenants that were named and are not active.
+    #[error("not active: {0}")]
+    Inactive(String),
+    /// Tenants that were named and did not fail in that run.
+    #[error("did not fail in that run: {0}")]
+    NotFailed(String),
+    /// The selection chose nobody.
+    #[error("no tenant matched the selection")]
+    NothingSelected,
+}
+
+impl From<sqlx::Error> for LedgerError {
+    fn from(error: sqlx::Error) -> Self {
+        StoreError::from(error).into()
+    }
+}
+
+impl LedgerError {
+    /// Whether the same call may succeed later.
+    #[must_use]
+    pub fn is_temporary(&self) -> bool {
+        matches!(self, Self::Store(e) | Self::Registry(RegistryError::Store(e)) if e.is_temporary())
+    }
+}
+
+/// The ledger.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    store: Store,
+}
+
+impl Ledger {
+    /// The ledger in a registry's database.
+    #[must_use]
+    pub fn new(store: Store) -> Self {
+        Self { store }
+    }
+
+    /// The database under it.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+}
+
+/// Reads `run_id, tenant_id` from the first two columns.
+fn read_job(row: &AnyRow) -> Result<Job, LedgerError> {
+    let run: String = row.try_get(0)?;
+    let tenant: String = row.try_get(1)?;
+    let damaged = |_| StoreError::Value("targets".into());
+    Ok(Job {
+        run: run.parse::<RunId>().map_err(damaged)?,
+        tenant: tenant.parse::<TenantId>().map_err(damaged)?,
+    })
+}
+
+/// A number of ours out of a `BIGINT`.
+fn number(row: &AnyRow, at: usize) -> Result<u32, LedgerError> {
+    let value: i64 = row.try_get(at)?;
+    u32::try_from(value).map_err(|_| StoreError::Value(format!("{value}")).into())
+}

@@ -1,0 +1,127 @@
+//! Writing the outcome of an attempt: the target, the attempt and what is known of the tenant, in one transaction
+//! that is guarded by the attempt's number.
+
+use sqlx::{Any, Transaction};
+
+use super::{Ledger, LedgerError};
+use crate::{
+    clock::millis,
+    job::{Claim, Next, Outcome, Verdict},
+    run::TargetState,
+};
+
+impl Ledger {
+    /// Records how an attempt ended. `false`: a later attempt exists, and this result changes nothing.
+    ///
+    /// # Errors
+    /// When the registry cannot be reached; nothing is written then.
+    pub async fn record(
+        &self,
+        claim: &Claim,
+        owner: &str,
+        outcome: &Outcome,
+        next: Next,
+    ) -> Result<bool, LedgerError> {
+        let mut tx = self.store.begin().await?;
+        if !self.update_target(&mut tx, claim, outcome, next).await? {
+            return Ok(false);
+        }
+        self.insert_attempt(&mut tx, claim, owner, outcome, next).await?;
+        if let (Verdict::Proven, Some(to)) = (&outcome.verdict, outcome.to) {
+            sqlx::query(self.store.sql("UPDATE tenants SET version = $1, version_at = {now} WHERE id = $2"))
+                .bind(to)
+                .bind(claim.job.tenant.to_string())
+                .execute(&mut *tx)
+                .await?;
+        }
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    async fn update_target(
+        &self,
+        tx: &mut Transaction<'static, Any>,
+        claim: &Claim,
+        outcome: &Outcome,
+        next: Next,
+    ) -> Result<bool, LedgerError> {
+        let (state, due, uncounted) = match next {
+            Next::End(state) => (state, None, 0),
+            Next::RetryIn(delay) => {
+                (TargetState::Retryable, Some(i64::try_from(millis(delay)).unwrap_or(i64::MAX)), 0)
+            }
+            Next::Again => (TargetState::Retryable, Some(0), 1),
+        };
+        let failure = failure_of(outcome);
+        let update = "UPDATE targets SET state = $1, due_at = {now} + $2, uncounted = uncounted + $3,
+                from_version = COALESCE(from_version, $4), to_version = COALESCE($5, to_version),
+                class = $6, code = $7, message = $8, hint = $9, version = $10, statement = $11, line = $12, refused = $13, fingerprint = $14,
+                finished_at = CASE WHEN $15 = 1 THEN {now} ELSE NULL END
+            WHERE run_id = $16 AND tenant_id = $17 AND attempt = $18 AND state = 'running'";
+        let done = sqlx::query(self.store.sql(update))
+            .bind(state.as_str())
+            .bind(due)
+            .bind(i64::from(uncounted))
+            .bind(outcome.from)
+            .bind(outcome.to)
+            .bind(failure.map(|f| f.class.as_str()))
+            .bind(failure.map(|f| f.code.clone()))
+            .bind(failure.map(|f| f.message.clone()))
+            .bind(failure.and_then(|f| f.hint.clone()))
+            .bind(failure.and_then(|f| f.version))
+            .bind(failure.and_then(|f| f.statement).map(i64::from))
+            .bind(failure.and_then(|f| f.line).map(i64::from))
+            .bind(failure.map(|f| i64::from(f.refused)))
+            .bind(failure.map(|f| f.fingerprint()))
+            .bind(i64::from(state.is_final()))
+            .bind(claim.job.run.to_string())
+            .bind(claim.job.tenant.to_string())
+            .bind(i64::from(claim.attempt))
+            .execute(&mut **tx)
+            .await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    async fn insert_attempt(
+        &self,
+        tx: &mut Transaction<'static, Any>,
+        claim: &Claim,
+        owner: &str,
+        outcome: &Outcome,
+        next: Next,
+    ) -> Result<(), LedgerError> {
+        let word = match next {
+            Next::End(state) if state != TargetState::Failed => state.as_str(),
+            Next::Again => "interrupted",
+            _ => "failed",
+        };
+        let failure = failure_of(outcome);
+        let insert = "INSERT INTO attempts (run_id, tenant_id, number, worker, started_at, finished_at, outcome, steps, class, code, message, hint, version, statement, line)
+            VALUES ($1, $2, $3, $4, {now} - $5, {now}, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
+        sqlx::query(self.store.sql(insert))
+            .bind(claim.job.run.to_string())
+            .bind(claim.job.tenant.to_string())
+            .bind(i64::from(claim.attempt))
+            .bind(owner.to_owned())
+            .bind(i64::try_from(millis(outcome.duration)).unwrap_or(0))
+            .bind(word)
+            .bind(serde_json::to_string(&outcome.steps).unwrap_or_default())
+            .bind(failure.map(|f| f.class.as_str()))
+            .bind(failure.map(|f| f.code.clone()))
+            .bind(failure.map(|f| f.message.clone()))
+            .bind(failure.and_then(|f| f.hint.clone()))
+            .bind(failure.and_then(|f| f.version))
+            .bind(failure.and_then(|f| f.statement).map(i64::from))
+            .bind(failure.and_then(|f| f.line).map(i64::from))
+            .execute(&mut **tx)
+            .await?;
+        Ok(())
+    }
+}
+
+fn failure_of(outcome: &Outcome) -> Option<&crate::failure::Failure> {
+    match &outcome.verdict {
+        Verdict::Proven => None,
+        Verdict::Failed(failure) => Some(failure),
+    }
+}

@@ -1,0 +1,292 @@
+//! Reading the ledger: for summaries, tables and workers. Nothing here writes.
+
+use serde::Serialize;
+use sqlx::{Row as _, any::AnyRow};
+
+use super::{Ledger, LedgerError};
+use crate::{
+    id::{RunId, TenantId},
+    job::Step,
+    registry::clause::Clause,
+    run::{Run, RunRef, TargetState},
+    store::StoreError,
+    summary::{Cause, Counts},
+};
+
+/// How many causes a summary tells apart, and how many tenants it names for each.
+const CAUSES: u32 = 20;
+const TENANTS_PER_CAUSE: u32 = 10;
+
+const RUN_COLUMNS: &str = "r.id, r.number, r.digest, r.target_version, r.description, r.selection, r.policy, r.state,
+    (SELECT p.number FROM runs p WHERE p.id = r.parent_id), r.requested_by, r.reason, r.created_at, r.started_at, r.finished_at";
+
+/// Which targets to list: a page in the order of their tenants' slugs.
+#[derive(Clone, Debug, Default)]
+pub struct TargetQuery {
+    /// Only these states; empty means all.
+    pub states: Vec<TargetState>,
+    /// Only this tenant.
+    pub tenant: Option<String>,
+    /// Only those behind this slug.
+    pub after: Option<String>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// One target, for a table.
+#[derive(Clone, Debug, Serialize)]
+pub struct TargetRow {
+    /// Its tenant.
+    pub tenant: String,
+    /// Its state.
+    pub state: String,
+    /// Attempts that count.
+    pub attempts: i64,
+    /// The version before the run.
+    pub from: Option<String>,
+    /// The version after its last attempt.
+    pub to: Option<String>,
+    /// Why it failed, or waits.
+    pub code: Option<String>,
+    /// The same in words.
+    pub message: Option<String>,
+    /// The way out.
+    pub hint: Option<String>,
+    /// The name of the cause.
+    pub fingerprint: Option<String>,
+}
+
+/// One attempt, for `logs`. Times are milliseconds since 1970.
+#[derive(Clone, Debug)]
+pub struct AttemptRow {
+    /// Its tenant.
+    pub tenant: String,
+    /// Its number.
+    pub number: i64,
+    /// Who made it.
+    pub worker: String,
+    /// When it began.
+    pub started_at: i64,
+    /// When it ended.
+    pub finished_at: i64,
+    /// How it ended.
+    pub outcome: String,
+    /// What it applied.
+    pub steps: Vec<Step>,
+    /// Why it did not succeed.
+    pub code: Option<String>,
+    /// The same in words.
+    pub message: Option<String>,
+    /// The way out.
+    pub hint: Option<String>,
+    /// The migration that failed.
+    pub version: Option<i64>,
+    /// Which of its statements, counted from 1.
+    pub statement: Option<i64>,
+    /// The line in its file.
+    pub line: Option<i64>,
+}
+
+impl Ledger {
+    /// Finds a run by what a person calls it.
+    ///
+    /// # Errors
+    /// [`LedgerError::UnknownRun`] when there is none.
+    pub async fn find_run(&self, name: RunRef) -> Result<Run, LedgerError> {
+        let (condition, text) = match name {
+            RunRef::Latest => ("$1 = $1", String::new()),
+            RunRef::LatestFailed => ("r.state = 'failed' AND $1 = $1", String::new()),
+            RunRef::Number(number) => ("CAST(r.number AS TEXT) = $1", number.to_string()),
+            RunRef::Id(id) => ("r.id = $1", id.to_string()),
+        };
+        let sql =
+            format!("SELECT {RUN_COLUMNS} FROM runs r WHERE {condition} ORDER BY r.number DESC LIMIT 1");
+        let row = sqlx::query(self.store.sql(&sql)).bind(text).fetch_optional(self.store.pool()).await?;
+        row.as_ref().map(read_run).transpose()?.ok_or_else(|| LedgerError::UnknownRun(name.to_string()))
+    }
+
+    /// The newest runs.
+    ///
+    /// # Errors
+    /// When the registry cannot be reached.
+    pub async fn list_runs(&self, limit: u32) -> Result<Vec<Run>, LedgerError> {
+        let sql = format!("SELECT {RUN_COLUMNS} FROM runs r ORDER BY r.number DESC LIMIT {limit}");
+        sqlx::query(self.store.sql(&sql)).fetch_all(self.store.pool()).await?.iter().map(read_run).collect()
+    }
+
+    /// How many targets of a run are in each state.
+    ///
+    /// # Errors
+    /// When the registry cannot be reached.
+    pub async fn counts(&self, run: RunId) -> Result<Counts, LedgerError> {
+        let sql = "SELECT state, count(*), count(CASE WHEN attempt - uncounted > 1 AND state IN ('applied', 'current') THEN 1 END)
+            FROM targets WHERE run_id = $1 GROUP BY state";
+        let mut counts = Counts::default();
+        for row in sqlx::query(sql).bind(run.to_string()).fetch_all(self.store.pool()).await? {
+            let state: String = row.try_get(0)?;
+            let unsigned =
+                |at: usize| Ok::<_, sqlx::Error>(u64::try_from(row.try_get::<i64, _>(at)?).unwrap_or(0));
+            counts.add(state.parse().map_err(StoreError::Value)?, unsigned(1)?);
+            counts.retried += unsigned(2)?;
+        }
+        Ok(counts)
+    }
+
+    /// The causes of a run's failed targets, the commonest first.
+    ///
+    /// # Errors
+    /// When the registry cannot be reached.
+    pub async fn causes(&self, run: RunId) -> Result<Vec<Cause>, LedgerError> {
+        let sql = format!(
+            "SELECT fingerprint, min(class), min(code), min(version), min(statement), min(line), min(message), min(hint), min(refused), count(*)
+             FROM targets WHERE run_id = $1 AND state = 'failed' GROUP BY fingerprint ORDER BY count(*) DESC, fingerprint LIMIT {CAUSES}"
+        );
+        let mut causes = Vec::new();
+        for row in
+            sqlx::query(self.store.sql(&sql)).bind(run.to_string()).fetch_all(self.store.pool()).await?
+        {
+            let mut cause = read_cause(&row)?;
+            cause.tenants = self.failed_slugs(run, &cause.fingerprint).await?;
+            cause.truncated = cause.count > cause.tenants.len() as u64;
+            causes.push(cause);
+        }
+        Ok(causes)
+    }
+
+    async fn failed_slugs(&self, run: RunId, fingerprint: &str) -> Result<Vec<String>, LedgerError> {
+        let sql = format!(
+            "SELECT t.slug FROM targets g JOIN tenants t ON t.id = g.tenant_id
+             WHERE g.run_id = $1 AND g.state = 'failed' AND g.fingerprint = $2 ORDER BY t.slug LIMIT {TENANTS_PER_CAUSE}"
+        );
+        let rows = sqlx::query(self.store.sql(&sql))
+            .bind(run.to_string())
+            .bind(fingerprint.to_owned())
+            .fetch_all(self.store.pool())
+            .await?;
+        Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(StoreError::from)?)
+    }
+
+    /// A page of a run's targets.
+    ///
+    /// # Errors
+    /// When the registry cannot be reached.
+    pub async fn targets(&self, run: RunId, query: &TargetQuery) -> Result<Vec<TargetRow>, LedgerError> {
+        let mut clause = Clause::new(2);
+        let states: Vec<String> = query.states.iter().map(ToString::to_string).collect();
+        clause.one_of("g.state", true, &states);
+        if let Some(tenant) = &query.tenant {
+            clause.compare("t.slug =", tenant);
+        }
+        if let Some(after) = &query.after {
+            clause.compare("t.slug >", after);
+        }
+        let sql = format!(
+            "SELECT t.slug, g.state, g.attempt - g.uncounted, CAST(g.from_version AS TEXT), CAST(g.to_version AS TEXT), g.code, g.message, g.hint, g.fingerprint
+             FROM targets g JOIN tenants t ON t.id = g.tenant_id WHERE g.run_id = $1 AND {} ORDER BY t.slug LIMIT {}",
+            clause.text(),
+            query.limit
+        );
+        let query = clause.bind(sqlx::query(self.store.sql(&sql)).bind(run.to_string()));
+        query.fetch_all(self.store.pool()).await?.iter().map(read_target).collect()
+    }
+
+    /// A run's attempts at one tenant, oldest first.
+    ///
+    /// # Errors
+    /// When the registry cannot be reached.
+    pub async fn attempts(&self, run: RunId, tenant: TenantId) -> Result<Vec<AttemptRow>, LedgerError> {
+        let sql = "SELECT t.slug, a.number, a.worker, a.started_at, a.finished_at, a.outcome, a.steps, a.code, a.message, a.hint, a.version, a.statement, a.line
+            FROM attempts a JOIN tenants t ON t.id = a.tenant_id WHERE a.run_id = $1 AND a.tenant_id = $2 ORDER BY a.number";
+        let rows = sqlx::query(sql)
+            .bind(run.to_string())
+            .bind(tenant.to_string())
+            .fetch_all(self.store.pool())
+            .await?;
+        rows.iter().map(read_attempt).collect()
+    }
+
+    /// How many active tenants were last seen at each version, the newest first.
+    ///
+    /// # Errors
+    /// When the registry cannot be reached.
+    pub async fn fleet(&self) -> Result<Vec<(Option<i64>, i64)>, LedgerError> {
+        let sql = "SELECT version, count(*) FROM tenants WHERE status = 'active' GROUP BY version ORDER BY version DESC";
+        let rows = sqlx::query(sql).fetch_all(self.store.pool()).await?;
+        Ok(rows
+            .iter()
+            .map(|r| Ok((r.try_get(0)?, r.try_get(1)?)))
+            .collect::<Result<_, sqlx::Error>>()
+            .map_err(StoreError::from)?)
+    }
+}
+
+fn read_run(row: &AnyRow) -> Result<Run, LedgerError> {
+    let damaged = |what: &str| StoreError::Value(format!("runs.{what}"));
+    let text = |at: usize| row.try_get::<String, _>(at);
+    Ok(Run {
+        id: text(0)?.parse().map_err(|_| damaged("id"))?,
+        number: row.try_get(1)?,
+        digest: text(2)?.parse().map_err(|_| damaged("digest"))?,
+        target: row.try_get(3)?,
+        description: text(4)?,
+        selection: text(5)?,
+        policy: serde_json::from_str(&text(6)?).map_err(|_| damaged("policy"))?,
+        state: text(7)?.parse().map_err(|_| damaged("state"))?,
+        parent: row.try_get(8)?,
+        requested_by: text(9)?,
+        reason: row.try_get(10)?,
+        created_at: row.try_get(11)?,
+        started_at: row.try_get(12)?,
+        finished_at: row.try_get(13)?,
+    })
+}
+
+fn read_cause(row: &AnyRow) -> Result<Cause, LedgerError> {
+    Ok(Cause {
+        fingerprint: row.try_get::<Option<String>, _>(0)?.unwrap_or_default(),
+        class: row.try_get::<Option<String>, _>(1)?.unwrap_or_default(),
+        code: row.try_get::<Option<String>, _>(2)?.unwrap_or_default(),
+        version: row.try_get::<Option<i64>, _>(3)?.map(|v| v.to_string()),
+        statement: row.try_get::<Option<i64>, _>(4)?.and_then(|n| u32::try_from(n).ok()),
+        line: row.try_get::<Option<i64>, _>(5)?.and_then(|n| u32::try_from(n).ok()),
+        message: row.try_get::<Option<String>, _>(6)?.unwrap_or_default(),
+        hint: row.try_get(7)?,
+        refused: row.try_get::<Option<i64>, _>(8)? == Some(1),
+        count: u64::try_from(row.try_get::<i64, _>(9)?).unwrap_or(0),
+        tenants: Vec::new(),
+        truncated: false,
+    })
+}
+
+fn read_target(row: &AnyRow) -> Result<TargetRow, LedgerError> {
+    Ok(TargetRow {
+        tenant: row.try_get(0)?,
+        state: row.try_get(1)?,
+        attempts: row.try_get(2)?,
+        from: row.try_get(3)?,
+        to: row.try_get(4)?,
+        code: row.try_get(5)?,
+        message: row.try_get(6)?,
+        hint: row.try_get(7)?,
+        fingerprint: row.try_get(8)?,
+    })
+}
+
+fn read_attempt(row: &AnyRow) -> Result<AttemptRow, LedgerError> {
+    Ok(AttemptRow {
+        tenant: row.try_get(0)?,
+        number: row.try_get(1)?,
+        worker: row.try_get(2)?,
+        started_at: row.try_get(3)?,
+        finished_at: row.try_get(4)?,
+        outcome: row.try_get(5)?,
+        steps: serde_json::from_str(&row.try_get::<String, _>(6)?)
+            .map_err(|_| StoreError::Value("attempts.steps".into()))?,
+        code: row.try_get(7)?,
+        message: row.try_get(8)?,
+        hint: row.try_get(9)?,
+        version: row.try_get(10)?,
+        statement: row.try_get(11)?,
+        line: row.try_get(12)?,
+    })
+}

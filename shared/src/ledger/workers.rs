@@ -1,0 +1,115 @@
+//! Worker processes: who is there, and whether it is alive.
+
+use std::{fmt, time::Duration};
+
+use sqlx::Row as _;
+
+use super::{Ledger, LedgerError};
+use crate::{clock::millis, store::StoreError};
+
+/// Where a worker is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkerState {
+    /// Takes targets.
+    Running,
+    /// Takes no more, and finishes what it has.
+    Draining,
+    /// Gone.
+    Stopped,
+}
+
+impl fmt::Display for WorkerState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Running => "running",
+            Self::Draining => "draining",
+            Self::Stopped => "stopped",
+        })
+    }
+}
+
+/// A worker that gave a sign of life lately.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct WorkerRow {
+    /// Its name, unique per start.
+    pub worker: String,
+    /// Its machine.
+    pub host: String,
+    /// Its process.
+    pub pid: i64,
+    /// Its program's version.
+    pub version: String,
+    /// Tenants at once.
+    pub slots: i64,
+    /// Where it is in its life.
+    pub state: String,
+    /// Targets it holds now.
+    pub busy: i64,
+}
+
+impl Ledger {
+    /// Notes a sign of life of a worker, which is written down the first time.
+    ///
+    /// # Errors
+    /// When the registry cannot be reached.
+    pub async fn beat(
+        &self,
+        id: &str,
+        host: &str,
+        slots: usize,
+        state: WorkerState,
+    ) -> Result<(), LedgerError> {
+        let sql = "INSERT INTO workers (id, host, pid, program, slots, state, started_at, heartbeat_at)
+            VALUES ($1, $2, $3, $4, $5, $6, {now}, {now})
+            ON CONFLICT (id) DO UPDATE SET heartbeat_at = excluded.heartbeat_at, state = excluded.state";
+        sqlx::query(self.store.sql(sql))
+            .bind(id.to_owned())
+            .bind(host.to_owned())
+            .bind(i64::from(std::process::id()))
+            .bind(env!("CARGO_PKG_VERSION"))
+            .bind(i64::try_from(slots).unwrap_or(i64::MAX))
+            .bind(state.to_string())
+            .execute(self.store.pool())
+            .await?;
+        Ok(())
+    }
+
+    /// Forgets workers that have given no sign of life for so long.
+    ///
+    /// # Errors
+    /// When the registry cannot be reached.
+    pub async fn forget_workers(&self, silent: Duration) -> Result<u64, LedgerError> {
+        let sql = self.store.sql("DELETE FROM workers WHERE heartbeat_at < {now} - $1");
+        let done = sqlx::query(sql)
+            .bind(i64::try_from(millis(silent)).unwrap_or(i64::MAX))
+            .execute(self.store.pool())
+            .await?;
+        Ok(done.rows_affected())
+    }
+
+    /// Workers that gave a sign of life within so long and have not stopped.
+    ///
+    /// # Errors
+    /// When the registry cannot be reached.
+    pub async fn live_workers(&self, within: Duration) -> Result<Vec<WorkerRow>, LedgerError> {
+        let sql = "SELECT w.id, w.host, w.pid, w.program, w.slots, w.state,
+                (SELECT count(*) FROM targets g WHERE g.owner = w.id AND g.state = 'running' AND g.due_at IS NOT NULL)
+            FROM workers w WHERE w.state <> 'stopped' AND w.heartbeat_at >= {now} - $1 ORDER BY w.host, w.started_at";
+        let rows = sqlx::query(self.store.sql(sql))
+            .bind(i64::try_from(millis(within)).unwrap_or(i64::MAX))
+            .fetch_all(self.store.pool())
+            .await?;
+        let read = |row: &sqlx::any::AnyRow| -> Result<WorkerRow, sqlx::Error> {
+            Ok(WorkerRow {
+                worker: row.try_get(0)?,
+                host: row.try_get(1)?,
+                pid: row.try_get(2)?,
+                version: row.try_get(3)?,
+                slots: row.try_get(4)?,
+                state: row.try_get(5)?,
+                busy: row.try_get(6)?,
+            })
+        };
+        Ok(rows.iter().map(read).collect::<Result<_, _>>().map_err(StoreError::from)?)
+    }
+}

@@ -1,0 +1,185 @@
+//! Our `Backend` for apalis: it claims, and apalis runs.
+//!
+//! It never returns an error to apalis, which would stop the worker and drop what is in flight: it waits with
+//! backoff and goes on. It never claims more than there are free slots, so that nothing is hoarded here while
+//! another worker idles.
+
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use apalis::prelude::{Task, WorkerContext};
+use apalis_core::{
+    backend::{Backend, BackendConfig, finalize::Ephemeral},
+    layers::Identity,
+    task::{builder::TaskBuilder, task_id::TaskId},
+};
+use futures::future::BoxFuture;
+use tokio::{sync::Semaphore, time::Sleep};
+
+use super::{Queue, QueueError};
+use crate::{clock, job::Claim, ledger::Ledger, retry};
+
+const IDLE_POLL: Duration = Duration::from_millis(200);
+const OUTAGE_BACKOFF_BASE: Duration = Duration::from_millis(200);
+const OUTAGE_BACKOFF_CAP: Duration = Duration::from_secs(10);
+
+/// What the backend needs of its worker.
+#[derive(Clone)]
+pub(super) struct Source {
+    pub(super) queue: Queue,
+    pub(super) ledger: Ledger,
+    pub(super) owner: Arc<str>,
+    pub(super) lease: Duration,
+    /// Free slots of this process, whichever incarnation of the worker holds the others.
+    pub(super) slots: Arc<Semaphore>,
+    pub(super) concurrency: usize,
+}
+
+enum State {
+    Ready,
+    Fetching(BoxFuture<'static, Result<Vec<Claim>, QueueError>>),
+    Waiting(Pin<Box<Sleep>>),
+}
+
+pub(super) struct ClaimBackend {
+    source: Source,
+    state: Mutex<State>,
+    claimed: VecDeque<Claim>,
+    outages: u32,
+    closing: Option<BoxFuture<'static, ()>>,
+}
+
+impl ClaimBackend {
+    pub(super) fn new(source: Source) -> Self {
+        Self { source, state: Mutex::new(State::Ready), claimed: VecDeque::new(), outages: 0, closing: None }
+    }
+
+    fn fetch(&self, busy: usize) -> State {
+        let free = self.source.concurrency.saturating_sub(busy).min(self.source.slots.available_permits());
+        if free == 0 {
+            return State::Waiting(Box::pin(tokio::time::sleep(clock::jitter(IDLE_POLL / 10))));
+        }
+        let source = self.source.clone();
+        State::Fetching(Box::pin(async move {
+            source.queue.take(&source.ledger, free, &source.owner, source.lease).await
+        }))
+    }
+
+    fn fetched(&mut self, result: Result<Vec<Claim>, QueueError>) -> State {
+        match result {
+            Ok(claims) => {
+                self.outages = 0;
+                let empty = claims.is_empty();
+                self.claimed.extend(claims);
+                if empty {
+                    State::Waiting(Box::pin(tokio::time::sleep(clock::jitter(IDLE_POLL))))
+                } else {
+                    State::Ready
+                }
+            }
+            Err(error) => {
+                self.outages += 1;
+                let delay = retry::delay(
+                    self.outages,
+                    OUTAGE_BACKOFF_BASE,
+                    OUTAGE_BACKOFF_CAP,
+                    0.5 + clock::chance() / 2.0,
+                );
+                tracing::warn!(%error, retry_in_ms = clock::millis(delay), "no jobs can be taken");
+                State::Waiting(Box::pin(tokio::time::sleep(delay)))
+            }
+        }
+    }
+
+    fn swap(&mut self, state: State) -> State {
+        std::mem::replace(self.state.get_mut().unwrap_or_else(PoisonError::into_inner), state)
+    }
+}
+
+impl Backend for ClaimBackend {
+    type Task = Task<Claim>;
+    type Error = Infallible;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>, _: &WorkerContext) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+        worker: &WorkerContext,
+    ) -> Poll<Option<Result<Task<Claim>, Infallible>>> {
+        loop {
+            if let Some(claim) = self.claimed.pop_front() {
+                let id =
+                    TaskId::from_string(format!("{}/{}#{}", claim.job.run, claim.job.tenant, claim.attempt));
+                return Poll::Ready(Some(Ok(TaskBuilder::new(claim).task_id(id).build())));
+            }
+            match self.state.get_mut().unwrap_or_else(PoisonError::into_inner) {
+                State::Ready => {
+                    let next = self.fetch(worker.task_count());
+                    self.swap(next);
+                }
+                State::Fetching(fetch) => {
+                    let result = ready!(fetch.as_mut().poll(cx));
+                    let next = self.fetched(result);
+                    self.swap(next);
+                }
+                State::Waiting(sleep) => {
+                    ready!(sleep.as_mut().poll(cx));
+                    self.swap(State::Ready);
+                }
+            }
+        }
+    }
+
+    /// Drain: lets a fetch in flight come home, and gives back what was claimed and not begun.
+    fn poll_close(&mut self, cx: &mut Context<'_>, _: &WorkerContext) -> Poll<Result<(), Infallible>> {
+        if self.closing.is_none() {
+            let fetch = match self.swap(State::Ready) {
+                State::Fetching(fetch) => Some(fetch),
+                State::Ready | State::Waiting(_) => None,
+            };
+            let (ledger, mut left) = (self.source.ledger.clone(), std::mem::take(&mut self.claimed));
+            self.closing = Some(Box::pin(async move {
+                if let Some(Ok(claims)) = match fetch {
+                    Some(fetch) => Some(fetch.await),
+                    None => None,
+                } {
+                    left.extend(claims);
+                }
+                for claim in left {
+                    if let Err(error) = ledger.release(&claim).await {
+                        tracing::warn!(%error, "a claim could not be given back; its lease will lapse");
+                    }
+                }
+            }));
+        }
+        match &mut self.closing {
+            Some(closing) => closing.as_mut().poll(cx).map(Ok),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+impl BackendConfig for ClaimBackend {
+    type Args = Claim;
+    type Id = String;
+    type Kind = Ephemeral; // claims are typed already: no codec, nothing to fail on
+    type Config = ();
+    type Layer = Identity;
+
+    fn config(&self) -> &() {
+        &()
+    }
+
+    fn middleware(&mut self, _: &mut WorkerContext) -> Identity {
+        Identity::new()
+    }
+}

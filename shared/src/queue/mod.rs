@@ -1,0 +1,118 @@
+//! The queue: how workers hear of jobs. One seam, two sources, chosen by the queue's URL.
+//!
+//! | URL | source |
+//! |---|---|
+//! | none, `sqlite:` or `postgres:` | the ledger: workers claim due targets from it; enqueue is one transaction and nothing can be lost between two stores |
+//! | `redis:` or `rediss:` | a list of job ids, for many workers that should not poll the registry |
+//!
+//! A job is a hint. The claim in the ledger makes a duplicate, stale or lost one harmless, and the conductor
+//! sends again what is due. apalis is the worker runtime over both; its name and redis' stand only in here.
+
+mod backend;
+mod redis;
+mod serve;
+
+use std::time::Duration;
+
+pub use serve::{Handler, Serve, serve};
+
+use self::redis::RedisQueue;
+use crate::{
+    job::{Claim, Job},
+    ledger::{Ledger, LedgerError},
+    store,
+};
+
+/// What can go wrong with the queue.
+#[derive(Debug, thiserror::Error)]
+pub enum QueueError {
+    /// The URL is of no queue.
+    #[error("the queue URL must begin with redis: or rediss:, or be the registry's own")]
+    Scheme,
+    /// A database that is not the registry.
+    #[error("the queue URL names a database that is not the registry")]
+    OtherDatabase,
+    /// Nothing answers there, or not in time.
+    #[error("the queue cannot be reached: {0}")]
+    Unreachable(String),
+    /// The ledger behind it.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+/// Where workers get their jobs.
+#[derive(Clone)]
+pub enum Queue {
+    /// From the ledger itself.
+    Ledger,
+    /// From a Redis list.
+    Redis(RedisQueue),
+}
+
+impl Queue {
+    /// Connects to the queue of a registry.
+    ///
+    /// # Errors
+    /// When the URL is none of a queue, or nothing answers there.
+    pub async fn open(url: Option<&str>, registry_url: &str, identity: &str) -> Result<Self, QueueError> {
+        match url {
+            None => Ok(Self::Ledger),
+            Some(url) if url.starts_with("redis:") || url.starts_with("rediss:") => {
+                Ok(Self::Redis(RedisQueue::connect(url, identity).await?))
+            }
+            Some(url) => match store::dialect_of(url) {
+                Ok(_) if url == registry_url => Ok(Self::Ledger),
+                Ok(_) => Err(QueueError::OtherDatabase),
+                Err(_) => Err(QueueError::Scheme),
+            },
+        }
+    }
+
+    /// Its kind in a word.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Ledger => "ledger",
+            Self::Redis(_) => "redis",
+        }
+    }
+
+    /// How many jobs are waiting in a store of its own; none when the ledger is the queue.
+    ///
+    /// # Errors
+    /// When the queue cannot be reached.
+    pub async fn depth(&self) -> Result<Option<u64>, QueueError> {
+        match self {
+            Self::Ledger => Ok(None),
+            Self::Redis(redis) => redis.depth().await.map(Some),
+        }
+    }
+
+    /// Hands jobs over. Nothing to do when the ledger is the queue: what is due is there already.
+    ///
+    /// # Errors
+    /// When the queue cannot be reached.
+    pub async fn send(&self, jobs: &[Job]) -> Result<(), QueueError> {
+        match self {
+            Self::Ledger => Ok(()),
+            Self::Redis(redis) => redis.send(jobs).await,
+        }
+    }
+
+    /// Claims up to `limit` targets for `owner`.
+    ///
+    /// # Errors
+    /// When the queue or the ledger cannot be reached. Jobs taken from the queue by then are sent again later.
+    pub async fn take(
+        &self,
+        ledger: &Ledger,
+        limit: usize,
+        owner: &str,
+        lease: Duration,
+    ) -> Result<Vec<Claim>, QueueError> {
+        match self {
+            Self::Ledger => Ok(ledger.claim_due(limit, owner, lease).await?),
+            Self::Redis(redis) => Ok(ledger.claim_jobs(&redis.take(limit).await?, owner, lease).await?),
+        }
+    }
+}

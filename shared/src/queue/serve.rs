@@ -1,0 +1,101 @@
+//! Running a worker: apalis over our backend, rebuilt with backoff if it ever ends by itself.
+
+use std::{sync::Arc, time::Duration};
+
+use apalis::{
+    layers::WorkerBuilderExt as _,
+    prelude::{BoxDynError, Data, WorkerBuilder},
+};
+use futures::future::BoxFuture;
+use tokio::sync::{Semaphore, watch};
+
+use super::{
+    Queue,
+    backend::{ClaimBackend, Source},
+};
+use crate::{clock, job::Claim, ledger::Ledger, retry};
+
+const RESTART_BASE: Duration = Duration::from_millis(200);
+const RESTART_CAP: Duration = Duration::from_secs(10);
+
+/// Works one claim to its end and records the outcome. It must not panic.
+pub type Handler = Arc<dyn Fn(Claim) -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// What a worker serves.
+pub struct Serve {
+    /// Where jobs come from.
+    pub queue: Queue,
+    /// What claims are made in.
+    pub ledger: Ledger,
+    /// The worker's name, unique per start.
+    pub owner: Arc<str>,
+    /// How long a claim is good without being renewed.
+    pub lease: Duration,
+    /// Tenants at once.
+    pub concurrency: usize,
+}
+
+#[derive(Clone)]
+struct Work {
+    handler: Handler,
+    slots: Arc<Semaphore>,
+}
+
+/// Takes jobs and works them until `stop` turns true; returns when all that was begun has ended.
+pub async fn serve(serve: Serve, handler: Handler, stop: watch::Receiver<bool>) {
+    let slots = Arc::new(Semaphore::new(serve.concurrency));
+    let source = Source {
+        queue: serve.queue,
+        ledger: serve.ledger,
+        owner: serve.owner,
+        lease: serve.lease,
+        slots: slots.clone(),
+        concurrency: serve.concurrency,
+    };
+    let work = Work { handler, slots: slots.clone() };
+    let mut incarnation = 0_u32;
+    while !*stop.borrow() {
+        incarnation += 1;
+        let stopped = stop.clone();
+        let ended = WorkerBuilder::new(format!("{}#{incarnation}", source.owner))
+            .backend(ClaimBackend::new(source.clone()))
+            .data(work.clone())
+            .concurrency(source.concurrency)
+            .build(on_claim)
+            .run_until(until(stopped))
+            .await;
+        if !*stop.borrow() {
+            let delay = retry::delay(incarnation, RESTART_BASE, RESTART_CAP, 0.5 + clock::chance() / 2.0);
+            tracing::error!(
+                ?ended,
+                retry_in_ms = clock::millis(delay),
+                "the worker runtime ended by itself and is started again"
+            );
+            tokio::time::sleep(delay).await;
+        }
+    }
+    // What an earlier incarnation began may still run: it holds its permits until it ends.
+    let all = u32::try_from(source.concurrency).unwrap_or(u32::MAX);
+    drop(slots.acquire_many(all).await);
+}
+
+async fn until(mut stop: watch::Receiver<bool>) -> std::io::Result<()> {
+    // An error means the sender is gone, and with it whoever could want more work.
+    let _ = stop.wait_for(|stop| *stop).await;
+    Ok(())
+}
+
+/// The work runs in a task of its own and takes its slot with it: when apalis drops this future, the migration
+/// goes on and reports.
+async fn on_claim(claim: Claim, work: Data<Work>) -> Result<(), BoxDynError> {
+    let Ok(permit) = work.slots.clone().acquire_owned().await else { return Ok(()) };
+    let running = (work.handler)(claim);
+    let task = tokio::spawn(async move {
+        let _permit = permit;
+        running.await;
+    });
+    if let Err(error) = task.await {
+        tracing::error!(%error, "a handler panicked; the lease of its target will lapse");
+    }
+    Ok(())
+}

@@ -1,0 +1,81 @@
+//! Bundles: from a directory into the registry, and from there to every worker.
+
+use std::path::Path;
+
+use sqlx::Row as _;
+
+use super::{Registry, RegistryError};
+use crate::{
+    bundle::{Bundle, Digest},
+    format::File,
+};
+
+/// Reads the migrations of a directory, not of those below it.
+///
+/// # Errors
+/// When the directory cannot be read, a migration is not UTF-8, or they are not valid together.
+pub fn read_directory(path: &Path) -> Result<Bundle, RegistryError> {
+    let shown = path.display().to_string();
+    let unreadable = |reason: String| RegistryError::Directory { path: shown.clone(), reason };
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(|e| unreadable(e.to_string()))? {
+        let entry = entry.map_err(|e| unreadable(e.to_string()))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !entry.path().is_file() {
+            continue;
+        }
+        let bytes = std::fs::read(entry.path()).map_err(|e| unreadable(format!("{name}: {e}")))?;
+        match String::from_utf8(bytes) {
+            Ok(content) => files.push(File { name, content }),
+            Err(_) if name.ends_with(".sql") => return Err(unreadable(format!("{name} is not UTF-8 text"))),
+            Err(_) => {}
+        }
+    }
+    Bundle::new(files).map_err(|source| RegistryError::Format { path: shown, source })
+}
+
+impl Registry {
+    /// Stores a bundle by its digest. One that is there already is left as it is.
+    ///
+    /// # Errors
+    /// When the registry cannot be reached.
+    pub async fn put_bundle(&self, bundle: &Bundle) -> Result<(), RegistryError> {
+        let mut tx = self.store.begin().await?;
+        let insert = self.store.sql(
+            "INSERT INTO bundles (digest, created_at) VALUES ($1, {now}) ON CONFLICT (digest) DO NOTHING",
+        );
+        let new = sqlx::query(insert)
+            .bind(bundle.digest().as_str().to_owned())
+            .execute(&mut *tx)
+            .await?
+            .rows_affected();
+        if new == 1 {
+            for file in bundle.files() {
+                sqlx::query("INSERT INTO bundle_files (digest, name, content) VALUES ($1, $2, $3)")
+                    .bind(bundle.digest().as_str().to_owned())
+                    .bind(file.name.clone())
+                    .bind(file.content.clone())
+                    .execute(&mut *tx)
+                    .await?;
+            }
+        }
+        Ok(tx.commit().await?)
+    }
+
+    /// Fetches a bundle and proves that it is the one the digest names.
+    ///
+    /// # Errors
+    /// When it is not there, is damaged, or the registry cannot be reached.
+    pub async fn bundle(&self, digest: &Digest) -> Result<Bundle, RegistryError> {
+        let rows = sqlx::query("SELECT name, content FROM bundle_files WHERE digest = $1")
+            .bind(digest.as_str().to_owned())
+            .fetch_all(self.store.pool())
+            .await?;
+        let file = |row: &sqlx::any::AnyRow| Ok(File { name: row.try_get(0)?, content: row.try_get(1)? });
+        let files = rows.iter().map(file).collect::<Result<Vec<_>, sqlx::Error>>()?;
+        match Bundle::new(files) {
+            Ok(bundle) if bundle.digest() == digest => Ok(bundle),
+            _ => Err(RegistryError::Bundle(digest.to_string())),
+        }
+    }
+}

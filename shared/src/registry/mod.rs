@@ -1,0 +1,117 @@
+//! The registry: which tenants there are, where each lives, and the bundles. One SQL database.
+//!
+//! It stores a tenant's URL sealed only; opening it takes the master key, which is not in the database.
+
+mod bundles;
+pub(crate) mod clause;
+mod tenants;
+
+use sqlx::Row as _;
+
+pub use bundles::read_directory;
+pub use tenants::{Access, Change, ListQuery, NewTenant};
+
+use crate::{
+    format::FormatError,
+    secret::{MasterKey, SecretError},
+    store::{Store, StoreError},
+};
+
+/// What can go wrong with the registry.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// The database under it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The key, or what is sealed with it.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// No tenant of this name.
+    #[error("there is no tenant '{0}'")]
+    UnknownTenant(String),
+    /// The name is taken.
+    #[error("tenant '{0}' exists already")]
+    TenantExists(String),
+    /// A stored URL is not one.
+    #[error("the URL of tenant '{0}' cannot be read")]
+    Url(String),
+    /// The migration directory cannot be read.
+    #[error("the migration directory {path} cannot be read: {reason}")]
+    Directory {
+        /// The directory.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+    /// The migrations in it are not valid.
+    #[error("{path}: {source}")]
+    Format {
+        /// The directory.
+        path: String,
+        /// What is wrong.
+        source: FormatError,
+    },
+    /// A stored bundle is not there or is not what its digest says.
+    #[error("bundle {0} is not in the registry, or is damaged")]
+    Bundle(String),
+}
+
+impl From<sqlx::Error> for RegistryError {
+    fn from(error: sqlx::Error) -> Self {
+        StoreError::from(error).into()
+    }
+}
+
+/// The registry.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    store: Store,
+}
+
+impl Registry {
+    /// The registry in a database that has one.
+    #[must_use]
+    pub fn new(store: Store) -> Self {
+        Self { store }
+    }
+
+    /// The database under it.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Makes sure that this is the key the registry is sealed with; the first key ever used becomes that key.
+    ///
+    /// # Errors
+    /// [`SecretError::WrongKey`] when it is another one.
+    pub async fn adopt_key(&self, key: &MasterKey) -> Result<(), RegistryError> {
+        let stored = self.setting("key_id", key.id()).await?;
+        if stored == key.id() {
+            return Ok(());
+        }
+        Err(SecretError::WrongKey { sealed_with: stored, given: key.id().to_owned() }.into())
+    }
+
+    /// What tells this registry from every other: its part of a shared queue is named by it.
+    ///
+    /// # Errors
+    /// When the registry cannot be reached.
+    pub async fn identity(&self) -> Result<String, RegistryError> {
+        self.setting("registry_id", &uuid::Uuid::now_v7().to_string()).await
+    }
+
+    /// A setting, which is `first` if it was never set.
+    async fn setting(&self, name: &str, first: &str) -> Result<String, RegistryError> {
+        let read = || sqlx::query("SELECT value FROM settings WHERE name = $1").bind(name.to_owned());
+        if let Some(row) = read().fetch_optional(self.store.pool()).await? {
+            return Ok(row.try_get(0)?);
+        }
+        sqlx::query("INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING")
+            .bind(name.to_owned())
+            .bind(first.to_owned())
+            .execute(self.store.pool())
+            .await?;
+        Ok(read().fetch_one(self.store.pool()).await?.try_get(0)?)
+    }
+}

@@ -1,0 +1,275 @@
+//! Tenants in the registry.
+
+use sqlx::{Any, Row as _, Transaction, any::AnyRow};
+
+use super::{Registry, RegistryError, clause::Clause};
+use crate::{
+    id::TenantId,
+    place::{DatabaseUrl, Place},
+    secret::MasterKey,
+    selector::Selector,
+    store::{StoreError, expect_rows, parameters},
+    tenant::{Labels, Slug, Status, Tenant},
+};
+
+/// A tenant to be added.
+#[derive(Clone, Debug)]
+pub struct NewTenant {
+    /// Its name.
+    pub slug: Slug,
+    /// Its URL, which is sealed before it is stored.
+    pub url: DatabaseUrl,
+    /// Where that points.
+    pub place: Place,
+    /// Whether runs take it.
+    pub status: Status,
+    /// Its labels.
+    pub labels: Labels,
+}
+
+/// What to change of a tenant; what is empty stays.
+#[derive(Clone, Debug, Default)]
+pub struct Change {
+    /// Whether runs take it.
+    pub status: Option<Status>,
+    /// A new URL and where it points.
+    pub url: Option<(DatabaseUrl, Place)>,
+    /// Labels to set.
+    pub set_labels: Labels,
+    /// Labels to take away.
+    pub remove_labels: Vec<String>,
+}
+
+/// What a worker needs to reach a tenant.
+#[derive(Clone, Debug)]
+pub struct Access {
+    /// Its name.
+    pub slug: Slug,
+    /// Where it lives.
+    pub place: Place,
+    /// Its URL, opened.
+    pub url: DatabaseUrl,
+}
+
+/// Which tenants to list: a page in the order of their slugs.
+#[derive(Clone, Debug, Default)]
+pub struct ListQuery {
+    /// Only those whose labels match.
+    pub selector: Option<Selector>,
+    /// Only those with this status.
+    pub status: Option<Status>,
+    /// Only those behind this slug.
+    pub after: Option<String>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+const COLUMNS: &str = "t.id, t.slug, t.status, s.engine, s.address, t.database_name, t.schema_name, t.version, t.version_at, t.sealed_url";
+
+impl Registry {
+    /// Adds tenants: all of them, or none.
+    ///
+    /// # Errors
+    /// [`RegistryError::TenantExists`] when one of the names is taken.
+    pub async fn add_tenants(&self, key: &MasterKey, tenants: &[NewTenant]) -> Result<(), RegistryError> {
+        self.adopt_key(key).await?;
+        let mut tx = self.store.begin().await?;
+        for tenant in tenants {
+            let id = TenantId::new();
+            let server = server_id(&mut tx, &tenant.place).await?;
+            let insert = "INSERT INTO tenants (id, slug, status, server_id, database_name, schema_name, sealed_url, created_at)
+                VALUES ($1, $2, $3, $4, $5, $6, $7, {now}) ON CONFLICT (slug) DO NOTHING";
+            let added = sqlx::query(self.store.sql(insert))
+                .bind(id.to_string())
+                .bind(tenant.slug.as_str().to_owned())
+                .bind(tenant.status.as_str())
+                .bind(server)
+                .bind(tenant.place.database.clone())
+                .bind(tenant.place.schema.clone())
+                .bind(key.seal(id, tenant.url.expose())?)
+                .execute(&mut *tx)
+                .await?
+                .rows_affected();
+            if added == 0 {
+                return Err(RegistryError::TenantExists(tenant.slug.to_string()));
+            }
+            set_labels(&mut tx, id, &tenant.labels).await?;
+        }
+        Ok(tx.commit().await?)
+    }
+
+    /// Changes one tenant.
+    ///
+    /// # Errors
+    /// [`RegistryError::UnknownTenant`] when there is none of this name.
+    pub async fn change_tenant(
+        &self,
+        key: Option<&MasterKey>,
+        slug: &Slug,
+        change: &Change,
+    ) -> Result<(), RegistryError> {
+        let id = self.tenant(slug).await?.id;
+        let mut tx = self.store.begin().await?;
+        if let Some(status) = change.status {
+            let done = sqlx::query("UPDATE tenants SET status = $1 WHERE id = $2")
+                .bind(status.as_str())
+                .bind(id.to_string())
+                .execute(&mut *tx)
+                .await?;
+            expect_rows(done.rows_affected(), 1)?;
+        }
+        if let (Some((url, place)), Some(key)) = (&change.url, key) {
+            let server = server_id(&mut tx, place).await?;
+            let update =
+                "UPDATE tenants SET server_id = $1, database_name = $2, schema_name = $3, sealed_url = $4,
+                version = NULL, version_at = NULL WHERE id = $5";
+            let done = sqlx::query(update)
+                .bind(server)
+                .bind(place.database.clone())
+                .bind(place.schema.clone())
+                .bind(key.seal(id, url.expose())?)
+                .bind(id.to_string())
+                .execute(&mut *tx)
+                .await?;
+            expect_rows(done.rows_affected(), 1)?;
+        }
+        for name in change.remove_labels.iter().chain(change.set_labels.keys()) {
+            sqlx::query("DELETE FROM tenant_labels WHERE tenant_id = $1 AND name = $2")
+                .bind(id.to_string())
+                .bind(name.clone())
+                .execute(&mut *tx)
+                .await?;
+        }
+        set_labels(&mut tx, id, &change.set_labels).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// One tenant by its name.
+    ///
+    /// # Errors
+    /// [`RegistryError::UnknownTenant`] when there is none.
+    pub async fn tenant(&self, slug: &Slug) -> Result<Tenant, RegistryError> {
+        let sql =
+            format!("SELECT {COLUMNS} FROM tenants t JOIN servers s ON s.id = t.server_id WHERE t.slug = $1");
+        let row = sqlx::query(self.store.sql(&sql))
+            .bind(slug.as_str().to_owned())
+            .fetch_optional(self.store.pool())
+            .await?;
+        let row = row.ok_or_else(|| RegistryError::UnknownTenant(slug.to_string()))?;
+        let mut tenants = vec![read_tenant(&row)?];
+        self.load_labels(&mut tenants).await?;
+        Ok(tenants.remove(0))
+    }
+
+    /// A page of tenants.
+    ///
+    /// # Errors
+    /// When the registry cannot be reached.
+    pub async fn list_tenants(&self, query: &ListQuery) -> Result<Vec<Tenant>, RegistryError> {
+        let mut clause = Clause::new(1);
+        if let Some(selector) = &query.selector {
+            clause.labels(selector);
+        }
+        if let Some(status) = query.status {
+            clause.compare("t.status =", status.as_str());
+        }
+        if let Some(after) = &query.after {
+            clause.compare("t.slug >", after);
+        }
+        let sql = format!(
+            "SELECT {COLUMNS} FROM tenants t JOIN servers s ON s.id = t.server_id WHERE {} ORDER BY t.slug LIMIT {}",
+            clause.text(),
+            query.limit
+        );
+        let rows = clause.bind(sqlx::query(self.store.sql(&sql))).fetch_all(self.store.pool()).await?;
+        let mut tenants = rows.iter().map(read_tenant).collect::<Result<Vec<_>, _>>()?;
+        self.load_labels(&mut tenants).await?;
+        Ok(tenants)
+    }
+
+    /// What a worker needs to reach one tenant.
+    ///
+    /// # Errors
+    /// When it is not there, its URL does not open with this key, or the registry cannot be reached.
+    pub async fn access(&self, key: &MasterKey, id: TenantId) -> Result<Access, RegistryError> {
+        let sql =
+            format!("SELECT {COLUMNS} FROM tenants t JOIN servers s ON s.id = t.server_id WHERE t.id = $1");
+        let row =
+            sqlx::query(self.store.sql(&sql)).bind(id.to_string()).fetch_optional(self.store.pool()).await?;
+        let row = row.ok_or_else(|| RegistryError::UnknownTenant(id.to_string()))?;
+        let tenant = read_tenant(&row)?;
+        let text = key.open(id, row.try_get(9)?)?;
+        let url = DatabaseUrl::parse(&text, std::path::Path::new("/"))
+            .map_err(|_| RegistryError::Url(tenant.slug.to_string()))?;
+        Ok(Access { slug: tenant.slug, place: tenant.place, url })
+    }
+
+    async fn load_labels(&self, tenants: &mut [Tenant]) -> Result<(), RegistryError> {
+        for chunk in tenants.chunks_mut(500) {
+            let sql = format!(
+                "SELECT tenant_id, name, value FROM tenant_labels WHERE tenant_id IN ({})",
+                parameters(1, chunk.len())
+            );
+            let query =
+                chunk.iter().fold(sqlx::query(self.store.sql(&sql)), |query, t| query.bind(t.id.to_string()));
+            for row in query.fetch_all(self.store.pool()).await? {
+                let id: String = row.try_get(0)?;
+                if let Some(tenant) = chunk.iter_mut().find(|t| t.id.to_string() == id) {
+                    tenant.labels.insert(row.try_get(1)?, row.try_get(2)?);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn server_id(tx: &mut Transaction<'static, Any>, place: &Place) -> Result<i64, RegistryError> {
+    sqlx::query(
+        "INSERT INTO servers (engine, address) VALUES ($1, $2) ON CONFLICT (engine, address) DO NOTHING",
+    )
+    .bind(place.engine.as_str())
+    .bind(place.server.clone())
+    .execute(&mut **tx)
+    .await?;
+    let row = sqlx::query("SELECT id FROM servers WHERE engine = $1 AND address = $2")
+        .bind(place.engine.as_str())
+        .bind(place.server.clone())
+        .fetch_one(&mut **tx)
+        .await?;
+    Ok(row.try_get(0)?)
+}
+
+async fn set_labels(
+    tx: &mut Transaction<'static, Any>,
+    id: TenantId,
+    labels: &Labels,
+) -> Result<(), RegistryError> {
+    for (name, value) in labels {
+        sqlx::query("INSERT INTO tenant_labels (tenant_id, name, value) VALUES ($1, $2, $3)")
+            .bind(id.to_string())
+            .bind(name.clone())
+            .bind(value.clone())
+            .execute(&mut **tx)
+            .await?;
+    }
+    Ok(())
+}
+
+fn read_tenant(row: &AnyRow) -> Result<Tenant, RegistryError> {
+    let damaged = |what: String| RegistryError::Store(StoreError::Value(what));
+    let text = |at: usize| row.try_get::<String, _>(at);
+    let version: (Option<i64>, Option<i64>) = (row.try_get(7)?, row.try_get(8)?);
+    Ok(Tenant {
+        id: text(0)?.parse().map_err(|_| damaged("tenants.id".into()))?,
+        slug: text(1)?.parse().map_err(|_| damaged("tenants.slug".into()))?,
+        status: text(2)?.parse().map_err(damaged)?,
+        place: Place {
+            engine: text(3)?.parse().map_err(|_| damaged("servers.engine".into()))?,
+            server: text(4)?,
+            database: text(5)?,
+            schema: row.try_get(6)?,
+        },
+        labels: Labels::new(),
+        version: version.0.zip(version.1),
+    })
+}

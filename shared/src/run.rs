@@ -1,0 +1,304 @@
+//! A run: one operator's request of one bundle, a set of tenants and a policy. Pure.
+//!
+//! ```text
+//! run     pending ─► running ─► succeeded | failed
+//! target  pending ─► running ─► applied | current | failed
+//!                       │ ▲
+//!                       ▼ │
+//!                    retryable
+//! ```
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{bundle::Digest, id::RunId, plan::Order, selector::Selector, tenant::Slug};
+
+macro_rules! states {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[serde(rename_all = "lowercase")]
+        pub enum $name { $($(#[$vdoc])* $variant),+ }
+
+        impl $name {
+            /// Every state, in the order of a life.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// The name in the ledger and in every output.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = String;
+
+            fn from_str(text: &str) -> Result<Self, String> {
+                Self::ALL.iter().copied().find(|s| s.as_str() == text).ok_or_else(|| {
+                    let all: Vec<_> = Self::ALL.iter().map(|s| s.as_str()).collect();
+                    format!("'{text}' is not a state ({})", all.join(", "))
+                })
+            }
+        }
+    };
+}
+
+states!(
+    /// Where a run is in its life.
+    RunState {
+        /// Written; no worker has looked at it yet.
+        Pending = "pending",
+        /// Workers take its targets.
+        Running = "running",
+        /// Ended: every target was proven to be at the run's version.
+        Succeeded = "succeeded",
+        /// Ended: at least one target failed.
+        Failed = "failed",
+    }
+);
+
+impl RunState {
+    /// Whether it can change no more.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed)
+    }
+}
+
+states!(
+    /// Where a target is in its life.
+    TargetState {
+        /// Not worked on yet.
+        Pending = "pending",
+        /// A worker holds its lease.
+        Running = "running",
+        /// Waits for its next attempt.
+        Retryable = "retryable",
+        /// Migrations were applied, and its history proves that it is at the run's version.
+        Applied = "applied",
+        /// Nothing was to be done: its history proves that it was at the run's version.
+        Current = "current",
+        /// It will not be tried again in this run.
+        Failed = "failed",
+    }
+);
+
+impl TargetState {
+    /// Whether it can change no more.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Applied | Self::Current | Self::Failed)
+    }
+}
+
+/// How the targets of a run are worked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// Attempts per tenant, the first one included.
+    pub max_attempts: u32,
+    /// Ceiling of the first retry's delay, in milliseconds.
+    pub backoff_base_ms: u64,
+    /// Ceiling of every delay, in milliseconds.
+    pub backoff_cap_ms: u64,
+    /// Longest wait for a connection to a tenant, in milliseconds.
+    pub connect_timeout_ms: u64,
+    /// Longest wait of a statement for a lock, and of an attempt for the tenant's own lock, in milliseconds.
+    pub lock_timeout_ms: u64,
+    /// Longest run of one statement, in milliseconds; 0 is without limit.
+    pub statement_timeout_ms: u64,
+    /// What to do with a pending migration that is older than an applied one.
+    pub order: Order,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            max_attempts: 5,
+            backoff_base_ms: 1_000,
+            backoff_cap_ms: 60_000,
+            connect_timeout_ms: 10_000,
+            lock_timeout_ms: 5_000,
+            statement_timeout_ms: 0,
+            order: Order::Linear,
+        }
+    }
+}
+
+/// Which tenants a run takes. Only active ones are ever taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pick {
+    /// Every active tenant.
+    All,
+    /// Exactly these; an unknown or inactive one is an error.
+    Tenants(Vec<Slug>),
+    /// Those whose labels match.
+    Labels(Selector),
+    /// The failed targets of an earlier run.
+    FailedIn {
+        /// That run.
+        run: RunId,
+        /// Only failures of this cause.
+        fingerprint: Option<String>,
+        /// Only these; one that did not fail there is an error. Empty means all.
+        tenants: Vec<Slug>,
+    },
+}
+
+/// A pick without some, and not more than so many.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selection {
+    /// What is chosen.
+    pub pick: Pick,
+    /// What is left out of it again.
+    pub exclude: Vec<Slug>,
+    /// At most so many, in the order of their slugs.
+    pub limit: Option<u32>,
+}
+
+impl Selection {
+    /// The selection in a few words, as the ledger keeps it.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let mut text = match &self.pick {
+            Pick::All => "all".to_owned(),
+            Pick::Tenants(slugs) if slugs.len() == 1 => format!("tenant {}", slugs[0]),
+            Pick::Tenants(slugs) => format!("{} named tenants", slugs.len()),
+            Pick::Labels(selector) => format!("labels {selector}"),
+            Pick::FailedIn { fingerprint: None, .. } => "failed tenants of an earlier run".to_owned(),
+            Pick::FailedIn { fingerprint: Some(print), .. } => {
+                format!("tenants failed with {print} in an earlier run")
+            }
+        };
+        if !self.exclude.is_empty() {
+            text.push_str(&format!(" without {}", self.exclude.len()));
+        }
+        if let Some(limit) = self.limit {
+            text.push_str(&format!(", at most {limit}"));
+        }
+        text
+    }
+}
+
+/// What an operator asks for.
+#[derive(Clone, Debug)]
+pub struct RunSpec {
+    /// The bundle, which is in the registry already.
+    pub digest: Digest,
+    /// The version every tenant should have afterwards.
+    pub target: i64,
+    /// Which tenants.
+    pub selection: Selection,
+    /// How.
+    pub policy: Policy,
+    /// The run this one retries.
+    pub parent: Option<RunId>,
+    /// Who asks.
+    pub requested_by: String,
+    /// Why, in the operator's words.
+    pub reason: Option<String>,
+}
+
+/// A run as the ledger keeps it. Times are milliseconds since 1970 by the registry's clock.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// Its identity.
+    pub id: RunId,
+    /// The number people use.
+    pub number: i64,
+    /// Its bundle.
+    pub digest: Digest,
+    /// The version every tenant should have afterwards.
+    pub target: i64,
+    /// The target migration's description.
+    pub description: String,
+    /// Its selection in a few words.
+    pub selection: String,
+    /// How its targets are worked.
+    pub policy: Policy,
+    /// Where it is in its life.
+    pub state: RunState,
+    /// The number of the run that this one retries.
+    pub parent: Option<i64>,
+    /// Who asked.
+    pub requested_by: String,
+    /// Why.
+    pub reason: Option<String>,
+    /// When it was written.
+    pub created_at: i64,
+    /// When a worker first looked at it.
+    pub started_at: Option<i64>,
+    /// When it ended.
+    pub finished_at: Option<i64>,
+}
+
+/// How a person names a run: its number, its UUID, `latest` or `latest-failed`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunRef {
+    /// The newest run.
+    Latest,
+    /// The newest run that failed.
+    LatestFailed,
+    /// By number.
+    Number(i64),
+    /// By identity.
+    Id(RunId),
+}
+
+impl FromStr for RunRef {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "latest" => Ok(Self::Latest),
+            "latest-failed" => Ok(Self::LatestFailed),
+            _ => text
+                .trim_start_matches('#')
+                .parse()
+                .map(Self::Number)
+                .or_else(|_| text.parse().map(Self::Id))
+                .map_err(|_| format!("'{text}' is not a run (a number, a UUID, latest or latest-failed)")),
+        }
+    }
+}
+
+impl fmt::Display for RunRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Latest => f.write_str("latest"),
+            Self::LatestFailed => f.write_str("latest-failed"),
+            Self::Number(number) => number.fmt(f),
+            Self::Id(id) => id.fmt(f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_named_by_number_uuid_or_word() {
+        let id = RunId::new();
+        assert_eq!("412".parse(), Ok(RunRef::Number(412)));
+        assert_eq!("#412".parse(), Ok(RunRef::Number(412)));
+        assert_eq!(id.to_string().parse(), Ok(RunRef::Id(id)));
+        assert_eq!("latest-failed".parse(), Ok(RunRef::LatestFailed));
+        assert!("newest".parse::<RunRef>().is_err());
+    }
+
+    #[test]
+    fn states_are_read_as_they_are_written() {
+        for state in TargetState::ALL {
+            assert_eq!(state.as_str().parse(), Ok(*state));
+        }
+        assert!("done".parse::<TargetState>().is_err());
+    }
+}

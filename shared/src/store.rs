@@ -1,0 +1,315 @@
+//! The SQL door to the registry database: one pool, one dialect, one text of SQL for all of them.
+//!
+//! Statements are written with `$1`, `RETURNING` and `ON CONFLICT`, which PostgreSQL and SQLite share, and
+//! with these words in braces:
+//!
+//! | word | stands for |
+//! |---|---|
+//! | `{now}` | milliseconds since 1970 by the database's own clock, so that all workers agree |
+//! | `{skip_locked}` | `FOR UPDATE SKIP LOCKED` where the database has row locks |
+//!
+//! Times and durations are `BIGINT` milliseconds, JSON is `TEXT`. A statement that changes rows says how many
+//! it must touch: see [`expect_rows`].
+
+use std::{path::PathBuf, str::FromStr, time::Duration};
+
+use sqlx::{
+    AnyPool, AssertSqlSafe, Connection as _, Executor as _,
+    any::{AnyConnectOptions, AnyPoolOptions},
+    migrate::{Migration, MigrationType, Migrator},
+};
+
+/// The table that keeps which of our own migrations the registry has.
+const OWN_HISTORY: &str = "_tenantry_migrations";
+
+/// How long to wait for a connection from the pool, or for the first one at all.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+
+const SQLITE_BUSY_TIMEOUT_MS: u32 = 30_000;
+
+/// What can go wrong between us and the registry database.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The URL is of no database that can hold a registry.
+    #[error("the registry URL must begin with sqlite: or postgres:")]
+    Scheme,
+    /// Nothing answers there, or not in time.
+    #[error("the registry cannot be reached: {0}")]
+    Unreachable(String),
+    /// There is no registry in that database yet.
+    #[error("there is no registry at {0}")]
+    NoRegistry(String),
+    /// It was made by another version of this program.
+    #[error("the registry is at version {found}, and this program needs {needed}")]
+    Version {
+        /// What the registry has.
+        found: i64,
+        /// What this program needs.
+        needed: i64,
+    },
+    /// A guarded write touched another number of rows than it must.
+    #[error("a guarded write touched {touched} rows and not {expected}")]
+    Guard {
+        /// Rows touched.
+        touched: u64,
+        /// Rows it must touch.
+        expected: u64,
+    },
+    /// The database refused a statement.
+    #[error("the registry refused a statement: {0}")]
+    Database(#[source] sqlx::Error),
+    /// A stored value is not of the form it must have.
+    #[error("the registry holds a value that cannot be read: {0}")]
+    Value(String),
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::Io(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed => Self::Unreachable(error.to_string()),
+            sqlx::Error::Database(ref e) if e.code().is_some_and(|c| is_unreachable(&c)) => {
+                Self::Unreachable(e.to_string())
+            }
+            error => Self::Database(error),
+        }
+    }
+}
+
+fn is_unreachable(code: &str) -> bool {
+    code.starts_with("57P") || code.starts_with("08") || code.starts_with("53")
+}
+
+impl StoreError {
+    /// Whether the same call may succeed later.
+    #[must_use]
+    pub fn is_temporary(&self) -> bool {
+        matches!(self, Self::Unreachable(_))
+    }
+}
+
+/// Which database holds the registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// A file; the default.
+    Sqlite,
+    /// A server.
+    Postgres,
+}
+
+/// A registry database.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pool: AnyPool,
+    dialect: Dialect,
+}
+
+impl Store {
+    /// Opens a registry that exists and has the version this program needs.
+    ///
+    /// # Errors
+    /// When it cannot be reached, is not there, or has another version.
+    pub async fn open(url: &str) -> Result<Self, StoreError> {
+        let dialect = dialect_of(url)?;
+        if let Some(path) = sqlite_path(url).filter(|path| !path.exists()) {
+            return Err(StoreError::NoRegistry(path.display().to_string()));
+        }
+        let store = Self::connect(url, dialect).await?;
+        let found = store.version().await?;
+        let needed = newest(dialect);
+        match found {
+            None => Err(StoreError::NoRegistry("that database".into())),
+            Some(found) if found == needed => Ok(store),
+            Some(found) => Err(StoreError::Version { found, needed }),
+        }
+    }
+
+    /// Makes a registry, or brings one up to this program's version. Doing it again changes nothing.
+    ///
+    /// # Errors
+    /// When the database cannot be reached or refuses.
+    pub async fn init(url: &str) -> Result<Self, StoreError> {
+        let dialect = dialect_of(url)?;
+        if let Some(parent) = sqlite_path(url).as_deref().and_then(|path| path.parent()) {
+            private_directory(parent)
+                .map_err(|e| StoreError::Unreachable(format!("{}: {e}", parent.display())))?;
+        }
+        sqlx::any::install_default_drivers();
+        // A connection of its own: sqlx leaves its advisory lock behind when a migration fails, and it goes with the connection.
+        let options = AnyConnectOptions::from_str(&creating(url, dialect)).map_err(|_| StoreError::Scheme)?;
+        let mut connection = sqlx::AnyConnection::connect_with(&options).await?;
+        let mut migrator = Migrator::with_migrations(own_migrations(dialect));
+        migrator.dangerous_set_table_name(OWN_HISTORY);
+        migrator
+            .run_direct(None, &mut connection, false)
+            .await
+            .map_err(|e| StoreError::Database(sqlx::Error::Migrate(Box::new(e))))?;
+        connection.close().await?;
+        Self::connect(url, dialect).await
+    }
+
+    async fn connect(url: &str, dialect: Dialect) -> Result<Self, StoreError> {
+        sqlx::any::install_default_drivers();
+        let options = AnyConnectOptions::from_str(url).map_err(|_| StoreError::Scheme)?;
+        let pool = AnyPoolOptions::new()
+            .max_connections(if dialect == Dialect::Sqlite { 4 } else { 8 })
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .after_connect(move |connection, _| {
+                Box::pin(async move {
+                    if dialect == Dialect::Sqlite {
+                        let pragmas = format!("PRAGMA busy_timeout={SQLITE_BUSY_TIMEOUT_MS}; PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON");
+                        connection.execute(sqlx::raw_sql(AssertSqlSafe(pragmas))).await?;
+                    }
+                    Ok(())
+                })
+            })
+            .connect_with(options)
+            .await?;
+        Ok(Self { pool, dialect })
+    }
+
+    async fn version(&self) -> Result<Option<i64>, StoreError> {
+        let table = match self.dialect {
+            Dialect::Sqlite => "SELECT count(*) FROM sqlite_master WHERE name = $1",
+            Dialect::Postgres => "SELECT count(*) FROM pg_class WHERE oid = to_regclass($1)",
+        };
+        if sqlx::query_scalar::<_, i64>(table).bind(OWN_HISTORY).fetch_one(&self.pool).await? == 0 {
+            return Ok(None);
+        }
+        Ok(sqlx::query_scalar(self.sql("SELECT max(version) FROM _tenantry_migrations"))
+            .fetch_one(&self.pool)
+            .await?)
+    }
+
+    /// The pool, for one statement.
+    pub(crate) fn pool(&self) -> &AnyPool {
+        &self.pool
+    }
+
+    /// Which database it is.
+    #[must_use]
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// A transaction that is going to write. On SQLite it takes the write lock at once: one that reads first
+    /// and writes later fails where another has written in between.
+    pub(crate) async fn begin(&self) -> Result<sqlx::Transaction<'static, sqlx::Any>, StoreError> {
+        let begin = if self.dialect == Dialect::Sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" };
+        Ok(self.pool.begin_with(begin).await?)
+    }
+
+    /// A statement in this database's dialect. `text` is ours and never holds a value.
+    pub(crate) fn sql(&self, text: &str) -> AssertSqlSafe<String> {
+        let (now, skip_locked) = match self.dialect {
+            Dialect::Sqlite => ("CAST(unixepoch('subsec') * 1000 AS INTEGER)", ""),
+            Dialect::Postgres => {
+                ("(extract(epoch from clock_timestamp()) * 1000)::bigint", "FOR UPDATE SKIP LOCKED")
+            }
+        };
+        AssertSqlSafe(text.replace("{now}", now).replace("{skip_locked}", skip_locked))
+    }
+
+    /// Milliseconds since 1970 by the database's clock.
+    ///
+    /// # Errors
+    /// When the registry cannot be reached.
+    pub async fn now_ms(&self) -> Result<i64, StoreError> {
+        Ok(sqlx::query_scalar(self.sql("SELECT {now}")).fetch_one(&self.pool).await?)
+    }
+
+    /// Closes every connection.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// Says how many rows a guarded write must have touched.
+///
+/// # Errors
+/// When it touched another number.
+pub fn expect_rows(touched: u64, expected: u64) -> Result<(), StoreError> {
+    if touched == expected { Ok(()) } else { Err(StoreError::Guard { touched, expected }) }
+}
+
+/// The parameters `$first`, `$first+1`, … for a list of so many values.
+pub(crate) fn parameters(first: usize, count: usize) -> String {
+    (first..first + count).map(|n| format!("${n}")).collect::<Vec<_>>().join(",")
+}
+
+/// Which database a registry URL is of.
+///
+/// # Errors
+/// [`StoreError::Scheme`] for any other.
+pub fn dialect_of(url: &str) -> Result<Dialect, StoreError> {
+    match url.split_once(':').map(|(scheme, _)| scheme) {
+        Some("sqlite") => Ok(Dialect::Sqlite),
+        Some("postgres" | "postgresql") => Ok(Dialect::Postgres),
+        _ => Err(StoreError::Scheme),
+    }
+}
+
+/// The file of an SQLite registry URL.
+#[must_use]
+pub fn sqlite_path(url: &str) -> Option<PathBuf> {
+    let rest = url.strip_prefix("sqlite:")?;
+    let rest = rest.strip_prefix("//").unwrap_or(rest);
+    Some(PathBuf::from(rest.split('?').next().unwrap_or(rest)))
+}
+
+fn creating(url: &str, dialect: Dialect) -> String {
+    match dialect {
+        Dialect::Sqlite if !url.contains('?') => format!("{url}?mode=rwc"),
+        _ => url.to_owned(),
+    }
+}
+
+/// Makes a directory that only its owner can look into, where there is none.
+fn private_directory(path: &std::path::Path) -> std::io::Result<()> {
+    if path.as_os_str().is_empty() || path.exists() {
+        return Ok(());
+    }
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
+}
+
+fn own_migrations(dialect: Dialect) -> Vec<Migration> {
+    let files: [(i64, &'static str, &'static str); 1] = match dialect {
+        Dialect::Sqlite => {
+            [(1, "registry", include_str!("../../migrations/registry/sqlite/0001_registry.sql"))]
+        }
+        Dialect::Postgres => {
+            [(1, "registry", include_str!("../../migrations/registry/postgres/0001_registry.sql"))]
+        }
+    };
+    let migration = |(version, name, sql): (i64, &'static str, &'static str)| {
+        Migration::new(version, name.into(), MigrationType::Simple, sqlx::SqlStr::from_static(sql), false)
+    };
+    files.into_iter().map(migration).collect()
+}
+
+fn newest(dialect: Dialect) -> i64 {
+    own_migrations(dialect).iter().map(|m| m.version).max().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_registry_is_sqlite_or_postgres() {
+        assert_eq!(dialect_of("sqlite:a.db").unwrap(), Dialect::Sqlite);
+        assert_eq!(dialect_of("postgresql://h/d").unwrap(), Dialect::Postgres);
+        assert!(dialect_of("mysql://h/d").is_err());
+    }
+
+    #[test]
+    fn a_list_of_parameters_is_numbered_from_its_first() {
+        assert_eq!(parameters(3, 3), "$3,$4,$5");
+    }
+}

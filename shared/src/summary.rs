@@ -1,0 +1,146 @@
+//! The fold of a run's targets: counts, causes, exit code. Pure.
+
+use serde::Serialize;
+
+use crate::{
+    exit::Exit,
+    run::{RunState, TargetState},
+};
+
+/// How many targets are in each state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// All of them.
+    pub total: u64,
+    /// Not worked on yet.
+    pub pending: u64,
+    /// Held by a worker.
+    pub running: u64,
+    /// Waiting for their next attempt.
+    pub retryable: u64,
+    /// Migrated, and proven so.
+    pub applied: u64,
+    /// Found at the version, and proven so.
+    pub current: u64,
+    /// Ended without being at the version.
+    pub failed: u64,
+    /// Of `applied` and `current`: how many needed more than one attempt.
+    pub retried: u64,
+}
+
+impl Counts {
+    /// Adds so many targets in a state.
+    pub fn add(&mut self, state: TargetState, count: u64) {
+        self.total += count;
+        *match state {
+            TargetState::Pending => &mut self.pending,
+            TargetState::Running => &mut self.running,
+            TargetState::Retryable => &mut self.retryable,
+            TargetState::Applied => &mut self.applied,
+            TargetState::Current => &mut self.current,
+            TargetState::Failed => &mut self.failed,
+        } += count;
+    }
+
+    /// How many have ended.
+    #[must_use]
+    pub fn ended(&self) -> u64 {
+        self.applied + self.current + self.failed
+    }
+}
+
+/// Failed targets of one cause.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Cause {
+    /// The name of the cause: eight hexadecimal digits.
+    pub fingerprint: String,
+    /// What kind of trouble.
+    pub class: String,
+    /// The database's error code, or one of our own words.
+    pub code: String,
+    /// The failing migration's version, as text.
+    #[serde(rename = "migration")]
+    pub version: Option<String>,
+    /// Which of its statements, counted from 1.
+    pub statement: Option<u32>,
+    /// The line in that migration's file.
+    pub line: Option<u32>,
+    /// The message of one of them.
+    pub message: String,
+    /// The way out, where one is known.
+    pub hint: Option<String>,
+    /// Whether those targets were refused before any change.
+    pub refused: bool,
+    /// How many targets.
+    pub count: u64,
+    /// Some of their tenants, by slug.
+    pub tenants: Vec<String>,
+    /// Whether there are more tenants than listed.
+    pub truncated: bool,
+}
+
+/// What the exit code of a run that ended is.
+///
+/// A run in which every failure was a refusal and nothing was applied changed nothing at all: that is
+/// [`Exit::Refused`].
+#[must_use]
+pub fn exit_of(state: RunState, counts: &Counts, causes: &[Cause]) -> Exit {
+    let untouched = counts.applied == 0 && !causes.is_empty() && causes.iter().all(|c| c.refused);
+    match state {
+        RunState::Succeeded if counts.ended() == counts.total && counts.failed == 0 => Exit::Ok,
+        RunState::Failed if untouched => Exit::Refused,
+        RunState::Failed => Exit::TenantsFailed,
+        RunState::Succeeded | RunState::Pending | RunState::Running => Exit::Error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn cause(refused: bool) -> Cause {
+        Cause {
+            fingerprint: "0".into(),
+            class: "permanent".into(),
+            code: "x".into(),
+            version: None,
+            statement: None,
+            line: None,
+            message: String::new(),
+            hint: None,
+            refused,
+            count: 1,
+            tenants: vec![],
+            truncated: false,
+        }
+    }
+
+    fn counts(applied: u64, failed: u64) -> Counts {
+        Counts { total: applied + failed, applied, failed, ..Counts::default() }
+    }
+
+    #[test]
+    fn a_run_that_only_refused_changed_nothing() {
+        assert_eq!(exit_of(RunState::Failed, &counts(0, 1), &[cause(true)]), Exit::Refused);
+        assert_eq!(exit_of(RunState::Failed, &counts(1, 1), &[cause(true)]), Exit::TenantsFailed);
+        assert_eq!(
+            exit_of(RunState::Failed, &counts(0, 2), &[cause(true), cause(false)]),
+            Exit::TenantsFailed
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn only_a_run_in_which_every_target_is_proven_ends_with_zero(numbers in proptest::array::uniform6(0_u64..3), state in 0_usize..4) {
+            let mut counts = Counts::default();
+            for (state, n) in TargetState::ALL.iter().zip(numbers) {
+                counts.add(*state, n);
+            }
+            prop_assert_eq!(counts.total, numbers.iter().sum::<u64>());
+            let proven = counts.applied + counts.current == counts.total;
+            let exit = exit_of(RunState::ALL[state], &counts, &[]);
+            prop_assert!(exit != Exit::Ok || proven);
+        }
+    }
+}

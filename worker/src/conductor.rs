@@ -1,0 +1,97 @@
+//! The conductor: a loop in every worker, of which one at a time is at work.
+//!
+//! States: *waiting* (somebody else holds the lease) and *conducting*. The term is [`TERM`] by the registry's
+//! clock, renewed at every beat; a conductor that dies is followed by another one within a term. One that is
+//! paused for an hour and wakes does at most one beat's work before it learns that it is not the conductor any
+//! more, and that work is harmless: it takes no input but the ledger, and every statement is guarded.
+
+use std::time::Duration;
+
+use tenantry_shared::{
+    ledger::{Ledger, LedgerError},
+    queue::{Queue, QueueError},
+};
+use tokio::sync::watch;
+
+/// How long the lease is good.
+pub const TERM: Duration = Duration::from_secs(5);
+
+const LEASE: &str = "conductor";
+const BEAT: Duration = Duration::from_millis(200);
+
+/// Not more jobs than these wait in a queue of its own: the rest is in the ledger.
+const CREDIT: u64 = 2_000;
+const SENT_AT_ONCE: u64 = 500;
+
+/// A job that nobody has claimed so long after it was sent is sent again.
+const RESEND: Duration = Duration::from_secs(30);
+
+/// A job that nobody has claimed so long after it was sent, and the queue is empty, is lost.
+const LOST: Duration = Duration::from_secs(3);
+
+/// Workers that were silent for so long are forgotten.
+const FORGET_WORKERS: Duration = Duration::from_hours(24);
+
+/// Conducts until `stop` turns true.
+pub async fn conduct(ledger: Ledger, queue: Queue, owner: &str, mut stop: watch::Receiver<bool>) {
+    let mut beat = tokio::time::interval(BEAT);
+    beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = beat.tick() => {}
+            _ = stop.wait_for(|stop| *stop) => break,
+        }
+        match one_beat(&ledger, &queue, owner).await {
+            Ok(()) => {}
+            Err(error) => {
+                tracing::warn!(%error, "the conductor could not do its work, trying again");
+                tokio::time::sleep(BEAT * 5).await;
+            }
+        }
+    }
+    if let Err(error) = ledger.drop_lease(LEASE, owner).await {
+        tracing::debug!(%error, "the conductor's lease was not given up, it ends by itself");
+    }
+}
+
+async fn one_beat(ledger: &Ledger, queue: &Queue, owner: &str) -> Result<(), QueueError> {
+    if !ledger.hold_lease(LEASE, owner, TERM).await? {
+        return Ok(());
+    }
+    ledger.open_runs().await?;
+    let rescued = ledger.rescue().await?;
+    if rescued > 0 {
+        tracing::warn!(targets = rescued, "took back targets whose worker was lost");
+    }
+    send_due(ledger, queue).await?;
+    close(ledger).await?;
+    ledger.forget_workers(FORGET_WORKERS).await?;
+    Ok(())
+}
+
+async fn send_due(ledger: &Ledger, queue: &Queue) -> Result<(), QueueError> {
+    let Some(depth) = queue.depth().await? else { return Ok(()) };
+    if depth == 0 {
+        let lost = ledger.resend_lost(LOST).await?;
+        if lost > 0 {
+            tracing::warn!(jobs = lost, "the queue lost jobs, they are sent again");
+        }
+    }
+    let mut room = CREDIT.saturating_sub(depth);
+    while room > 0 {
+        let jobs = ledger.take_due(room.min(SENT_AT_ONCE), RESEND).await?;
+        queue.send(&jobs).await?;
+        room = room.saturating_sub(jobs.len() as u64);
+        if jobs.is_empty() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+async fn close(ledger: &Ledger) -> Result<(), LedgerError> {
+    for run in ledger.close_runs().await? {
+        tracing::info!(run.number = run.number, state = %run.state, "the run ended");
+    }
+    Ok(())
+}

@@ -1,0 +1,162 @@
+//! What surrounds an attempt: its lease is renewed while it runs, and its outcome is recorded whatever happens.
+
+use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use futures::FutureExt as _;
+use tenantry_shared::{
+    clock::{self, Stopwatch},
+    failure::{Class, Failure},
+    job::{Claim, Next, Outcome, Verdict, next},
+    ledger::{Ledger, LedgerError},
+    registry::{Access, Registry, RegistryError},
+    retry,
+    run::{Policy, TargetState},
+    secret::MasterKey,
+};
+use tokio::{sync::watch, time::MissedTickBehavior};
+
+use crate::{
+    attempt::{Trail, attempt},
+    orders::{Order, Orders},
+};
+
+/// How long an outcome is tried to be recorded while the registry is away. The lease is not renewed meanwhile, so
+/// the target is taken back then, and its history tells the next attempt what was done.
+const RECORD_TRIES: u32 = 8;
+const RECORD_BACKOFF_BASE: Duration = Duration::from_millis(200);
+const RECORD_BACKOFF_CAP: Duration = Duration::from_secs(10);
+
+/// What every attempt of this process needs.
+pub struct House {
+    /// Where tenants and bundles are.
+    pub registry: Registry,
+    /// Where outcomes go.
+    pub ledger: Ledger,
+    /// What opens tenants' URLs.
+    pub key: MasterKey,
+    /// What runs ask for.
+    pub orders: Orders,
+    /// This process's name, unique per start.
+    pub owner: Arc<str>,
+    /// How long a claim is good without being renewed.
+    pub lease: Duration,
+    /// Turns true when running attempts must stop at once.
+    pub abort: watch::Receiver<bool>,
+}
+
+/// Works one claim to its end. Never panics, never fails: what happens is recorded.
+pub async fn consume(house: Arc<House>, claim: Claim) {
+    let watch = Stopwatch::start();
+    let mut trail = Trail::default();
+    let loaded = load(&house, &claim).await;
+    let policy = loaded.as_ref().map(|(order, _)| order.policy.clone()).unwrap_or_default();
+    let verdict = match loaded {
+        Err(failure) => Verdict::Failed(failure),
+        Ok((order, access)) => {
+            let work = AssertUnwindSafe(attempt(&order, &access, &mut trail)).catch_unwind();
+            tokio::select! {
+                result = work => match result {
+                    Ok(Ok(())) => Verdict::Proven,
+                    Ok(Err(failure)) => Verdict::Failed(failure),
+                    Err(panic) => Verdict::Failed(Failure::new(Class::Permanent, "panic", panic_message(panic.as_ref()))),
+                },
+                () = lease_lost(&house, &claim) => {
+                    tracing::warn!(run.id = %claim.job.run, tenant.id = %claim.job.tenant, attempt = claim.attempt, "the lease was lost, the work is stopped");
+                    return;
+                }
+                () = aborted(&house) => Verdict::Failed(Failure::new(Class::Interrupted, "shutdown", "the worker was told to stop at once")),
+            }
+        }
+    };
+    let outcome =
+        Outcome { verdict, from: trail.from, to: trail.to, steps: trail.steps, duration: watch.elapsed() };
+    record(&house, &claim, &outcome, &policy).await;
+}
+
+async fn load(house: &House, claim: &Claim) -> Result<(Arc<Order>, Access), Failure> {
+    let order =
+        house.orders.get(&house.registry, &house.ledger, claim.job.run).await.map_err(|e| unloaded(&e))?;
+    let access = house.registry.access(&house.key, claim.job.tenant).await;
+    Ok((order, access.map_err(|e| unloaded(&LedgerError::from(e)))?))
+}
+
+/// A registry that is away is not the tenant's fault; a URL that does not open is for somebody to mend.
+fn unloaded(error: &LedgerError) -> Failure {
+    match error {
+        error if error.is_temporary() => Failure::new(Class::Interrupted, "registry", error.to_string()),
+        LedgerError::Registry(RegistryError::Secret(_) | RegistryError::Url(_)) => {
+            Failure::new(Class::Permanent, "sealed-url", error.to_string())
+                .with_hint("set the tenant's URL again: tenantry tenants set ID --url-stdin")
+        }
+        error => Failure::new(Class::Permanent, "registry", error.to_string()),
+    }
+}
+
+/// Returns when the claim is not ours any more. While the registry does not answer, it may still be: the tenant's
+/// own lock protects it.
+async fn lease_lost(house: &House, claim: &Claim) {
+    let mut renewal = tokio::time::interval(house.lease / 3);
+    renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    renewal.tick().await;
+    loop {
+        renewal.tick().await;
+        match house.ledger.renew(claim, house.lease).await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => tracing::warn!(%error, "a lease could not be renewed, trying again"),
+        }
+    }
+}
+
+async fn aborted(house: &House) {
+    if house.abort.clone().wait_for(|abort| *abort).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn record(house: &House, claim: &Claim, outcome: &Outcome, policy: &Policy) {
+    let next = next(claim, outcome, policy, clock::chance());
+    for attempt in 1..=RECORD_TRIES {
+        match house.ledger.record(claim, &house.owner, outcome, next).await {
+            Ok(true) => return report(claim, outcome, next),
+            Ok(false) => {
+                tracing::info!(run.id = %claim.job.run, tenant.id = %claim.job.tenant, attempt = claim.attempt, "a later attempt exists, this result is dropped");
+                return;
+            }
+            Err(error) => {
+                tracing::warn!(%error, run.id = %claim.job.run, tenant.id = %claim.job.tenant, "an outcome could not be recorded, trying again");
+                tokio::time::sleep(retry::delay(
+                    attempt,
+                    RECORD_BACKOFF_BASE,
+                    RECORD_BACKOFF_CAP,
+                    clock::chance(),
+                ))
+                .await;
+            }
+        }
+    }
+}
+
+fn report(claim: &Claim, outcome: &Outcome, next: Next) {
+    let (run, tenant, attempt) = (claim.job.run, claim.job.tenant, claim.attempt);
+    let duration_ms = clock::millis(outcome.duration);
+    match (&outcome.verdict, next) {
+        (Verdict::Proven, _) => {
+            tracing::info!(run.id = %run, tenant.id = %tenant, attempt, duration_ms, applied = outcome.steps.len(), "the tenant is at the run's version");
+        }
+        (Verdict::Failed(failure), Next::End(TargetState::Failed)) => {
+            tracing::error!(run.id = %run, tenant.id = %tenant, attempt, duration_ms, code = %failure.code, migration = failure.version, message = %failure.message, "the tenant failed");
+        }
+        (Verdict::Failed(failure), _) => {
+            tracing::warn!(run.id = %run, tenant.id = %tenant, attempt, duration_ms, code = %failure.code, migration = failure.version, message = %failure.message, "the tenant will be tried again");
+        }
+    }
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(|s| (*s).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned());
+    format!("the worker panicked: {}", text.unwrap_or_default())
+}

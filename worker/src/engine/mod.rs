@@ -1,0 +1,172 @@
+//! The engines: one session with one tenant's database. The only room that connects to tenants.
+//!
+//! A session is one connection of its own, never a pooled one: the tenant's lock lives in it and must go with
+//! it. What each engine can promise:
+//!
+//! | | PostgreSQL | MySQL, MariaDB | SQLite |
+//! |---|---|---|---|
+//! | tenant lock | advisory lock of (database, schema), polled | `GET_LOCK` of the database | the write lock of each migration's transaction |
+//! | one migration with its history row | one transaction | each statement by itself, DML together until the first DDL | one transaction |
+//! | interrupted half-way | nothing happened | the history row says `success = false` | nothing happened |
+
+mod mysql;
+mod postgres;
+mod sqlite;
+
+use std::time::Duration;
+
+use futures::{StreamExt as _, stream::BoxStream};
+use tenantry_shared::{
+    failure::{Class, Failure},
+    format::Migration,
+    place::Engine,
+    plan::Applied,
+    registry::Access,
+    run::Policy,
+    secret::redact,
+};
+
+pub use mysql::MySqlSession;
+pub use postgres::PostgresSession;
+pub use sqlite::SqliteSession;
+
+/// How often a tenant's lock that somebody else holds is tried again.
+const LOCK_POLL: Duration = Duration::from_millis(100);
+
+/// The time limits of a session.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// For a connection.
+    pub connect: Duration,
+    /// For any lock.
+    pub lock: Duration,
+    /// For one statement; none is without limit.
+    pub statement: Option<Duration>,
+}
+
+impl From<&Policy> for Limits {
+    fn from(policy: &Policy) -> Self {
+        Self {
+            connect: Duration::from_millis(policy.connect_timeout_ms),
+            lock: Duration::from_millis(policy.lock_timeout_ms),
+            statement: Some(Duration::from_millis(policy.statement_timeout_ms))
+                .filter(|limit| !limit.is_zero()),
+        }
+    }
+}
+
+/// One connection to one tenant's database.
+pub trait Session: Send + Sized {
+    /// Connects, and sets the limits.
+    fn connect(access: &Access, limits: Limits) -> impl Future<Output = Result<Self, Failure>> + Send;
+
+    /// Reads the history, and changes nothing. A tenant without a history table has an empty one.
+    fn history(&mut self) -> impl Future<Output = Result<Vec<Applied>, Failure>> + Send;
+
+    /// Takes the tenant's lock, which this session holds until it is closed.
+    fn lock(&mut self) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Applies one migration and writes its history row. After an error the session is of no more use.
+    fn apply(&mut self, migration: &Migration) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Ends the session, and the lock with it.
+    fn close(self) -> impl Future<Output = ()> + Send;
+}
+
+/// Connects to a tenant, reads how many rows its history has, and changes nothing.
+///
+/// # Errors
+/// What an attempt would fail with at that point.
+pub async fn probe(access: &Access, limits: Limits) -> Result<usize, Failure> {
+    async fn count<S: Session>(access: &Access, limits: Limits) -> Result<usize, Failure> {
+        let mut session = S::connect(access, limits).await?;
+        let history = session.history().await;
+        session.close().await;
+        history.map(|rows| rows.len())
+    }
+    match access.place.engine {
+        Engine::Postgres => count::<PostgresSession>(access, limits).await,
+        Engine::MySql => count::<MySqlSession>(access, limits).await,
+        Engine::Sqlite => count::<SqliteSession>(access, limits).await,
+    }
+}
+
+/// Turns what a driver says into a [`Failure`], without the tenant's password in it.
+fn failure(error: &sqlx::Error, engine: Engine, password: Option<&str>) -> Failure {
+    let made = match error {
+        sqlx::Error::Database(e) => database_failure(e.as_ref(), engine),
+        sqlx::Error::Io(e) => {
+            Failure::new(Class::Transient, "connection", format!("the connection failed: {e}"))
+        }
+        sqlx::Error::Protocol(text) => {
+            Failure::new(Class::Transient, "protocol", format!("the connection broke: {text}"))
+        }
+        sqlx::Error::WorkerCrashed => Failure::new(Class::Transient, "connection", "the connection was lost"),
+        sqlx::Error::Tls(e) => Failure::new(Class::Permanent, "tls", format!("no encrypted connection: {e}")),
+        error => Failure::new(Class::Permanent, "driver", error.to_string()),
+    };
+    let made = Failure { message: redact(&made.message, password), ..made };
+    match hint(&made.code) {
+        Some(hint) if made.hint.is_none() => made.with_hint(hint),
+        _ => made,
+    }
+}
+
+fn database_failure(error: &dyn sqlx::error::DatabaseError, engine: Engine) -> Failure {
+    use tenantry_shared::codes;
+    let code = error.code().unwrap_or_default().into_owned();
+    match engine {
+        Engine::Postgres => Failure::new(codes::postgres(&code), code, error.message()),
+        Engine::Sqlite => Failure::new(codes::sqlite(code.parse().unwrap_or(1)), code, error.message()),
+        Engine::MySql => match error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>() {
+            Some(e) => Failure::new(codes::mysql(e.number()), e.number().to_string(), e.message()),
+            None => Failure::new(Class::Permanent, code, error.message()),
+        },
+    }
+}
+
+/// The way out of failures that have one, whatever the migration was.
+fn hint(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "3D000" | "1049" => {
+            "create the database, or correct the tenant's URL: tenantry tenants set ID --url-stdin"
+        }
+        "28P01" | "28000" | "1045" | "1044" => {
+            "correct the tenant's user or password: tenantry tenants set ID --url-stdin"
+        }
+        "14" => "create the file, or correct the tenant's URL: tenantry tenants set ID --url-stdin",
+        "42501" => "give the tenant's user the right to do this, or use one that has it",
+        "55P03" | "1205" | "5" => "something else holds the lock: end it, or wait longer with --lock-timeout",
+        "connection" | "connect-timeout" => "is the tenant's server up, and reachable from the worker?",
+        _ => return None,
+    })
+}
+
+/// Ends a wait for a connection in time.
+async fn in_time<T>(
+    limit: Duration,
+    connect: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let late = || {
+        let failure =
+            Failure::new(Class::Transient, "connect-timeout", format!("no connection within {limit:?}"));
+        failure.with_hint(hint("connect-timeout").unwrap_or_default())
+    };
+    tokio::time::timeout(limit, connect).await.unwrap_or_else(|_| Err(late()))
+}
+
+/// Runs the statements of a file; the database itself tells where one ends. On an error, which statement it was,
+/// counted from 1.
+async fn run_all<T>(mut results: BoxStream<'_, Result<T, sqlx::Error>>) -> Result<(), (u32, sqlx::Error)> {
+    let mut statement = 1;
+    while let Some(result) = results.next().await {
+        result.map_err(|error| (statement, error))?;
+        statement += 1;
+    }
+    Ok(())
+}
+
+/// Nanoseconds, as sqlx keeps them in the history.
+fn nanos(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}

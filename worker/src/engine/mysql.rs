@@ -1,0 +1,258 @@
+//! MySQL and MariaDB: a database per tenant.
+//!
+//! DDL commits by itself there, so a migration's history row is written first with `success = false`, as sqlx
+//! does, and set to true at the end. A migration that failed at its first statement has done nothing, and its row
+//! goes; one that failed later stays marked, and no later attempt runs it again.
+//!
+//! `GET_LOCK` wants a time limit: MariaDB answers NULL to the endless one that sqlx asks for, and locks nothing.
+
+use std::{str::FromStr as _, time::Duration};
+
+use futures::StreamExt as _;
+use sha2::{Digest as _, Sha256};
+use sqlx::{
+    AssertSqlSafe, ConnectOptions as _, Connection as _, MySqlConnection, Row as _,
+    mysql::{MySqlConnectOptions, MySqlDatabaseError},
+};
+use tenantry_shared::{
+    bundle::hex,
+    clock::{Stopwatch, millis},
+    failure::{Class, Failure},
+    format::{Migration, sqlx::HISTORY_TABLE},
+    place::Engine,
+    plan::Applied,
+    registry::Access,
+};
+
+use super::{Limits, Session, failure, in_time, nanos};
+
+const NO_SUCH_TABLE: u16 = 1146;
+
+/// How long to wait until a statement over its limit has stopped.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
+
+/// A session with a MySQL or MariaDB tenant.
+pub struct MySqlSession {
+    connection: MySqlConnection,
+    options: MySqlConnectOptions,
+    /// The server's number of this connection, to stop a statement from another one.
+    number: u64,
+    limits: Limits,
+    password: Option<String>,
+    database: String,
+}
+
+impl Session for MySqlSession {
+    async fn connect(access: &Access, limits: Limits) -> Result<Self, Failure> {
+        let password = access.url.password();
+        let fail = |e: sqlx::Error| failure(&e, Engine::MySql, password.as_deref());
+        let options =
+            MySqlConnectOptions::from_str(access.url.expose()).map_err(fail)?.disable_statement_logging();
+        let connect = async { MySqlConnection::connect_with(&options).await.map_err(fail) };
+        let mut connection = in_time(limits.connect, connect).await?;
+        let seconds = millis(limits.lock).div_ceil(1000).max(1);
+        let settings =
+            format!("SET SESSION lock_wait_timeout = {seconds}, innodb_lock_wait_timeout = {seconds}");
+        sqlx::raw_sql(AssertSqlSafe(settings)).execute(&mut connection).await.map_err(fail)?;
+        let who = sqlx::query("SELECT CAST(CONNECTION_ID() AS UNSIGNED)")
+            .fetch_one(&mut connection)
+            .await
+            .map_err(fail)?;
+        let number = who.try_get(0).map_err(fail)?;
+        Ok(Self { connection, options, number, limits, database: access.place.database.clone(), password })
+    }
+
+    async fn history(&mut self) -> Result<Vec<Applied>, Failure> {
+        let sql = format!("SELECT version, checksum, success FROM {HISTORY_TABLE}");
+        match sqlx::query(AssertSqlSafe(sql)).persistent(false).fetch_all(&mut self.connection).await {
+            Ok(rows) => {
+                let row = |row: &sqlx::mysql::MySqlRow| {
+                    Ok(Applied {
+                        version: row.try_get(0)?,
+                        checksum: row.try_get(1)?,
+                        success: row.try_get(2)?,
+                    })
+                };
+                rows.iter().map(row).collect::<Result<_, sqlx::Error>>().map_err(|e| self.fail(&e))
+            }
+            Err(error) if number_of(&error) == Some(NO_SUCH_TABLE) => Ok(Vec::new()),
+            Err(error) => Err(self.fail(&error)),
+        }
+    }
+
+    async fn lock(&mut self) -> Result<(), Failure> {
+        let seconds = i64::try_from(millis(self.limits.lock).div_ceil(1000).max(1)).unwrap_or(i64::MAX);
+        for name in [own_lock(&self.database), sqlx_lock(&self.database)] {
+            let take = sqlx::query_scalar::<_, Option<i64>>("SELECT GET_LOCK(?, ?)").bind(name).bind(seconds);
+            let taken = take.fetch_one(&mut self.connection).await.map_err(|e| self.fail(&e))?;
+            if taken != Some(1) {
+                let busy = Failure::new(
+                    Class::Transient,
+                    "locked",
+                    format!("somebody else is migrating this tenant, for more than {seconds} s"),
+                );
+                return Err(busy.with_hint("see SHOW PROCESSLIST, or wait longer with --lock-timeout"));
+            }
+        }
+        Ok(())
+    }
+
+    async fn apply(&mut self, migration: &Migration) -> Result<(), Failure> {
+        self.create_history().await?;
+        self.begin(migration).await?;
+        let watch = Stopwatch::start();
+        if let Err(error) = self.run(migration).await {
+            return Err(self.undo_mark(migration, error).await);
+        }
+        let done = format!("UPDATE {HISTORY_TABLE} SET success = TRUE, execution_time = ? WHERE version = ?");
+        let done = sqlx::query(AssertSqlSafe(done))
+            .persistent(false)
+            .bind(nanos(watch.elapsed()))
+            .bind(migration.version);
+        done.execute(&mut self.connection).await.map_err(|e| self.fail(&e))?;
+        self.raw("COMMIT").await
+    }
+
+    async fn close(self) {
+        // The server ends the session by itself when this does not arrive.
+        let _ = self.connection.close().await;
+    }
+}
+
+impl MySqlSession {
+    async fn create_history(&mut self) -> Result<(), Failure> {
+        let create = format!(
+            "CREATE TABLE IF NOT EXISTS {HISTORY_TABLE} (version BIGINT PRIMARY KEY, description TEXT NOT NULL,
+                installed_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, success BOOLEAN NOT NULL, checksum BLOB NOT NULL,
+                execution_time BIGINT NOT NULL)"
+        );
+        self.raw(&create).await
+    }
+
+    /// Until its first DDL statement a migration is one transaction together with this row.
+    async fn begin(&mut self, migration: &Migration) -> Result<(), Failure> {
+        self.raw("START TRANSACTION").await?;
+        let insert = format!(
+            "INSERT INTO {HISTORY_TABLE} (version, description, success, checksum, execution_time) VALUES (?, ?, FALSE, ?, -1)"
+        );
+        let insert = sqlx::query(AssertSqlSafe(insert))
+            .persistent(false)
+            .bind(migration.version)
+            .bind(migration.description.clone())
+            .bind(migration.checksum.clone());
+        insert.execute(&mut self.connection).await.map(|_| ()).map_err(|e| self.fail(&e))
+    }
+
+    async fn run(&mut self, migration: &Migration) -> Result<(), Failure> {
+        let mut results =
+            sqlx::raw_sql(AssertSqlSafe(migration.up.clone())).execute_many(&mut self.connection);
+        let mut statement = 1;
+        loop {
+            let next = match self.limits.statement {
+                None => results.next().await,
+                Some(limit) => match tokio::time::timeout(limit, results.next()).await {
+                    Ok(next) => next,
+                    Err(_) => {
+                        stop(&self.options, self.number).await;
+                        // The server's answer to that ends the message; what it says is known already.
+                        let _ = tokio::time::timeout(STOP_LIMIT, results.next()).await;
+                        let late = Failure::new(
+                            Class::Transient,
+                            "statement-timeout",
+                            format!("a statement ran for more than {limit:?}"),
+                        );
+                        return Err(Failure { statement: Some(statement), ..late });
+                    }
+                },
+            };
+            match next {
+                None => return Ok(()),
+                Some(Ok(_)) => statement += 1,
+                Some(Err(error)) => {
+                    let made = failure(&error, Engine::MySql, self.password.as_deref());
+                    return Err(Failure { statement: Some(statement), ..made });
+                }
+            }
+        }
+    }
+
+    /// Takes the mark away where nothing was done: rolled back with everything, or left by the DDL that failed
+    /// first.
+    async fn undo_mark(&mut self, migration: &Migration, error: Failure) -> Failure {
+        let first = error.statement == Some(1);
+        let left_something = match self.raw("ROLLBACK").await {
+            Err(_) => !first,
+            Ok(()) => {
+                let unmark =
+                    format!("DELETE FROM {HISTORY_TABLE} WHERE version = ? AND success = FALSE AND ?");
+                let unmark =
+                    sqlx::query(AssertSqlSafe(unmark)).persistent(false).bind(migration.version).bind(first);
+                let undone = unmark.execute(&mut self.connection).await.is_ok();
+                let marked = format!("SELECT count(*) FROM {HISTORY_TABLE} WHERE version = ?");
+                let marked = sqlx::query_scalar::<_, i64>(AssertSqlSafe(marked))
+                    .persistent(false)
+                    .bind(migration.version);
+                !undone || marked.fetch_one(&mut self.connection).await.unwrap_or(1) > 0
+            }
+        };
+        if left_something {
+            let before = error.statement.unwrap_or(1) - 1;
+            let hint = format!(
+                "the {before} statements before it are done and cannot be rolled back: finish the rest by hand and set success to true in the history row, or undo them and delete it"
+            );
+            return Failure { class: Class::Permanent, ..error }.with_hint(hint);
+        }
+        error
+    }
+
+    async fn raw(&mut self, sql: &str) -> Result<(), Failure> {
+        let done = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut self.connection).await;
+        done.map(|_| ()).map_err(|e| self.fail(&e))
+    }
+
+    fn fail(&self, error: &sqlx::Error) -> Failure {
+        failure(error, Engine::MySql, self.password.as_deref())
+    }
+}
+
+/// Stops the running statement of a connection; a client that only goes away leaves it running.
+async fn stop(options: &MySqlConnectOptions, number: u64) {
+    let kill = async {
+        let mut connection = MySqlConnection::connect_with(options).await?;
+        sqlx::raw_sql(AssertSqlSafe(format!("KILL QUERY {number}"))).execute(&mut connection).await?;
+        connection.close().await
+    };
+    if !matches!(tokio::time::timeout(STOP_LIMIT, kill).await, Ok(Ok(()))) {
+        tracing::warn!(
+            connection = number,
+            "a statement over its time limit could not be stopped in the server"
+        );
+    }
+}
+
+fn number_of(error: &sqlx::Error) -> Option<u16> {
+    Some(error.as_database_error()?.try_downcast_ref::<MySqlDatabaseError>()?.number())
+}
+
+/// At most 64 characters, which is all that `GET_LOCK` takes.
+fn own_lock(database: &str) -> String {
+    format!("tenantry:{}", hex(&Sha256::digest(database.as_bytes())[..16]))
+}
+
+/// The name that sqlx locks a database with (`sqlx-mysql/src/migrate.rs`).
+fn sqlx_lock(database: &str) -> String {
+    const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
+    format!("{:x}", 0x3d32_ad9e * i64::from(CRC.checksum(database.as_bytes())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lock_names_are_short_enough_and_differ() {
+        assert!(own_lock(&"x".repeat(500)).len() <= 64);
+        assert_ne!(own_lock("a"), own_lock("b"));
+        assert_eq!(sqlx_lock("appdb"), format!("{:x}", 4_402_498_167_645_207_530_i64));
+    }
+}

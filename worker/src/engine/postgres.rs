@@ -1,0 +1,311 @@
+//! PostgreSQL: a database per tenant, or a schema per tenant.
+//!
+//! The lock is a polled `pg_try_advisory_lock`. A blocking one deadlocks with `CREATE INDEX CONCURRENTLY` of a
+//! neighbour. Advisory locks belong to a database, so a schema's own key lets all schemas of a database go on at
+//! once. Where the tenant is the whole database, the lock of sqlx is taken too, so that an application that
+//! calls `sqlx::migrate!` when it starts is kept out.
+
+use std::{str::FromStr as _, time::Duration};
+
+use sha2::{Digest as _, Sha256};
+use sqlx::{
+    AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, Row as _,
+    postgres::{PgConnectOptions, PgDatabaseError, PgErrorPosition},
+};
+use tenantry_shared::{
+    clock::{Stopwatch, millis},
+    failure::{Class, Failure},
+    format::{Migration, sqlx::HISTORY_TABLE},
+    place::Engine,
+    plan::Applied,
+    registry::Access,
+};
+
+use super::{LOCK_POLL, Limits, Session, failure, in_time, nanos, run_all};
+
+/// A worker that is paused between two statements does not hold its tenant's locks for longer than this.
+const IDLE_IN_TRANSACTION_MS: u64 = 60_000;
+
+/// How often the server looks whether its client is still there while a statement runs. Since version 14.
+const CLIENT_CHECK_MS: u64 = 2_000;
+const CLIENT_CHECK_SINCE: u32 = 140_000;
+
+const UNDEFINED_TABLE: &str = "42P01";
+
+/// A session with a PostgreSQL tenant.
+pub struct PostgresSession {
+    connection: PgConnection,
+    limits: Limits,
+    password: Option<String>,
+    database: String,
+    schema: String,
+    /// Whether the tenant is the whole database.
+    whole: bool,
+    /// What every migration begins with: no setting of the one before is left.
+    settings: String,
+    history_exists: bool,
+}
+
+impl Session for PostgresSession {
+    async fn connect(access: &Access, limits: Limits) -> Result<Self, Failure> {
+        let password = access.url.password();
+        let fail = |e: sqlx::Error| failure(&e, Engine::Postgres, password.as_deref());
+        let options = PgConnectOptions::from_str(access.url.expose()).map_err(fail)?;
+        let options = options.application_name("tenantry").disable_statement_logging();
+        let connect = async { PgConnection::connect_with(&options).await.map_err(fail) };
+        let mut connection = in_time(limits.connect, connect).await?;
+        let settings = settings(limits, access.place.schema.as_deref(), connection.server_version_num());
+        let start = format!("{settings}SELECT current_database(), current_schema()");
+        let row = sqlx::raw_sql(AssertSqlSafe(start)).fetch_one(&mut connection).await.map_err(fail)?;
+        let (database, current): (String, Option<String>) = (row.get(0), row.get(1));
+        let wanted = access.place.schema.clone();
+        if let (Some(schema), None) = (&wanted, &current) {
+            let missing =
+                Failure::new(Class::Permanent, "3F000", format!("schema \"{schema}\" does not exist"));
+            return Err(missing.with_hint(
+                "create the schema, or correct the tenant: tenantry tenants set ID --schema NAME --url-stdin",
+            ));
+        }
+        let schema = current.unwrap_or_else(|| "public".into());
+        Ok(Self {
+            connection,
+            limits,
+            password,
+            database,
+            schema,
+            whole: wanted.is_none(),
+            settings,
+            history_exists: false,
+        })
+    }
+
+    async fn history(&mut self) -> Result<Vec<Applied>, Failure> {
+        let sql = format!("SELECT version, checksum, success FROM {}", self.table());
+        match sqlx::query(AssertSqlSafe(sql)).persistent(false).fetch_all(&mut self.connection).await {
+            Ok(rows) => {
+                self.history_exists = true;
+                let row = |row: &sqlx::postgres::PgRow| {
+                    Ok(Applied {
+                        version: row.try_get(0)?,
+                        checksum: row.try_get(1)?,
+                        success: row.try_get(2)?,
+                    })
+                };
+                rows.iter().map(row).collect::<Result<_, sqlx::Error>>().map_err(|e| self.fail(&e))
+            }
+            Err(sqlx::Error::Database(e)) if e.code().as_deref() == Some(UNDEFINED_TABLE) => Ok(Vec::new()),
+            Err(error) => Err(self.fail(&error)),
+        }
+    }
+
+    async fn lock(&mut self) -> Result<(), Failure> {
+        let mut keys = vec![own_key(&self.schema)];
+        keys.extend(self.whole.then(|| sqlx_key(&self.database)));
+        let waited = Stopwatch::start();
+        for key in keys {
+            loop {
+                let try_lock = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(key);
+                if try_lock.fetch_one(&mut self.connection).await.map_err(|e| self.fail(&e))? {
+                    break;
+                }
+                if waited.elapsed() >= self.limits.lock {
+                    let busy = Failure::new(
+                        Class::Transient,
+                        "locked",
+                        format!(
+                            "somebody else is migrating this tenant, for more than {:?}",
+                            self.limits.lock
+                        ),
+                    );
+                    return Err(busy.with_hint(
+                        "see pg_locks for the advisory lock, or wait longer with --lock-timeout",
+                    ));
+                }
+                tokio::time::sleep(LOCK_POLL).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn apply(&mut self, migration: &Migration) -> Result<(), Failure> {
+        if migration.transactional {
+            self.apply_in_transaction(migration).await
+        } else {
+            self.apply_outside(migration).await
+        }
+    }
+
+    async fn close(self) {
+        // The server ends the session by itself when this does not arrive.
+        let _ = self.connection.close().await;
+    }
+}
+
+impl PostgresSession {
+    async fn apply_in_transaction(&mut self, migration: &Migration) -> Result<(), Failure> {
+        let begin = format!("{}BEGIN; {}", self.settings, self.create_history());
+        self.raw(begin).await?;
+        let watch = Stopwatch::start();
+        self.run(migration).await?;
+        self.insert_row(migration, true, watch.elapsed()).await?;
+        self.raw("COMMIT".into()).await?;
+        self.history_exists = true;
+        Ok(())
+    }
+
+    /// What cannot run in a transaction is marked as begun first, and as done afterwards: whoever finds it begun
+    /// only does not run it again.
+    async fn apply_outside(&mut self, migration: &Migration) -> Result<(), Failure> {
+        let prepare = format!("{}{}", self.settings, self.create_history());
+        self.raw(prepare).await?;
+        self.history_exists = true;
+        self.insert_row(migration, false, Duration::ZERO).await?;
+        let watch = Stopwatch::start();
+        if let Err(error) = self.run(migration).await {
+            return Err(self.undo_mark(migration, error).await);
+        }
+        let done =
+            format!("UPDATE {} SET success = TRUE, execution_time = $1 WHERE version = $2", self.table());
+        let done = sqlx::query(AssertSqlSafe(done))
+            .persistent(false)
+            .bind(nanos(watch.elapsed()))
+            .bind(migration.version);
+        done.execute(&mut self.connection).await.map(|_| ()).map_err(|e| self.fail(&e))
+    }
+
+    /// The server runs a message of several statements as one transaction, and a single statement wholly or not
+    /// at all, but for an index that it leaves invalid. So an error that the server itself reported means that
+    /// nothing was done, unless there is such an index.
+    async fn undo_mark(&mut self, migration: &Migration, error: Failure) -> Failure {
+        let unmark = format!(
+            "DELETE FROM {} WHERE version = $1 AND NOT EXISTS (SELECT 1 FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+                WHERE NOT i.indisvalid AND c.relnamespace = to_regnamespace($2))",
+            self.table()
+        );
+        let unmark = sqlx::query(AssertSqlSafe(unmark))
+            .persistent(false)
+            .bind(migration.version)
+            .bind(quoted(&self.schema));
+        match unmark.execute(&mut self.connection).await {
+            Ok(done) if done.rows_affected() == 1 => error,
+            Ok(_) => {
+                let class = Class::Permanent;
+                Failure { class, ..error }.with_hint(
+                    "it left an invalid index: drop it, and then the history row that has success = false",
+                )
+            }
+            Err(_) => error,
+        }
+    }
+
+    async fn run(&mut self, migration: &Migration) -> Result<(), Failure> {
+        let statements =
+            sqlx::raw_sql(AssertSqlSafe(migration.up.clone())).execute_many(&mut self.connection);
+        run_all(statements).await.map_err(|(statement, error)| {
+            let line = line_of(&error, &migration.up);
+            Failure { statement: Some(statement), line, ..self.fail(&error) }
+        })
+    }
+
+    async fn insert_row(
+        &mut self,
+        migration: &Migration,
+        success: bool,
+        took: Duration,
+    ) -> Result<(), Failure> {
+        let insert = format!(
+            "INSERT INTO {} (version, description, success, checksum, execution_time) VALUES ($1, $2, $3, $4, $5)",
+            self.table()
+        );
+        let insert = sqlx::query(AssertSqlSafe(insert))
+            .persistent(false)
+            .bind(migration.version)
+            .bind(migration.description.clone())
+            .bind(success)
+            .bind(migration.checksum.clone())
+            .bind(nanos(took));
+        insert.execute(&mut self.connection).await.map(|_| ()).map_err(|e| self.fail(&e))
+    }
+
+    async fn raw(&mut self, sql: String) -> Result<(), Failure> {
+        let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut self.connection).await;
+        done.map(|_| ()).map_err(|e| self.fail(&e))
+    }
+
+    fn create_history(&self) -> String {
+        if self.history_exists {
+            return String::new();
+        }
+        format!(
+            "CREATE TABLE IF NOT EXISTS {} (version BIGINT PRIMARY KEY, description TEXT NOT NULL, installed_on TIMESTAMPTZ NOT NULL DEFAULT now(),
+                success BOOLEAN NOT NULL, checksum BYTEA NOT NULL, execution_time BIGINT NOT NULL);",
+            self.table()
+        )
+    }
+
+    fn table(&self) -> String {
+        format!("{}.{HISTORY_TABLE}", quoted(&self.schema))
+    }
+
+    fn fail(&self, error: &sqlx::Error) -> Failure {
+        failure(error, Engine::Postgres, self.password.as_deref())
+    }
+}
+
+fn settings(limits: Limits, schema: Option<&str>, version: Option<u32>) -> String {
+    let mut text = format!(
+        "RESET ALL; SET lock_timeout = {}; SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {IDLE_IN_TRANSACTION_MS}; ",
+        millis(limits.lock),
+        limits.statement.map_or(0, millis),
+    );
+    if version.is_some_and(|v| v >= CLIENT_CHECK_SINCE) {
+        text.push_str(&format!("SET client_connection_check_interval = {CLIENT_CHECK_MS}; "));
+    }
+    if let Some(schema) = schema {
+        text.push_str(&format!("SET search_path = {}; ", quoted(schema)));
+    }
+    text
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Our key for a schema of the database we are connected to.
+fn own_key(schema: &str) -> i64 {
+    let digest = Sha256::digest(format!("tenantry tenant lock {schema}").as_bytes());
+    digest.first_chunk().map_or(0, |bytes| i64::from_be_bytes(*bytes))
+}
+
+/// The key that sqlx locks a database with (`sqlx-postgres/src/migrate.rs`).
+fn sqlx_key(database: &str) -> i64 {
+    const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
+    0x3d32_ad9e * i64::from(CRC.checksum(database.as_bytes()))
+}
+
+fn line_of(error: &sqlx::Error, sql: &str) -> Option<u32> {
+    let error = error.as_database_error()?.try_downcast_ref::<PgDatabaseError>()?;
+    let Some(PgErrorPosition::Original(position)) = error.position() else { return None };
+    let breaks = sql.chars().take(position.saturating_sub(1)).filter(|c| *c == '\n').count();
+    u32::try_from(breaks + 1).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_of_sqlx_is_the_one_sqlx_takes() {
+        assert_eq!(sqlx_key("appdb"), 4_402_498_167_645_207_530);
+    }
+
+    #[test]
+    fn two_schemas_have_two_keys() {
+        assert_ne!(own_key("a"), own_key("b"));
+    }
+
+    #[test]
+    fn names_are_quoted() {
+        assert_eq!(quoted("a\"b"), "\"a\"\"b\"");
+    }
+}

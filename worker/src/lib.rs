@@ -1,0 +1,14 @@
+//! The worker: takes claims, works one tenant each, records what became of it.
+//!
+//! Reading order: [`attempt`] is the story of one attempt, [`consume`] is what surrounds it (lease, outcome),
+//! [`conductor`] keeps the runs going, [`worker`] puts them together. Nothing here knows the operator's
+//! commands, and nothing here prints.
+
+pub mod attempt;
+pub mod conductor;
+pub mod consume;
+pub mod engine;
+pub mod health;
+pub mod orders;
+pub mod signals;
+pub mod worker;

@@ -1,0 +1,139 @@
+//! A worker: the consume loop, the conductor and the heartbeat of one process.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use tenantry_shared::{
+    config::WorkerConfig,
+    ledger::{Ledger, WorkerState},
+    queue::{Handler, Queue, Serve, serve},
+    registry::Registry,
+    secret::MasterKey,
+};
+use tokio::{sync::watch, task::JoinSet, time::MissedTickBehavior};
+
+use crate::{
+    conductor,
+    consume::{House, consume},
+    health,
+    orders::Orders,
+};
+
+const HEARTBEAT: Duration = Duration::from_secs(3);
+
+/// Workers whose last heartbeat is not older than this are taken for alive.
+pub const ALIVE: Duration = Duration::from_secs(15);
+
+/// What a worker is made of.
+pub struct Parts {
+    /// Where tenants and bundles are.
+    pub registry: Registry,
+    /// Where jobs come from.
+    pub queue: Queue,
+    /// What opens tenants' URLs.
+    pub key: MasterKey,
+    /// How it works.
+    pub config: WorkerConfig,
+    /// Where it leaves signs of life for a health check.
+    pub health_file: Option<PathBuf>,
+}
+
+/// A running worker.
+pub struct Worker {
+    stop: watch::Sender<bool>,
+    abort: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+    beat: Beat,
+    beating: tokio::task::JoinHandle<()>,
+}
+
+impl Worker {
+    /// Starts to take jobs.
+    #[must_use]
+    pub fn start(parts: Parts) -> Self {
+        let (stop, stopped) = watch::channel(false);
+        let (abort, aborted) = watch::channel(false);
+        let host = hostname::get().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let owner: Arc<str> =
+            format!("{host}/{}/{}", std::process::id(), uuid::Uuid::now_v7().simple()).into();
+        let ledger = Ledger::new(parts.registry.store().clone());
+        let (concurrency, lease) = (parts.config.concurrency, parts.config.lease);
+        let house = Arc::new(House {
+            registry: parts.registry,
+            ledger: ledger.clone(),
+            key: parts.key,
+            orders: Orders::default(),
+            owner: owner.clone(),
+            lease,
+            abort: aborted,
+        });
+        let handler: Handler = Arc::new(move |claim| Box::pin(consume(house.clone(), claim)));
+        let mut tasks = JoinSet::new();
+        let beat = Beat {
+            ledger: ledger.clone(),
+            owner: owner.clone(),
+            host,
+            slots: concurrency,
+            health_file: parts.health_file,
+        };
+        let beating = tokio::spawn(beat.clone().go_on(stopped.clone()));
+        let served = Serve {
+            queue: parts.queue.clone(),
+            ledger: ledger.clone(),
+            owner: owner.clone(),
+            lease,
+            concurrency,
+        };
+        tasks.spawn(serve(served, handler, stopped.clone()));
+        tasks.spawn(async move { conductor::conduct(ledger, parts.queue, &owner, stopped).await });
+        Self { stop, abort, tasks, beat, beating }
+    }
+
+    /// Takes no more jobs; what runs goes on. [`Self::ended`] tells when it has ended.
+    pub fn drain(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Stops what runs at once: connections are cut, and PostgreSQL and SQLite roll back.
+    pub fn abort(&self) {
+        self.stop.send_replace(true);
+        self.abort.send_replace(true);
+    }
+
+    /// Waits until all that was begun has ended, after [`Self::drain`] or [`Self::abort`].
+    pub async fn ended(&mut self) {
+        while self.tasks.join_next().await.is_some() {}
+        self.beating.abort();
+        self.beat.once(WorkerState::Stopped).await;
+    }
+}
+
+/// The heartbeat goes on while a drain waits, so that nobody takes the worker for dead.
+#[derive(Clone)]
+struct Beat {
+    ledger: Ledger,
+    owner: Arc<str>,
+    host: String,
+    slots: usize,
+    health_file: Option<PathBuf>,
+}
+
+impl Beat {
+    async fn go_on(self, stop: watch::Receiver<bool>) {
+        let mut beat = tokio::time::interval(HEARTBEAT);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            beat.tick().await;
+            let state = if *stop.borrow() { WorkerState::Draining } else { WorkerState::Running };
+            self.once(state).await;
+        }
+    }
+
+    async fn once(&self, state: WorkerState) {
+        if let Some(Err(error)) = self.health_file.as_deref().map(health::touch) {
+            tracing::warn!(%error, "no sign of life could be left for health checks");
+        }
+        if let Err(error) = self.ledger.beat(&self.owner, &self.host, self.slots, state).await {
+            tracing::warn!(%error, "no heartbeat could be written");
+        }
+    }
+}
