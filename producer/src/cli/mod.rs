@@ -9,7 +9,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tenantry_shared::{exit::Exit, log::LogFormat};
 
 pub(crate) use runs::{
-    EnqueueArgs, How, LogsArgs, MigrateArgs, NoTenants, RetryArgs, RunsArgs, SelectionArgs, StatusArgs, Target, WaitArgs,
+    EnqueueArgs, How, LogsArgs, MigrateArgs, NoTenants, RetryArgs, RunsArgs, SelectionArgs, StatusArgs,
+    Target, WaitArgs,
 };
 pub(crate) use tenants::{ImportFormat, TenantsCommand, UrlSource};
 
@@ -31,19 +32,48 @@ pub(crate) struct Global {
     #[arg(short, long, global = true, value_name = "FILE", env = "TENANTRY_CONFIG", display_order = 100)]
     pub(crate) config: Option<PathBuf>,
     /// Registry database: sqlite:PATH or postgres://… [default: sqlite:.tenantry/registry.db]
-    #[arg(long, global = true, value_name = "URL", env = "TENANTRY_REGISTRY_URL", hide_env_values = true, display_order = 101)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "TENANTRY_REGISTRY_URL",
+        hide_env_values = true,
+        display_order = 101
+    )]
     pub(crate) registry_url: Option<String>,
     /// Queue: redis://… or rediss://… [default: the registry itself]
-    #[arg(long, global = true, value_name = "URL", env = "TENANTRY_QUEUE_URL", hide_env_values = true, display_order = 102)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "TENANTRY_QUEUE_URL",
+        hide_env_values = true,
+        display_order = 102
+    )]
     pub(crate) queue_url: Option<String>,
     /// What standard output is: text for a person, or one JSON document
-    #[arg(short, long, global = true, value_name = "FORMAT", env = "TENANTRY_OUTPUT", default_value = "text", display_order = 103)]
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FORMAT",
+        env = "TENANTRY_OUTPUT",
+        default_value = "text",
+        display_order = 103
+    )]
     pub(crate) output: OutputFormat,
     /// The same as --output json
     #[arg(long, global = true, display_order = 104)]
     pub(crate) json: bool,
     /// How progress is shown on standard error
-    #[arg(long, global = true, value_name = "HOW", env = "TENANTRY_PROGRESS", default_value = "auto", display_order = 105)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "HOW",
+        env = "TENANTRY_PROGRESS",
+        default_value = "auto",
+        display_order = 105
+    )]
     pub(crate) progress: Progress,
     /// When to use color
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto", display_order = 106)]
@@ -58,7 +88,14 @@ pub(crate) struct Global {
     #[arg(short, long, global = true, display_order = 109)]
     pub(crate) quiet: bool,
     /// How log lines look
-    #[arg(long, global = true, value_name = "FORMAT", env = "TENANTRY_LOG_FORMAT", default_value = "text", display_order = 110)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORMAT",
+        env = "TENANTRY_LOG_FORMAT",
+        default_value = "text",
+        display_order = 110
+    )]
     pub(crate) log_format: Format,
     /// What to log, in the notation of tracing's EnvFilter
     #[arg(long, global = true, value_name = "FILTER", env = "TENANTRY_LOG", hide = true)]

@@ -71,7 +71,10 @@ pub(crate) enum Target {
 fn parse_target(text: &str) -> Result<Target, String> {
     match text {
         "latest" => Ok(Target::Latest),
-        _ => text.parse().map(Target::Version).map_err(|_| format!("'{text}' is not a version (a number, or latest)")),
+        _ => text
+            .parse()
+            .map(Target::Version)
+            .map_err(|_| format!("'{text}' is not a version (a number, or latest)")),
     }
 }
 

@@ -23,7 +23,12 @@ use crate::{
     output::{Output, short_duration},
 };
 
-pub(crate) async fn run(config: &Config, args: &MigrateArgs, env: Env<'_>, output: &Output) -> Result<Exit, Fault> {
+pub(crate) async fn run(
+    config: &Config,
+    args: &MigrateArgs,
+    env: Env<'_>,
+    output: &Output,
+) -> Result<Exit, Fault> {
     let text = match &args.url_env {
         Some(name) => env(name).ok_or_else(|| Fault::usage(format!("the variable {name} is not set")))?,
         None => dedicated_url(env)?.ok_or_else(|| {
@@ -57,8 +62,12 @@ async fn try_all(order: &Order, access: &Access, trail: &mut Trail, output: &Out
     loop {
         match attempt(order, access, trail).await {
             Err(failure) if failure.class == Class::Transient && number < policy.max_attempts => {
-                let delay = retry::delay(number, span(policy.backoff_base_ms), span(policy.backoff_cap_ms), chance());
-                output.note(&format!("attempt {number} of {}: {failure}; again in {delay:.1?}", policy.max_attempts));
+                let delay =
+                    retry::delay(number, span(policy.backoff_base_ms), span(policy.backoff_cap_ms), chance());
+                output.note(&format!(
+                    "attempt {number} of {}: {failure}; again in {delay:.1?}",
+                    policy.max_attempts
+                ));
                 tokio::time::sleep(delay).await;
                 number += 1;
             }
@@ -87,10 +96,20 @@ fn tell(name: &str, order: &Order, trail: &Trail, failure: Option<&Failure>, too
         output.data(&format!("applied  {}  {}", step.file, short_duration(step.duration_ms)));
     }
     match failure {
-        None => output.data(&format!("{name} is at {} ({} applied, {})", order.target, trail.steps.len(), short_duration(took_ms))),
+        None => output.data(&format!(
+            "{name} is at {} ({} applied, {})",
+            order.target,
+            trail.steps.len(),
+            short_duration(took_ms)
+        )),
         Some(failure) => {
-            let file = failure.version.and_then(|v| order.bundle.get(v)).map(|m| format!("{}: ", m.file)).unwrap_or_default();
-            let code = codes::name(&failure.code).map_or_else(|| failure.code.clone(), |n| format!("{} {n}", failure.code));
+            let file = failure
+                .version
+                .and_then(|v| order.bundle.get(v))
+                .map(|m| format!("{}: ", m.file))
+                .unwrap_or_default();
+            let code = codes::name(&failure.code)
+                .map_or_else(|| failure.code.clone(), |n| format!("{} {n}", failure.code));
             let fault = Fault::new(Exit::TenantsFailed, format!("{name}: {file}{code}: {}", failure.message));
             output.fault(&Fault { hint: failure.hint.clone(), ..fault });
         }

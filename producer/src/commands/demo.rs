@@ -26,7 +26,10 @@ const MIGRATIONS: [(&str, &str); 3] = [
         "20260901090000_create_customers.sql",
         include_str!("../../../migrations/demo/20260901090000_create_customers.sql"),
     ),
-    ("20260915100000_create_orders.sql", include_str!("../../../migrations/demo/20260915100000_create_orders.sql")),
+    (
+        "20260915100000_create_orders.sql",
+        include_str!("../../../migrations/demo/20260915100000_create_orders.sql"),
+    ),
     (
         "20261102113000_one_customer_per_email.sql",
         include_str!("../../../migrations/demo/20261102113000_one_customer_per_email.sql"),
@@ -53,7 +56,10 @@ pub(crate) async fn run(dir: &Path, tenants: u32, fix: bool, output: &Output) ->
         return Err(fault.with_hint("remove it, or make the demo elsewhere with --dir"));
     }
     let app = make(dir, tenants, output).await?;
-    output.note(&format!("made {tenants} tenants in {}, each with a few customers, {BROKEN} with a duplicate", dir.display()));
+    output.note(&format!(
+        "made {tenants} tenants in {}, each with a few customers, {BROKEN} with a duplicate",
+        dir.display()
+    ));
     let view = migrate(&app, None, output).await?;
     output.run_ended(&view, true);
     let promised = view.counts.failed == 1 && view.counts.applied == u64::from(tenants) - 1;
@@ -78,7 +84,8 @@ fn next_steps(dir: &Path, output: &Output) -> String {
 
 /// The directory with everything in it, and the fleet at the version before the newest.
 async fn make(dir: &Path, tenants: u32, output: &Output) -> Result<App, Fault> {
-    let (migrations, databases, file) = (dir.join("migrations"), dir.join("tenants"), dir.join("tenantry.toml"));
+    let (migrations, databases, file) =
+        (dir.join("migrations"), dir.join("tenants"), dir.join("tenantry.toml"));
     std::fs::create_dir_all(&migrations)?;
     std::fs::create_dir_all(&databases)?;
     std::fs::write(&file, CONFIG)?;
@@ -107,7 +114,8 @@ async fn make(dir: &Path, tenants: u32, output: &Output) -> Result<App, Fault> {
 
 fn new_tenant(name: &str, databases: &Path) -> Result<NewTenant, Fault> {
     let slug: Slug = name.parse().map_err(|_| Fault::new(Exit::Error, "no slug"))?;
-    let url = DatabaseUrl::parse(&format!("sqlite:{}/{name}.db", databases.display()), &std::env::current_dir()?)?;
+    let url =
+        DatabaseUrl::parse(&format!("sqlite:{}/{name}.db", databases.display()), &std::env::current_dir()?)?;
     let plan = if name.ends_with('0') { "pro" } else { "free" };
     let labels = Labels::from([("plan".to_owned(), plan.to_owned())]);
     Ok(NewTenant { slug, place: url.place(None)?, url, status: Status::Active, labels })
@@ -119,7 +127,9 @@ async fn migrate(app: &App, target: Option<i64>, output: &Output) -> Result<RunV
     let target = target.unwrap_or(bundle.latest().version);
     let selection = Selection { pick: Pick::All, exclude: Vec::new(), limit: None };
     let reason = Some("demo".to_owned());
-    let run = enqueue::write(app, &bundle, target, selection, Policy::default(), reason, NoTenants::Fail, output).await?;
+    let run =
+        enqueue::write(app, &bundle, target, selection, Policy::default(), reason, NoTenants::Fail, output)
+            .await?;
     let run = run.ok_or_else(|| Fault::new(Exit::Error, "no run"))?;
     match work::until_ended(app, RunRef::Id(run.id), None, output).await? {
         Ok(view) => Ok(view),
@@ -140,7 +150,8 @@ async fn fill(tenant: &NewTenant) -> Result<(), Fault> {
 async fn mend(dir: &Path, output: &Output) -> Result<Exit, Fault> {
     let file = dir.join("tenants").join(format!("{BROKEN}.db"));
     if !file.exists() {
-        return Err(Fault::usage(format!("there is no demo in {}", dir.display())).with_hint("make one with: tenantry demo"));
+        return Err(Fault::usage(format!("there is no demo in {}", dir.display()))
+            .with_hint("make one with: tenantry demo"));
     }
     execute(&file, FIX).await?;
     output.data(&format!("{BROKEN}: {FIX}"));

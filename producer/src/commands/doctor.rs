@@ -49,7 +49,12 @@ impl Findings {
         self.list.push(Finding { check: check.into(), ok: false, detail: fault.message, hint: fault.hint });
     }
 
-    fn note<T>(&mut self, check: &str, result: Result<T, impl Into<Fault>>, detail: impl FnOnce(&T) -> String) -> Option<T> {
+    fn note<T>(
+        &mut self,
+        check: &str,
+        result: Result<T, impl Into<Fault>>,
+        detail: impl FnOnce(&T) -> String,
+    ) -> Option<T> {
         match result {
             Ok(value) => {
                 self.good(check, detail(&value));
@@ -66,7 +71,8 @@ impl Findings {
 pub(crate) async fn run(global: &Global, output: &Output) -> Result<Exit, Fault> {
     let mut findings = Findings::default();
     examine(global, &mut findings).await;
-    let document = json!({ "schema": "tenantry.doctor/v1", "ok": findings.worst.is_none(), "checks": findings.list });
+    let document =
+        json!({ "schema": "tenantry.doctor/v1", "ok": findings.worst.is_none(), "checks": findings.list });
     output.either(&document, || {
         let line = |f: &Finding| {
             let (mark, style) = if f.ok { ("ok", GOOD) } else { ("bad", ERROR) };
@@ -85,15 +91,25 @@ async fn examine(global: &Global, findings: &mut Findings) {
     };
     let Some(config) = findings.note("configuration", app::config(global), shown) else { return };
     let migrations = read_directory(&config.migrations);
-    findings.note("migrations", migrations, |bundle| format!("{} in {}, newest {}", bundle.migrations().len(), config.migrations.display(), bundle.latest().version));
-    let Some(app) = findings.note("registry", App::with(config).await, |app| if app.is_embedded() { "an SQLite file".into() } else { "a PostgreSQL database".into() })
-    else {
+    findings.note("migrations", migrations, |bundle| {
+        format!(
+            "{} in {}, newest {}",
+            bundle.migrations().len(),
+            config.migrations.display(),
+            bundle.latest().version
+        )
+    });
+    let Some(app) = findings.note("registry", App::with(config).await, |app| {
+        if app.is_embedded() { "an SQLite file".into() } else { "a PostgreSQL database".into() }
+    }) else {
         return;
     };
-    let key = findings.note("master key", app.key().await, |key| format!("opens the registry, id {}", key.id()));
+    let key =
+        findings.note("master key", app.key().await, |key| format!("opens the registry, id {}", key.id()));
     findings.note("queue", app.queue().await, |queue| queue.kind().into());
     match app.ledger.store().now_ms().await {
-        Ok(now) if (now - unix_ms()).abs() > CLOCK_OFF_MS => findings.good("clock", format!("{} ms off the registry's; only the registry's counts", now - unix_ms())),
+        Ok(now) if (now - unix_ms()).abs() > CLOCK_OFF_MS => findings
+            .good("clock", format!("{} ms off the registry's; only the registry's counts", now - unix_ms())),
         Ok(_) => findings.good("clock", "agrees with the registry's"),
         Err(error) => findings.bad("clock", error.into()),
     }
@@ -111,10 +127,15 @@ async fn examine(global: &Global, findings: &mut Findings) {
                 let check = format!("{} {}", tenant.place.engine, tenant.slug);
                 let reached = async {
                     let access = app.registry.access(&key, tenant.id).await?;
-                    let failed = |f: tenantry_shared::failure::Failure| Fault { hint: f.hint.clone(), ..Fault::new(Exit::TenantsFailed, f.to_string()) };
+                    let failed = |f: tenantry_shared::failure::Failure| Fault {
+                        hint: f.hint.clone(),
+                        ..Fault::new(Exit::TenantsFailed, f.to_string())
+                    };
                     probe(&access, Limits::from(&app.config.policy)).await.map_err(failed)
                 };
-                findings.note(&check, reached.await, |count| format!("{} answers, {count} migrations in its history", tenant.place.server));
+                findings.note(&check, reached.await, |count| {
+                    format!("{} answers, {count} migrations in its history", tenant.place.server)
+                });
             }
         }
     }

@@ -31,7 +31,8 @@ pub(crate) async fn run(app: &App, args: EnqueueArgs, output: &Output) -> Result
     }
     let policy = selection::policy(&app.config, &args.how);
     let reason = selection::reason(args.reason);
-    let Some(run) = write(app, &bundle, target, selection, policy, reason, args.no_tenants, output).await? else {
+    let Some(run) = write(app, &bundle, target, selection, policy, reason, args.no_tenants, output).await?
+    else {
         return Ok(Exit::Ok);
     };
     drop(queue);
@@ -39,7 +40,10 @@ pub(crate) async fn run(app: &App, args: EnqueueArgs, output: &Output) -> Result
 }
 
 /// Stores the bundle and writes the run. None: nobody was selected, and that is fine.
-#[expect(clippy::too_many_arguments, reason = "a run is made of these, and no two callers share a part of them")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "a run is made of these, and no two callers share a part of them"
+)]
 pub(crate) async fn write(
     app: &App,
     bundle: &Bundle,

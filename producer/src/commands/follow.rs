@@ -38,7 +38,13 @@ pub(crate) async fn wait(app: &App, args: &WaitArgs, output: &Output) -> Result<
 
 /// Follows a run and prints its summary. Ends with the run's verdict, or because the time is over or a signal came; the
 /// run goes on then.
-pub(crate) async fn follow(app: &App, run: RunRef, wait: &Wait, on_stdout: bool, output: &Output) -> Result<Exit, Fault> {
+pub(crate) async fn follow(
+    app: &App,
+    run: RunRef,
+    wait: &Wait,
+    on_stdout: bool,
+    output: &Output,
+) -> Result<Exit, Fault> {
     let mut signals = Signals::listen()?;
     let run = RunRef::Id(app.ledger.find_run(run).await?.id);
     let unfinished = tokio::select! {
@@ -55,7 +61,11 @@ pub(crate) async fn follow(app: &App, run: RunRef, wait: &Wait, on_stdout: bool,
         output.document(&view.document());
     }
     let why = if unfinished == Exit::WaitTimeout { "the time is over" } else { "interrupted" };
-    output.note(&format!("{why}; the run goes on, follow it with: {} wait {}", output.program(), view.run.number));
+    output.note(&format!(
+        "{why}; the run goes on, follow it with: {} wait {}",
+        output.program(),
+        view.run.number
+    ));
     Ok(unfinished)
 }
 
@@ -67,7 +77,12 @@ async fn over(timeout: Option<Duration>) {
 }
 
 /// Shows progress until the run has ended.
-pub(crate) async fn until_ended(ledger: &Ledger, run: RunRef, interval: Duration, output: &Output) -> Result<RunView, Fault> {
+pub(crate) async fn until_ended(
+    ledger: &Ledger,
+    run: RunRef,
+    interval: Duration,
+    output: &Output,
+) -> Result<RunView, Fault> {
     let mut progress = output.progress();
     let mut last_seen = Stopwatch::start();
     loop {

@@ -49,7 +49,8 @@ pub(crate) fn read(path: &Path, format: Option<ImportFormat>) -> Result<Vec<NewT
 }
 
 fn at(path: &Path, line: u64, why: &str) -> Fault {
-    Fault::usage(format!("{} line {line}: {why}", path.display())).with_hint("nothing was added; mend the line and import again")
+    Fault::usage(format!("{} line {line}: {why}", path.display()))
+        .with_hint("nothing was added; mend the line and import again")
 }
 
 type Rows = Result<Vec<(u64, Row)>, (u64, String)>;
@@ -60,7 +61,10 @@ fn jsonl_rows(text: &str) -> Rows {
     lines
         .map(|(number, line)| match serde_json::from_str(line) {
             Ok(row) => Ok((number, row)),
-            Err(e) => Err((number, format!("not a tenant at column {} (expected {{\"id\": …, \"url\": …}})", e.column()))),
+            Err(e) => Err((
+                number,
+                format!("not a tenant at column {} (expected {{\"id\": …, \"url\": …}})", e.column()),
+            )),
         })
         .collect()
 }
@@ -71,7 +75,10 @@ fn csv_rows(text: &str) -> Rows {
     for name in &heading {
         let label = name.strip_prefix("label.").is_some_and(is_label_key);
         if !label && !["id", "url", "schema", "status"].contains(&name) {
-            return Err((1, format!("unknown column '{name}' (expected id, url, schema, status or label.KEY)")));
+            return Err((
+                1,
+                format!("unknown column '{name}' (expected id, url, schema, status or label.KEY)"),
+            ));
         }
     }
     for needed in ["id", "url"] {
@@ -81,7 +88,9 @@ fn csv_rows(text: &str) -> Rows {
     }
     let mut rows = Vec::new();
     for record in reader.records() {
-        let record = record.map_err(|e| (e.position().map_or(0, csv::Position::line), "not as many columns as the heading".to_owned()))?;
+        let record = record.map_err(|e| {
+            (e.position().map_or(0, csv::Position::line), "not as many columns as the heading".to_owned())
+        })?;
         let line = record.position().map_or(0, csv::Position::line);
         let value = |name: &str| {
             let at = heading.iter().position(|column| column == name)?;
@@ -92,7 +101,10 @@ fn csv_rows(text: &str) -> Rows {
             value(column).map(|value| (key.to_owned(), value))
         });
         let (id, url) = (value("id").unwrap_or_default(), value("url").unwrap_or_default());
-        rows.push((line, Row { id, url, schema: value("schema"), status: value("status"), labels: labels.collect() }));
+        rows.push((
+            line,
+            Row { id, url, schema: value("schema"), status: value("status"), labels: labels.collect() },
+        ));
     }
     Ok(rows)
 }
@@ -111,15 +123,22 @@ mod tests {
 
     #[test]
     fn csv_is_read_by_its_heading() {
-        let rows = csv_rows("id,url,label.plan,schema\nacme,postgres://h/d,pro,s1\nb,mysql://h/d,,\n").unwrap();
+        let rows =
+            csv_rows("id,url,label.plan,schema\nacme,postgres://h/d,pro,s1\nb,mysql://h/d,,\n").unwrap();
         assert_eq!(rows[0].1.labels.get("plan").map(String::as_str), Some("pro"));
-        assert_eq!((rows[0].1.schema.as_deref(), rows[1].1.schema.as_deref(), rows[1].0), (Some("s1"), None, 3));
+        assert_eq!(
+            (rows[0].1.schema.as_deref(), rows[1].1.schema.as_deref(), rows[1].0),
+            (Some("s1"), None, 3)
+        );
         assert!(rows[1].1.labels.is_empty());
     }
 
     #[test]
     fn what_is_wrong_is_named_by_line_and_shows_no_url() {
-        assert_eq!(csv_rows("id,uri\n").err(), Some((1, "unknown column 'uri' (expected id, url, schema, status or label.KEY)".into())));
+        assert_eq!(
+            csv_rows("id,uri\n").err(),
+            Some((1, "unknown column 'uri' (expected id, url, schema, status or label.KEY)".into()))
+        );
         assert_eq!(csv_rows("id,schema\n").err().map(|e| e.0), Some(1));
         let (line, why) = jsonl_rows("{\"id\":\"a\",\"url\":\"postgres://u:secret@h/d\"}\n{\"id\":1,\"url\":\"postgres://u:secret@h/d\"}").err().unwrap();
         assert!(line == 2 && !why.contains("secret"));

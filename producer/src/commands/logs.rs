@@ -31,7 +31,13 @@ fn took(attempt: &AttemptRow) -> u64 {
 
 fn text(attempt: &AttemptRow) -> String {
     let mut out = String::new();
-    let head = (rfc3339(attempt.started_at), attempt.number, &attempt.outcome, short_duration(took(attempt)), &attempt.worker);
+    let head = (
+        rfc3339(attempt.started_at),
+        attempt.number,
+        &attempt.outcome,
+        short_duration(took(attempt)),
+        &attempt.worker,
+    );
     let _ = writeln!(out, "{}  attempt {}  {}  {}  {}", head.0, head.1, head.2, head.3, head.4);
     for step in &attempt.steps {
         let _ = writeln!(out, "  applied  {}  {}", step.file, short_duration(step.duration_ms));

@@ -22,7 +22,8 @@ pub(crate) async fn run(global: &Global, args: MigrateArgs, output: &Output) -> 
     selection::announce(output, &bundle, target);
     let policy = selection::policy(&app.config, &args.how);
     let reason = selection::reason(args.reason);
-    let run = enqueue::write(&app, &bundle, target, selection, policy, reason, args.no_tenants, output).await?;
+    let run =
+        enqueue::write(&app, &bundle, target, selection, policy, reason, args.no_tenants, output).await?;
     match run {
         Some(run) => work::and_tell(&app, RunRef::Id(run.id), args.concurrency, true, output).await,
         None => Ok(Exit::Ok),

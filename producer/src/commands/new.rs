@@ -25,7 +25,9 @@ pub(crate) fn run(global: &Global, command: NewCommand, output: &Output) -> Resu
     let (newest, width) = newest(&directory)?;
     let version = if sequential { newest + 1 } else { version_stamp().max(newest + 1) };
     std::fs::create_dir_all(&directory)?;
-    for (at, file) in new_names(version, if sequential { width } else { 0 }, &stem, reversible).into_iter().enumerate() {
+    for (at, file) in
+        new_names(version, if sequential { width } else { 0 }, &stem, reversible).into_iter().enumerate()
+    {
         let marker = if no_transaction && at == 0 { "-- no-transaction\n" } else { "" };
         let verb = if at == 0 { "apply" } else { "revert" };
         let path = directory.join(file);

@@ -22,7 +22,9 @@ use crate::{
 pub(crate) async fn init(global: &Global, output: &Output) -> Result<Exit, Fault> {
     let config = app::config(global)?;
     make(&config, output).await?;
-    output.either(&json!({ "schema": "tenantry.registry/v1", "ready": true }), || "the registry is ready".into());
+    output.either(&json!({ "schema": "tenantry.registry/v1", "ready": true }), || {
+        "the registry is ready".into()
+    });
     Ok(Exit::Ok)
 }
 
@@ -38,14 +40,18 @@ pub(crate) async fn make(config: &Config, output: &Output) -> Result<(), Fault> 
     let key = match (configured, config.own_key_file()) {
         (Some(key), _) => Some(key),
         (None, Some(path)) => {
-            output.note(&format!("made a master key in {}: keep a copy, without it no tenant's URL can be read", path.display()));
+            output.note(&format!(
+                "made a master key in {}: keep a copy, without it no tenant's URL can be read",
+                path.display()
+            ));
             Some(new_key_file(path)?)
         }
         (None, None) => None,
     };
     match key {
         Some(key) => Registry::new(store).adopt_key(&key).await?,
-        None => output.note("no master key is configured yet; tenants can be added with one: openssl rand -hex 32"),
+        None => output
+            .note("no master key is configured yet; tenants can be added with one: openssl rand -hex 32"),
     }
     Ok(())
 }

@@ -14,7 +14,10 @@ use crate::{app::App, cli::RetryArgs, output::Output};
 pub(crate) async fn run(app: &App, args: RetryArgs, output: &Output) -> Result<Exit, Fault> {
     let failed = match (app.ledger.find_run(args.run).await, args.run) {
         (Err(LedgerError::UnknownRun(_)), RunRef::LatestFailed) => {
-            return Err(Fault::new(Exit::NothingSelected, "no run has failed, there is nothing to try again"));
+            return Err(Fault::new(
+                Exit::NothingSelected,
+                "no run has failed, there is nothing to try again",
+            ));
         }
         (found, _) => found?,
     };
@@ -29,7 +32,9 @@ pub(crate) async fn run(app: &App, args: RetryArgs, output: &Output) -> Result<E
             (bundle.digest().clone(), latest.version, latest.description.clone())
         }
     };
-    if !args.yes && !output.confirm(&format!("Try the failed tenants of run #{} again?", failed.number), "--yes")? {
+    if !args.yes
+        && !output.confirm(&format!("Try the failed tenants of run #{} again?", failed.number), "--yes")?
+    {
         return Err(Fault::new(Exit::Usage, "not started"));
     }
     let pick = Pick::FailedIn { run: failed.id, fingerprint: args.error, tenants: args.tenants };
@@ -44,8 +49,14 @@ pub(crate) async fn run(app: &App, args: RetryArgs, output: &Output) -> Result<E
     };
     let run = match app.ledger.enqueue(&spec, &description).await {
         Err(LedgerError::NothingSelected) => {
-            let fault = Fault::new(Exit::NothingSelected, format!("run #{} has no such failed tenant", failed.number));
-            return Err(fault.with_hint(format!("see its failures with: tenantry status {} --state failed", failed.number)));
+            let fault = Fault::new(
+                Exit::NothingSelected,
+                format!("run #{} has no such failed tenant", failed.number),
+            );
+            return Err(fault.with_hint(format!(
+                "see its failures with: tenantry status {} --state failed",
+                failed.number
+            )));
         }
         result => result?,
     };

@@ -30,7 +30,8 @@ pub(crate) async fn newest(app: &App, limit: u32) -> Result<Vec<RunView>, Fault>
 
 /// Runs as a table.
 pub(crate) fn table(views: &[RunView]) -> Table {
-    let mut table = Table::new(&["run", "state", "target", "started", "took", "tenants", "failed", "by", "reason"]);
+    let mut table =
+        Table::new(&["run", "state", "target", "started", "took", "tenants", "failed", "by", "reason"]);
     for view in views {
         let run = &view.run;
         table.row(vec![

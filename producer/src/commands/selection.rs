@@ -40,7 +40,9 @@ pub(crate) async fn selection(ledger: &Ledger, args: SelectionArgs) -> Result<Se
         Pick::FailedIn { run: ledger.find_run(run).await?.id, fingerprint: None, tenants: Vec::new() }
     } else if args.tenants.is_empty() {
         let fault = Fault::usage("no tenants are selected");
-        return Err(fault.with_hint("say which: --all, --tenant ID, --tenants-file FILE, --selector EXPR or --failed-in RUN"));
+        return Err(fault.with_hint(
+            "say which: --all, --tenant ID, --tenants-file FILE, --selector EXPR or --failed-in RUN",
+        ));
     } else {
         Pick::Tenants(args.tenants)
     };
@@ -50,7 +52,8 @@ pub(crate) async fn selection(ledger: &Ledger, args: SelectionArgs) -> Result<Se
 fn read_names(path: &Path) -> Result<Vec<Slug>, Fault> {
     let text = read_text(path)?;
     let names = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let slugs: Vec<Slug> = names.map(Slug::from_str).collect::<Result<_, _>>().map_err(|e| Fault::usage(e.to_string()))?;
+    let slugs: Vec<Slug> =
+        names.map(Slug::from_str).collect::<Result<_, _>>().map_err(|e| Fault::usage(e.to_string()))?;
     if slugs.is_empty() {
         return Err(Fault::new(Exit::NothingSelected, format!("{} names no tenant", path.display())));
     }
@@ -97,7 +100,9 @@ pub(crate) fn policy(config: &Config, how: &How) -> Policy {
 
 /// Who asks: the CI's actor, or the user of this machine.
 pub(crate) fn requested_by() -> String {
-    let ci = environment("GITHUB_ACTOR").or_else(|| environment("GITLAB_USER_LOGIN")).or_else(|| environment("BUILD_USER"));
+    let ci = environment("GITHUB_ACTOR")
+        .or_else(|| environment("GITLAB_USER_LOGIN"))
+        .or_else(|| environment("BUILD_USER"));
     ci.unwrap_or_else(|| {
         let user = environment("USER").or_else(|| environment("LOGNAME")).unwrap_or_else(|| "unknown".into());
         let host = hostname::get().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -109,7 +114,8 @@ pub(crate) fn requested_by() -> String {
 pub(crate) fn reason(said: Option<String>) -> Option<String> {
     said.or_else(|| environment("CI_JOB_URL")).or_else(|| environment("BUILD_URL")).or_else(|| {
         let part = |name: &str| environment(name);
-        let (server, repository, run) = (part("GITHUB_SERVER_URL")?, part("GITHUB_REPOSITORY")?, part("GITHUB_RUN_ID")?);
+        let (server, repository, run) =
+            (part("GITHUB_SERVER_URL")?, part("GITHUB_REPOSITORY")?, part("GITHUB_RUN_ID")?);
         Some(format!("{server}/{repository}/actions/runs/{run}"))
     })
 }
@@ -117,5 +123,9 @@ pub(crate) fn reason(said: Option<String>) -> Option<String> {
 /// Says what is going to be done.
 pub(crate) fn announce(output: &Output, bundle: &Bundle, target: i64) {
     let description = bundle.get(target).map(|m| m.description.as_str()).unwrap_or_default();
-    output.note(&format!("target {target} {description}, {} migrations in bundle {}", bundle.migrations().len(), &bundle.digest().as_str()[..12]));
+    output.note(&format!(
+        "target {target} {description}, {} migrations in bundle {}",
+        bundle.migrations().len(),
+        &bundle.digest().as_str()[..12]
+    ));
 }

@@ -50,7 +50,11 @@ async fn of_fleet(app: &App, output: &Output) -> Result<Exit, Fault> {
             })
             .collect();
         let (slots, busy) = workers.iter().fold((0, 0), |(slots, busy), w| (slots + w.slots, busy + w.busy));
-        let fleet = format!("FLEET    {total} active tenants{}{}", if spread.is_empty() { "" } else { " · " }, spread.join(" · "));
+        let fleet = format!(
+            "FLEET    {total} active tenants{}{}",
+            if spread.is_empty() { "" } else { " · " },
+            spread.join(" · ")
+        );
         let workers = format!("WORKERS  {} live · {busy}/{slots} slots busy", workers.len());
         let runs = if runs.is_empty() { "no run yet\n".into() } else { runs::table(&runs).text() };
         format!("{fleet}\n{workers}\n\n{runs}")
@@ -82,7 +86,10 @@ async fn of_run(app: &App, run: RunRef, args: &StatusArgs, output: &Output) -> R
         output.data(targets_table(&targets).text().trim_end());
         let shown = targets.len() as u64;
         if args.state.is_empty() && args.tenant.is_none() && shown < view.counts.total {
-            output.note(&format!("{shown} of {} shown; more with --limit, fewer with --state failed", view.counts.total));
+            output.note(&format!(
+                "{shown} of {} shown; more with --limit, fewer with --state failed",
+                view.counts.total
+            ));
         }
     }
     Ok(if view.run.state.is_final() && exit_of(&view) == Exit::Ok { Exit::Ok } else { Exit::ChangesPending })
@@ -123,8 +130,12 @@ async fn of_tenant(app: &App, slug: &Slug, output: &Output) -> Result<Exit, Faul
         "latest_run": latest.as_ref().map(|(run, target, _)| json!({ "number": run.number, "target": target })),
     });
     output.either(&document, || {
-        let version = tenant.version.map_or_else(|| "not seen yet".into(), |(version, _)| version.to_string());
-        let mut text = format!("{slug}  {}  {} on {}  at {version}\n", tenant.status, tenant.place.engine, tenant.place.server);
+        let version =
+            tenant.version.map_or_else(|| "not seen yet".into(), |(version, _)| version.to_string());
+        let mut text = format!(
+            "{slug}  {}  {} on {}  at {version}\n",
+            tenant.status, tenant.place.engine, tenant.place.server
+        );
         if let Some((run, target, now)) = &latest {
             text.push_str(&format!("run #{} {}: {}", run.number, ago(*now, run.created_at), target.state));
             if let (Some(code), Some(message)) = (&target.code, &target.message) {

@@ -24,7 +24,8 @@ pub(crate) async fn run(app: &App, command: TenantsCommand, output: &Output) -> 
     match command {
         TenantsCommand::Add { id, url, schema, labels, disabled } => {
             let url = read_url(&url)?.ok_or_else(|| {
-                Fault::usage("the tenant's URL is missing").with_hint("give it with --url-stdin, --url-file FILE or --from-env VAR")
+                Fault::usage("the tenant's URL is missing")
+                    .with_hint("give it with --url-stdin, --url-file FILE or --from-env VAR")
             })?;
             let place = url.place(schema.as_deref())?;
             let status = if disabled { Status::Suspended } else { Status::Active };
@@ -40,7 +41,8 @@ pub(crate) async fn run(app: &App, command: TenantsCommand, output: &Output) -> 
                 }
                 None => None,
             };
-            let change = Change { status, url, set_labels: labels.into_iter().collect(), remove_labels: remove_label };
+            let change =
+                Change { status, url, set_labels: labels.into_iter().collect(), remove_labels: remove_label };
             let key = if change.url.is_some() { Some(app.key().await?) } else { None };
             app.registry.change_tenant(key.as_ref(), &id, &change).await?;
             show(app, &id, output).await?;
@@ -53,7 +55,9 @@ pub(crate) async fn run(app: &App, command: TenantsCommand, output: &Output) -> 
         TenantsCommand::Import { file, format } => {
             let tenants = import::read(&file, format)?;
             app.registry.add_tenants(&app.key().await?, &tenants).await?;
-            output.either(&json!({ "schema": "tenantry.import/v1", "added": tenants.len() }), || format!("added {} tenants", tenants.len()));
+            output.either(&json!({ "schema": "tenantry.import/v1", "added": tenants.len() }), || {
+                format!("added {} tenants", tenants.len())
+            });
         }
     }
     Ok(Exit::Ok)
@@ -65,7 +69,9 @@ fn read_url(source: &UrlSource) -> Result<Option<DatabaseUrl>, Fault> {
     }
     let text = match (&source.url_file, &source.from_env) {
         (Some(path), _) => read_text(path)?,
-        (_, Some(name)) => environment(name).ok_or_else(|| Fault::usage(format!("the variable {name} is not set")))?,
+        (_, Some(name)) => {
+            environment(name).ok_or_else(|| Fault::usage(format!("the variable {name} is not set")))?
+        }
         (None, None) => read_text(Path::new("-"))?,
     };
     Ok(Some(DatabaseUrl::parse(&text, &std::env::current_dir()?)?))
@@ -83,7 +89,10 @@ async fn show(app: &App, slug: &Slug, output: &Output) -> Result<(), Fault> {
             ("database", place.database.clone()),
             ("schema", or_dash(place.schema.as_ref())),
             ("labels", labels_text(&tenant.labels)),
-            ("version", or_dash(tenant.version.map(|(version, at)| format!("{version}, read {}", rfc3339(at))))),
+            (
+                "version",
+                or_dash(tenant.version.map(|(version, at)| format!("{version}, read {}", rfc3339(at)))),
+            ),
         ];
         rows.iter().map(|(name, value)| format!("{name:<9} {value}\n")).collect()
     });
@@ -93,7 +102,8 @@ async fn show(app: &App, slug: &Slug, output: &Output) -> Result<(), Fault> {
 fn list(tenants: &[Tenant], output: &Output) {
     let documents: Vec<_> = tenants.iter().map(document).collect();
     output.either(&json!({ "schema": "tenantry.tenants/v1", "tenants": documents }), || {
-        let mut table = Table::new(&["tenant", "status", "engine", "server", "database", "schema", "version", "labels"]);
+        let mut table =
+            Table::new(&["tenant", "status", "engine", "server", "database", "schema", "version", "labels"]);
         for tenant in tenants {
             let place = &tenant.place;
             table.row(vec![

@@ -18,14 +18,20 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Works until the run has ended, and gives its view. The first signal lets running migrations finish, a second one
 /// stops them at once; the exit is the signal's then.
-pub(crate) async fn until_ended(app: &App, run: RunRef, concurrency: Option<u16>, output: &Output) -> Result<Result<RunView, Exit>, Fault> {
+pub(crate) async fn until_ended(
+    app: &App,
+    run: RunRef,
+    concurrency: Option<u16>,
+    output: &Output,
+) -> Result<Result<RunView, Exit>, Fault> {
     let mut signals = Signals::listen()?;
     let config = WorkerConfig {
         concurrency: concurrency.map_or(app.config.worker.concurrency, usize::from),
         ..app.config.worker.clone()
     };
     let (key, queue) = (app.key().await?, app.queue().await?);
-    let mut worker = Worker::start(Parts { registry: app.registry.clone(), queue, key, config, health_file: None });
+    let mut worker =
+        Worker::start(Parts { registry: app.registry.clone(), queue, key, config, health_file: None });
     let result = tokio::select! {
         view = follow::until_ended(&app.ledger, run, LOOK_EVERY, output) => view.map(Ok),
         exit = signals.next() => Ok(Err(exit)),
@@ -46,7 +52,13 @@ pub(crate) async fn until_ended(app: &App, run: RunRef, concurrency: Option<u16>
 }
 
 /// The same, with the summary printed and the exit decided.
-pub(crate) async fn and_tell(app: &App, run: RunRef, concurrency: Option<u16>, on_stdout: bool, output: &Output) -> Result<Exit, Fault> {
+pub(crate) async fn and_tell(
+    app: &App,
+    run: RunRef,
+    concurrency: Option<u16>,
+    on_stdout: bool,
+    output: &Output,
+) -> Result<Exit, Fault> {
     match until_ended(app, run, concurrency, output).await? {
         Ok(view) => {
             output.run_ended(&view, on_stdout);

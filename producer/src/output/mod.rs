@@ -93,7 +93,10 @@ impl Output {
     pub(crate) fn fault(&self, fault: &Fault) {
         self.line(&format!("{ERROR}error:{ERROR:#} {}", fault.message));
         if let Some(hint) = &fault.hint {
-            self.line(&format!("{DIM}hint:{DIM:#} {}", hint.replace("tenantry ", &format!("{} ", self.program))));
+            self.line(&format!(
+                "{DIM}hint:{DIM:#} {}",
+                hint.replace("tenantry ", &format!("{} ", self.program))
+            ));
         }
         if self.json {
             self.document(&serde_json::json!({
@@ -108,7 +111,11 @@ impl Output {
             return self.document(&view.document());
         }
         let summary = summary::text(view, &self.program);
-        if on_stdout { self.data(summary.trim_end()) } else { self.note(summary.trim_end()) }
+        if on_stdout {
+            self.data(summary.trim_end())
+        } else {
+            self.note(summary.trim_end())
+        }
         if let Some(line) = summary::verdict(view) {
             self.line(&format!("{ERROR}error:{ERROR:#} {line}"));
         }
@@ -136,7 +143,8 @@ impl Output {
             return Ok(true);
         }
         if self.no_input {
-            return Err(Fault::usage(format!("'{question}' cannot be asked with --no-input")).with_hint(format!("answer it with {flag}")));
+            return Err(Fault::usage(format!("'{question}' cannot be asked with --no-input"))
+                .with_hint(format!("answer it with {flag}")));
         }
         let mut error = anstream::stderr();
         write!(error, "{question} [y/N] ")?;

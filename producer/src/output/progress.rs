@@ -51,7 +51,8 @@ impl Progress {
         if matches!(self.view, View::None) {
             return;
         }
-        let new: Vec<_> = run.causes.iter().filter(|c| self.causes_told.insert(c.fingerprint.clone())).collect();
+        let new: Vec<_> =
+            run.causes.iter().filter(|c| self.causes_told.insert(c.fingerprint.clone())).collect();
         for cause in new {
             let tenant = cause.tenants.first().map_or("", String::as_str);
             self.line(&format!("{ERROR}FAIL{ERROR:#} {tenant}  {}", summary::headline(cause)));
@@ -76,7 +77,11 @@ impl Progress {
                 if first || share > *told || since.elapsed() >= LINE_EVERY {
                     (*told, *since) = (share, Stopwatch::start());
                     let percent = if total == 0 { 100 } else { done * 100 / total };
-                    let line = format!("{} run #{} {done}/{total} {percent:>3}%  {states}", time_of_day(), run.run.number);
+                    let line = format!(
+                        "{} run #{} {done}/{total} {percent:>3}%  {states}",
+                        time_of_day(),
+                        run.run.number
+                    );
                     self.line(&line);
                 }
             }

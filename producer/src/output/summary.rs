@@ -31,7 +31,8 @@ pub(super) fn text(view: &RunView, program: &str) -> String {
         cause_text(&mut out, cause);
     }
     if let Some(cause) = view.causes.first() {
-        let only = if view.causes.len() > 1 { format!(" --error {}", cause.fingerprint) } else { String::new() };
+        let only =
+            if view.causes.len() > 1 { format!(" --error {}", cause.fingerprint) } else { String::new() };
         let _ = writeln!(out, "  {DIM}retry:{DIM:#}  {program} retry {number}{only}");
         if let Some(tenant) = cause.tenants.first() {
             let _ = writeln!(out, "  {DIM}show:{DIM:#}   {program} logs {number} -t {tenant}");
@@ -71,5 +72,6 @@ pub(super) fn headline(cause: &Cause) -> String {
 
 /// The last line of a run that did not succeed.
 pub(super) fn verdict(view: &RunView) -> Option<String> {
-    (view.run.state == RunState::Failed).then(|| format!("{} of {} tenants failed", view.counts.failed, view.counts.total))
+    (view.run.state == RunState::Failed)
+        .then(|| format!("{} of {} tenants failed", view.counts.failed, view.counts.total))
 }

@@ -1,0 +1,3 @@
+//! The promises, each on real servers: one binary, one file a subject.
+
+mod fleet;
