@@ -14,7 +14,7 @@
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
 use sqlx::{
-    AnyPool, AssertSqlSafe, Connection as _, Executor as _,
+    AnyConnection, AnyPool, AssertSqlSafe, Connection as _, Executor as _,
     any::{AnyConnectOptions, AnyPoolOptions},
     migrate::{Migration, MigrationType, Migrator},
 };
@@ -139,7 +139,7 @@ impl Store {
         sqlx::any::install_default_drivers();
         // A connection of its own: sqlx leaves its advisory lock behind when a migration fails, and it goes with the connection.
         let options = AnyConnectOptions::from_str(&creating(url, dialect)).map_err(|_| StoreError::Scheme)?;
-        let mut connection = sqlx::AnyConnection::connect_with(&options).await?;
+        let mut connection = connect_once(&options).await?;
         let mut migrator = Migrator::with_migrations(own_migrations(dialect));
         migrator.dangerous_set_table_name(OWN_HISTORY);
         migrator
@@ -165,8 +165,9 @@ impl Store {
                     Ok(())
                 })
             })
-            .connect_with(options)
-            .await?;
+            .connect_lazy_with(options.clone());
+        // The pool would try for its whole time limit and then say only that the time is over.
+        connect_once(&options).await?.close().await?;
         Ok(Self { pool, dialect })
     }
 
@@ -232,6 +233,14 @@ impl Store {
 /// When it touched another number.
 pub fn expect_rows(touched: u64, expected: u64) -> Result<(), StoreError> {
     if touched == expected { Ok(()) } else { Err(StoreError::Guard { touched, expected }) }
+}
+
+/// One connection, or what is in the way of it.
+async fn connect_once(options: &AnyConnectOptions) -> Result<AnyConnection, StoreError> {
+    let connected = tokio::time::timeout(ACQUIRE_TIMEOUT, AnyConnection::connect_with(options)).await;
+    connected
+        .map_err(|_| StoreError::Unreachable(format!("no answer within {ACQUIRE_TIMEOUT:?}")))?
+        .map_err(Into::into)
 }
 
 /// The parameters `$first`, `$first+1`, … for a list of so many values.

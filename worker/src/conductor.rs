@@ -58,15 +58,15 @@ async fn one_beat(ledger: &Ledger, queue: &Queue, owner: &str) -> Result<(), Que
     if !ledger.hold_lease(LEASE, owner, TERM).await? {
         return Ok(());
     }
-    ledger.open_runs().await?;
+    if ledger.open_runs().await? > 0 {
+        ledger.forget_workers(FORGET_WORKERS).await?;
+    }
     let rescued = ledger.rescue().await?;
     if rescued > 0 {
         tracing::warn!(targets = rescued, "took back targets whose worker was lost");
     }
-    send_due(ledger, queue).await?;
     close(ledger).await?;
-    ledger.forget_workers(FORGET_WORKERS).await?;
-    Ok(())
+    send_due(ledger, queue).await
 }
 
 async fn send_due(ledger: &Ledger, queue: &Queue) -> Result<(), QueueError> {

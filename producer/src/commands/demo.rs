@@ -3,7 +3,10 @@
 
 use std::path::Path;
 
-use sqlx::{AssertSqlSafe, Connection as _, SqliteConnection, sqlite::SqliteConnectOptions};
+use sqlx::{
+    AssertSqlSafe, Connection as _, SqliteConnection,
+    sqlite::{SqliteConnectOptions, SqliteSynchronous},
+};
 use tenantry_shared::{
     config::{Config, Flags},
     exit::Exit,
@@ -61,7 +64,7 @@ pub(crate) async fn run(dir: &Path, tenants: u32, fix: bool, output: &Output) ->
         dir.display()
     ));
     let view = migrate(&app, None, output).await?;
-    output.run_ended(&view, true);
+    output.with_config(&dir.join("tenantry.toml")).summary(&view, true);
     let promised = view.counts.failed == 1 && view.counts.applied == u64::from(tenants) - 1;
     if !promised || view.causes.first().is_none_or(|cause| cause.tenants != [BROKEN]) {
         return Err(Fault::new(Exit::Error, "the demo did not go as promised"));
@@ -160,7 +163,7 @@ async fn mend(dir: &Path, output: &Output) -> Result<Exit, Fault> {
 
 async fn execute(file: &Path, sql: &str) -> Result<(), Fault> {
     let failed = |e: sqlx::Error| Fault::new(Exit::Error, format!("{}: {e}", file.display()));
-    let options = SqliteConnectOptions::new().filename(file);
+    let options = SqliteConnectOptions::new().filename(file).synchronous(SqliteSynchronous::Off);
     let mut connection = SqliteConnection::connect_with(&options).await.map_err(failed)?;
     sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut connection).await.map_err(failed)?;
     connection.close().await.map_err(failed)

@@ -8,6 +8,7 @@ use tenantry_shared::{
     fault::Fault,
     ledger::{Ledger, LedgerError},
     run::RunRef,
+    store::Dialect,
 };
 use tenantry_worker::signals::Signals;
 
@@ -111,5 +112,6 @@ pub(crate) async fn view(ledger: &Ledger, run: RunRef) -> Result<RunView, Ledger
     let counts = ledger.counts(run.id).await?;
     let causes = if counts.failed > 0 { ledger.causes(run.id).await? } else { Vec::new() };
     let now = ledger.store().now_ms().await?;
-    Ok(RunView { run, counts, causes, now })
+    let embedded = ledger.store().dialect() == Dialect::Sqlite;
+    Ok(RunView { run, counts, causes, now, embedded })
 }

@@ -14,6 +14,8 @@ pub(crate) struct RunView {
     pub(crate) causes: Vec<Cause>,
     /// Now by the registry's clock, in milliseconds since 1970.
     pub(crate) now: i64,
+    /// Whether the registry is a file, which no worker elsewhere can see.
+    pub(crate) embedded: bool,
 }
 
 impl RunView {

@@ -5,7 +5,10 @@ mod progress;
 mod summary;
 mod table;
 
-use std::io::{IsTerminal as _, Write as _};
+use std::{
+    io::{IsTerminal as _, Write as _},
+    path::Path,
+};
 
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
@@ -46,6 +49,12 @@ impl Output {
         };
         let (json, quiet) = (global.is_json(), global.quiet);
         Self { json, quiet, no_input: global.no_input, progress: global.progress, program }
+    }
+
+    /// The same output for somebody who would name this configuration in the next call.
+    pub(crate) fn with_config(&self, file: &Path) -> Self {
+        let program = format!("{} -c {}", self.program, file.display());
+        Self { program, ..*self }
     }
 
     /// The words that call this program again in the same way.
@@ -107,18 +116,19 @@ impl Output {
 
     /// The end of a run: the document, or the summary for a person. `on_stdout`: it is what was asked for.
     pub(crate) fn run_ended(&self, view: &RunView, on_stdout: bool) {
+        self.summary(view, on_stdout);
+        if let Some(line) = summary::verdict(view).filter(|_| !self.json) {
+            self.line(&format!("{ERROR}error:{ERROR:#} {line}"));
+        }
+    }
+
+    /// The same where a failure is no error.
+    pub(crate) fn summary(&self, view: &RunView, on_stdout: bool) {
         if self.json {
             return self.document(&view.document());
         }
         let summary = summary::text(view, &self.program);
-        if on_stdout {
-            self.data(summary.trim_end())
-        } else {
-            self.note(summary.trim_end())
-        }
-        if let Some(line) = summary::verdict(view) {
-            self.line(&format!("{ERROR}error:{ERROR:#} {line}"));
-        }
+        if on_stdout { self.data(summary.trim_end()) } else { self.note(summary.trim_end()) }
     }
 
     /// A view of a run's progress on standard error.

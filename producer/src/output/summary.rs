@@ -18,11 +18,11 @@ pub(super) fn text(view: &RunView, program: &str) -> String {
     let _ = writeln!(out, "────────────");
     let _ = writeln!(
         out,
-        "{style}{:>10}{style:#} [{}] run #{number} to {}: {} tenants: {} applied{retried}, {} current, {} failed",
+        "{style}{:>10}{style:#} [{}] run #{number} to {}: {}: {} applied{retried}, {} current, {} failed",
         if view.run.state == RunState::Succeeded { "Summary" } else { "FAILED" },
         short_duration(view.duration_ms()),
         view.run.target,
-        counts.total,
+        tenants(counts.total),
         counts.applied,
         counts.current,
         counts.failed,
@@ -33,7 +33,8 @@ pub(super) fn text(view: &RunView, program: &str) -> String {
     if let Some(cause) = view.causes.first() {
         let only =
             if view.causes.len() > 1 { format!(" --error {}", cause.fingerprint) } else { String::new() };
-        let _ = writeln!(out, "  {DIM}retry:{DIM:#}  {program} retry {number}{only}");
+        let work = if view.embedded { " --work" } else { "" };
+        let _ = writeln!(out, "  {DIM}retry:{DIM:#}  {program} retry {number}{only}{work}");
         if let Some(tenant) = cause.tenants.first() {
             let _ = writeln!(out, "  {DIM}show:{DIM:#}   {program} logs {number} -t {tenant}");
         }
@@ -72,6 +73,10 @@ pub(super) fn headline(cause: &Cause) -> String {
 
 /// The last line of a run that did not succeed.
 pub(super) fn verdict(view: &RunView) -> Option<String> {
-    (view.run.state == RunState::Failed)
-        .then(|| format!("{} of {} tenants failed", view.counts.failed, view.counts.total))
+    let failed = view.run.state == RunState::Failed;
+    failed.then(|| format!("{} of {} failed", view.counts.failed, tenants(view.counts.total)))
+}
+
+fn tenants(count: u64) -> String {
+    format!("{count} tenant{}", if count == 1 { "" } else { "s" })
 }
