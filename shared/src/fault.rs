@@ -82,10 +82,7 @@ impl From<SecretError> for Fault {
 
 impl From<StoreError> for Fault {
     fn from(error: StoreError) -> Self {
-        let message = match &error {
-            StoreError::Database(source) => format!("{error}: {source}"),
-            error => error.to_string(),
-        };
+        let message = error.to_string();
         match error {
             StoreError::Unreachable(_) => Self::new(Exit::Temporary, message)
                 .with_hint("is the registry's server up? check with: tenantry doctor"),

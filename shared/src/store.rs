@@ -56,8 +56,8 @@ pub enum StoreError {
         expected: u64,
     },
     /// The database refused a statement.
-    #[error("the registry refused a statement: {0}")]
-    Database(#[source] sqlx::Error),
+    #[error("the registry database refused: {0}")]
+    Database(sqlx::Error),
     /// A stored value is not of the form it must have.
     #[error("the registry holds a value that cannot be read: {0}")]
     Value(String),
@@ -69,6 +69,7 @@ impl From<sqlx::Error> for StoreError {
             sqlx::Error::Io(_)
             | sqlx::Error::PoolTimedOut
             | sqlx::Error::PoolClosed
+            | sqlx::Error::Protocol(_)
             | sqlx::Error::WorkerCrashed => Self::Unreachable(error.to_string()),
             sqlx::Error::Database(ref e) if e.code().is_some_and(|c| is_unreachable(&c)) => {
                 Self::Unreachable(e.to_string())

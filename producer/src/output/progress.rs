@@ -72,11 +72,11 @@ impl Progress {
                 bar.set_message(states);
             }
             View::Lines { since, told, begun } => {
-                let share = if total == 0 { 0 } else { done * LINES_PER_RUN / total };
+                let share = (done * LINES_PER_RUN).checked_div(total).unwrap_or(0);
                 let first = !std::mem::replace(begun, true);
                 if first || share > *told || since.elapsed() >= LINE_EVERY {
                     (*told, *since) = (share, Stopwatch::start());
-                    let percent = if total == 0 { 100 } else { done * 100 / total };
+                    let percent = (done * 100).checked_div(total).unwrap_or(100);
                     let line = format!(
                         "{} run #{} {done}/{total} {percent:>3}%  {states}",
                         time_of_day(),
