@@ -16,7 +16,7 @@ use super::{
 use crate::{
     app::App,
     cli::{EnqueueArgs, NoTenants},
-    output::Output,
+    output::{Output, plural},
 };
 
 pub(crate) async fn run(app: &App, args: EnqueueArgs, output: &Output) -> Result<Exit, Fault> {
@@ -26,7 +26,9 @@ pub(crate) async fn run(app: &App, args: EnqueueArgs, output: &Output) -> Result
     app.key().await?;
     let queue = app.queue().await?;
     selection::announce(output, &bundle, target);
-    if !args.yes && !output.confirm(&format!("Start a run of {}?", selection.describe()), "--yes")? {
+    let tenants = app.ledger.count_selected(&selection).await?;
+    let question = format!("Start a run of {} ({})?", plural(tenants, "tenant"), selection.describe());
+    if tenants > 0 && !args.yes && !output.confirm(&question, "--yes")? {
         return Err(Fault::new(Exit::Usage, "not started"));
     }
     let policy = selection::policy(&app.config, &args.how);

@@ -16,7 +16,7 @@ use tenantry_shared::{
 
 use crate::{
     cli::{How, SelectionArgs, Target},
-    output::Output,
+    output::{Output, plural},
 };
 
 /// Whether any tenants are selected at all.
@@ -124,8 +124,8 @@ pub(crate) fn reason(said: Option<String>) -> Option<String> {
 pub(crate) fn announce(output: &Output, bundle: &Bundle, target: i64) {
     let description = bundle.get(target).map(|m| m.description.as_str()).unwrap_or_default();
     output.note(&format!(
-        "target {target} {description}, {} migrations in bundle {}",
-        bundle.migrations().len(),
+        "target {target} {description}, {} in bundle {}",
+        plural(bundle.migrations().len() as u64, "migration"),
         &bundle.digest().as_str()[..12]
     ));
 }

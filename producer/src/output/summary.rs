@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use tenantry_shared::{codes, run::RunState, summary::Cause};
 
-use super::{DIM, ERROR, GOOD, RunView, short_duration};
+use super::{DIM, ERROR, GOOD, RunView, plural, short_duration};
 
 /// How many tenants a cause names.
 const TENANTS_SHOWN: usize = 3;
@@ -22,7 +22,7 @@ pub(super) fn text(view: &RunView, program: &str) -> String {
         if view.run.state == RunState::Succeeded { "Summary" } else { "FAILED" },
         short_duration(view.duration_ms()),
         view.run.target,
-        tenants(counts.total),
+        plural(counts.total, "tenant"),
         counts.applied,
         counts.current,
         counts.failed,
@@ -74,9 +74,5 @@ pub(super) fn headline(cause: &Cause) -> String {
 /// The last line of a run that did not succeed.
 pub(super) fn verdict(view: &RunView) -> Option<String> {
     let failed = view.run.state == RunState::Failed;
-    failed.then(|| format!("{} of {} failed", view.counts.failed, tenants(view.counts.total)))
-}
-
-fn tenants(count: u64) -> String {
-    format!("{count} tenant{}", if count == 1 { "" } else { "s" })
+    failed.then(|| format!("{} of {} failed", view.counts.failed, plural(view.counts.total, "tenant")))
 }

@@ -31,6 +31,11 @@ pub(crate) fn or_dash(text: Option<impl ToString>) -> String {
     text.map_or_else(|| "-".into(), |text| text.to_string())
 }
 
+/// So many of a thing.
+pub(crate) fn plural(count: u64, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
+}
+
 /// How long ago a time was, both in milliseconds since 1970.
 pub(crate) fn ago(now: i64, then: i64) -> String {
     let seconds = u64::try_from(now - then).unwrap_or(0) / 1000;

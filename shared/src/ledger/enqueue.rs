@@ -86,36 +86,10 @@ impl Ledger {
         selection: &Selection,
         max_attempts: u32,
     ) -> Result<u64, LedgerError> {
-        let exclude: Vec<String> = selection.exclude.iter().map(ToString::to_string).collect();
-        unknown_names(tx, &selection.exclude).await?;
-        let names = match &selection.pick {
-            Pick::Tenants(slugs) => {
-                named_tenants_are_active(tx, slugs).await?;
-                slugs
-            }
-            Pick::FailedIn { run, tenants, .. } => {
-                named_tenants_failed(tx, *run, tenants).await?;
-                tenants
-            }
-            Pick::All | Pick::Labels(_) => &Vec::new(),
-        };
-        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-        let chunks: Vec<&[String]> =
-            if names.is_empty() { vec![&[]] } else { names.chunks(NAMES_PER_STATEMENT).collect() };
+        names_are_right(tx, selection).await?;
         let mut inserted = 0;
-        for chunk in chunks {
+        for clause in clauses(selection, 3) {
             let left = selection.limit.map(|limit| u64::from(limit).saturating_sub(inserted));
-            let mut clause = Clause::new(3);
-            clause.compare("t.status =", "active");
-            clause.one_of("t.slug", true, chunk);
-            clause.one_of("t.slug", false, &exclude);
-            match &selection.pick {
-                Pick::Labels(selector) => clause.labels(selector),
-                Pick::FailedIn { run, fingerprint, .. } => {
-                    clause.failed_in(&run.to_string(), fingerprint.as_deref());
-                }
-                Pick::All | Pick::Tenants(_) => {}
-            }
             let limit = left.map(|left| format!("LIMIT {left}")).unwrap_or_default();
             let insert = format!(
                 "INSERT INTO targets (run_id, tenant_id, state, max_attempts, due_at)
@@ -127,6 +101,22 @@ impl Ledger {
             inserted += clause.bind(query).execute(&mut **tx).await?.rows_affected();
         }
         Ok(inserted)
+    }
+
+    /// How many tenants a selection would choose now.
+    ///
+    /// # Errors
+    /// As [`Self::enqueue`], but for an empty selection.
+    pub async fn count_selected(&self, selection: &Selection) -> Result<u64, LedgerError> {
+        let mut tx = self.store.begin().await?;
+        names_are_right(&mut tx, selection).await?;
+        let mut count = 0;
+        for clause in clauses(selection, 1) {
+            let sql = format!("SELECT count(*) FROM tenants t WHERE {}", clause.text());
+            let row = clause.bind(sqlx::query(self.store.sql(&sql))).fetch_one(&mut *tx).await?;
+            count += u64::try_from(row.try_get::<i64, _>(0)?).unwrap_or(0);
+        }
+        Ok(count.min(selection.limit.map_or(u64::MAX, u64::from)))
     }
 
     /// Notes in the audit log who did what.
@@ -149,6 +139,46 @@ impl Ledger {
         .execute(&mut **tx)
         .await?;
         Ok(())
+    }
+}
+
+/// The conditions of a selection: one clause for every so many names, or a single one where no names are given.
+fn clauses(selection: &Selection, first: usize) -> Vec<Clause> {
+    let mut names: Vec<String> = match &selection.pick {
+        Pick::Tenants(slugs) | Pick::FailedIn { tenants: slugs, .. } => {
+            slugs.iter().map(ToString::to_string).collect()
+        }
+        Pick::All | Pick::Labels(_) => Vec::new(),
+    };
+    names.sort_unstable();
+    names.dedup();
+    let exclude: Vec<String> = selection.exclude.iter().map(ToString::to_string).collect();
+    let clause = |names: &[String]| {
+        let mut clause = Clause::new(first);
+        clause.compare("t.status =", "active");
+        clause.one_of("t.slug", true, names);
+        clause.one_of("t.slug", false, &exclude);
+        match &selection.pick {
+            Pick::Labels(selector) => clause.labels(selector),
+            Pick::FailedIn { run, fingerprint, .. } => {
+                clause.failed_in(&run.to_string(), fingerprint.as_deref())
+            }
+            Pick::All | Pick::Tenants(_) => {}
+        }
+        clause
+    };
+    if names.is_empty() { vec![clause(&[])] } else { names.chunks(NAMES_PER_STATEMENT).map(clause).collect() }
+}
+
+async fn names_are_right(
+    tx: &mut Transaction<'static, Any>,
+    selection: &Selection,
+) -> Result<(), LedgerError> {
+    unknown_names(tx, &selection.exclude).await?;
+    match &selection.pick {
+        Pick::Tenants(slugs) => named_tenants_are_active(tx, slugs).await,
+        Pick::FailedIn { run, tenants, .. } => named_tenants_failed(tx, *run, tenants).await,
+        Pick::All | Pick::Labels(_) => Ok(()),
     }
 }
 
