@@ -71,6 +71,6 @@ mod tests {
     fn columns_are_aligned_under_their_heading() {
         let mut table = Table::new(&["run", "state"]);
         table.row(vec!["412".into(), "failed".into()]);
-        assert_eq!(table.text(), "RUN   STATE\n412   failed\n");
+        assert_eq!(table.text(), "RUN  STATE\n412  failed\n");
     }
 }
