@@ -6,7 +6,7 @@ use super::{ConfigError, Env};
 
 /// The URL of the one database that the environment names: `DATABASE_URL`, or `DB_HOST` with its companions
 /// `DB_CONNECTION` (or `DB_DIALECT`), `DB_PORT`, `DB_DATABASE` (or `DB_NAME`), `DB_USERNAME` (or `DB_USER`)
-/// and `DB_PASSWORD`. None when neither is set.
+/// and `DB_PASSWORD`; for SQLite `DB_CONNECTION=sqlite` with the file in `DB_DATABASE`. None when neither is set.
 ///
 /// # Errors
 /// When `DB_HOST` is set and the others do not make a URL with it.
@@ -14,8 +14,14 @@ pub fn dedicated_url(env: Env<'_>) -> Result<Option<String>, ConfigError> {
     if let Some(url) = env("DATABASE_URL") {
         return Ok(Some(url));
     }
-    let Some(host) = env("DB_HOST") else { return Ok(None) };
     let either = |a: &str, b: &str| env(a).or_else(|| env(b));
+    if either("DB_CONNECTION", "DB_DIALECT").as_deref() == Some("sqlite") {
+        let file = either("DB_DATABASE", "DB_NAME").ok_or_else(|| {
+            ConfigError::Dedicated("DB_CONNECTION is sqlite and DB_DATABASE is not set".into())
+        })?;
+        return Ok(Some(format!("sqlite:{file}")));
+    }
+    let Some(host) = env("DB_HOST") else { return Ok(None) };
     let missing = |names: &str| ConfigError::Dedicated(format!("DB_HOST is set and {names} is not"));
     let dialect =
         either("DB_CONNECTION", "DB_DIALECT").ok_or_else(|| missing("DB_CONNECTION (postgres or mysql)"))?;
@@ -24,7 +30,7 @@ pub fn dedicated_url(env: Env<'_>) -> Result<Option<String>, ConfigError> {
         "mysql" | "mariadb" => "mysql",
         _ => {
             return Err(ConfigError::Dedicated(format!(
-                "DB_CONNECTION is '{dialect}' (expected postgres or mysql)"
+                "DB_CONNECTION is '{dialect}' (expected postgres, mysql or sqlite)"
             )));
         }
     };
@@ -64,6 +70,8 @@ mod tests {
             url(&[("DATABASE_URL", "sqlite:a.db"), ("DB_HOST", "db")]).unwrap().unwrap(),
             "sqlite:a.db"
         );
+        let sqlite = [("DB_CONNECTION", "sqlite"), ("DB_DATABASE", "/srv/a.db"), ("DB_HOST", "ignored")];
+        assert_eq!(url(&sqlite).unwrap().unwrap(), "sqlite:/srv/a.db");
         assert!(url(&[]).unwrap().is_none());
     }
 
