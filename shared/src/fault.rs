@@ -4,8 +4,8 @@
 use std::fmt;
 
 use crate::{
-    config::ConfigError, exit::Exit, ledger::LedgerError, place::UrlError, queue::QueueError,
-    registry::RegistryError, secret::SecretError, store::StoreError,
+    config::ConfigError, exit::Exit, format::FormatError, ledger::LedgerError, place::UrlError,
+    queue::QueueError, registry::RegistryError, secret::SecretError, store::StoreError,
 };
 
 /// What a person reads when a command does not do what it was asked for.
@@ -114,6 +114,10 @@ impl From<RegistryError> for Fault {
             }
             RegistryError::Directory { .. } => Self::new(Exit::Config, message)
                 .with_hint("give the directory with --source, or `migrations` in tenantry.toml"),
+            RegistryError::Format { source: FormatError::Empty, .. } => {
+                Self::new(Exit::Config, message).with_hint("make one with: tenantry new migration NAME")
+            }
+            RegistryError::Text(_) => Self::new(Exit::Config, message).with_hint("save it as UTF-8"),
             RegistryError::Format { .. } | RegistryError::Url(_) | RegistryError::Bundle(_) => {
                 Self::new(Exit::Config, message)
             }
@@ -127,6 +131,10 @@ impl From<LedgerError> for Fault {
         match error {
             LedgerError::Store(error) => error.into(),
             LedgerError::Registry(error) => error.into(),
+            LedgerError::UnknownRun(name) if name == "latest" => {
+                Self::usage("there is no run yet").with_hint("start one with: tenantry enqueue --all")
+            }
+            LedgerError::UnknownRun(name) if name == "latest-failed" => Self::usage("no run has failed"),
             LedgerError::UnknownRun(_) => Self::usage(message).with_hint("list them with: tenantry runs"),
             LedgerError::UnknownTenants(_) => {
                 Self::usage(message).with_hint("list them with: tenantry tenants list")

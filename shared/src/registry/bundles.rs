@@ -27,7 +27,9 @@ pub fn read_directory(path: &Path) -> Result<Bundle, RegistryError> {
         let bytes = std::fs::read(entry.path()).map_err(|e| unreadable(format!("{name}: {e}")))?;
         match String::from_utf8(bytes) {
             Ok(content) => files.push(File { name, content }),
-            Err(_) if name.ends_with(".sql") => return Err(unreadable(format!("{name} is not UTF-8 text"))),
+            Err(_) if name.ends_with(".sql") => {
+                return Err(RegistryError::Text(entry.path().display().to_string()));
+            }
             Err(_) => {}
         }
     }

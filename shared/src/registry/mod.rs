@@ -43,6 +43,9 @@ pub enum RegistryError {
         /// Why.
         reason: String,
     },
+    /// A migration is in another encoding.
+    #[error("{0} is not UTF-8 text")]
+    Text(String),
     /// The migrations in it are not valid.
     #[error("{path}: {source}")]
     Format {
