@@ -46,12 +46,14 @@ pub(crate) async fn run(
     let watch = Stopwatch::start();
     let mut trail = Trail::default();
     let result = try_all(&order, &access, &mut trail, output).await;
-    tell(&name, &order, &trail, result.as_ref().err(), watch.elapsed_ms(), output);
-    Ok(match result {
+    let exit = match &result {
         Ok(()) => Exit::Ok,
         Err(failure) if failure.refused && trail.steps.is_empty() => Exit::Refused,
         Err(_) => Exit::TenantsFailed,
-    })
+    };
+    let ended = Ended { exit, failure: result.err(), took_ms: watch.elapsed_ms() };
+    tell(&name, &order, &trail, &ended, output);
+    Ok(exit)
 }
 
 /// Attempts until it succeeds, fails for good, or has been tried often enough.
@@ -76,10 +78,18 @@ async fn try_all(order: &Order, access: &Access, trail: &mut Trail, output: &Out
     }
 }
 
-fn tell(name: &str, order: &Order, trail: &Trail, failure: Option<&Failure>, took_ms: u64, output: &Output) {
+struct Ended {
+    exit: Exit,
+    failure: Option<Failure>,
+    took_ms: u64,
+}
+
+fn tell(name: &str, order: &Order, trail: &Trail, ended: &Ended, output: &Output) {
+    let (failure, took_ms) = (ended.failure.as_ref(), ended.took_ms);
     if output.is_json() {
         return output.document(&json!({
             "schema": "tenantry.migrate/v1",
+            "exit_code": ended.exit.code(),
             "database": name,
             "target": order.target.to_string(),
             "from": trail.from.map(|v| v.to_string()),
@@ -110,7 +120,7 @@ fn tell(name: &str, order: &Order, trail: &Trail, failure: Option<&Failure>, too
                 .unwrap_or_default();
             let code = codes::name(&failure.code)
                 .map_or_else(|| failure.code.clone(), |n| format!("{} {n}", failure.code));
-            let fault = Fault::new(Exit::TenantsFailed, format!("{name}: {file}{code}: {}", failure.message));
+            let fault = Fault::new(ended.exit, format!("{name}: {file}{code}: {}", failure.message));
             output.fault(&Fault { hint: failure.hint.clone(), ..fault });
         }
     }

@@ -19,7 +19,7 @@ use tenantry_worker::{
 use crate::{
     app::{self, App},
     cli::Global,
-    output::{ERROR, GOOD, Output},
+    output::{ERROR, GOOD, Output, plural},
 };
 
 /// How far this machine's clock may be from the registry's before it is worth a word.
@@ -134,7 +134,8 @@ async fn examine(global: &Global, findings: &mut Findings) {
                     probe(&access, Limits::from(&app.config.policy)).await.map_err(failed)
                 };
                 findings.note(&check, reached.await, |count| {
-                    format!("{} answers, {count} migrations in its history", tenant.place.server)
+                    let migrations = plural(*count as u64, "migration");
+                    format!("{} answers, {migrations} in its history", tenant.place.server)
                 });
             }
         }

@@ -4,7 +4,7 @@ use tenantry_shared::{
     bundle::Bundle,
     exit::Exit,
     fault::Fault,
-    ledger::{Enqueued, LedgerError},
+    ledger::Enqueued,
     run::{Policy, RunRef, RunSpec, Selection},
 };
 use tenantry_worker::worker::ALIVE;
@@ -15,13 +15,18 @@ use super::{
 };
 use crate::{
     app::App,
-    cli::{EnqueueArgs, NoTenants},
+    cli::{EnqueueArgs, Global, NoTenants},
     output::{Output, plural},
 };
 
-pub(crate) async fn run(app: &App, args: EnqueueArgs, output: &Output) -> Result<Exit, Fault> {
+pub(crate) async fn run(global: &Global, args: EnqueueArgs, output: &Output) -> Result<Exit, Fault> {
+    selection::must_be_given(&args.selection)?;
+    let app = App::open(global).await?;
     let (bundle, target) = selection::bundle(&app.config, &args.how)?;
-    let selection = selection::selection(&app.ledger, args.selection).await?;
+    let selected = selection::selection(&app.ledger, args.selection).await;
+    let Some(selection) = selection::or_nobody(selected, args.no_tenants, output)? else {
+        return Ok(Exit::Ok);
+    };
     // What workers will need is looked at before anything is written.
     app.key().await?;
     let queue = app.queue().await?;
@@ -33,12 +38,12 @@ pub(crate) async fn run(app: &App, args: EnqueueArgs, output: &Output) -> Result
     }
     let policy = selection::policy(&app.config, &args.how);
     let reason = selection::reason(args.reason);
-    let Some(run) = write(app, &bundle, target, selection, policy, reason, args.no_tenants, output).await?
+    let Some(run) = write(&app, &bundle, target, selection, policy, reason, args.no_tenants, output).await?
     else {
         return Ok(Exit::Ok);
     };
     drop(queue);
-    started(app, run, args.wait.then_some(args.timeout), output).await
+    started(&app, run, args.wait.then_some(args.timeout), output).await
 }
 
 /// Stores the bundle and writes the run. None: nobody was selected, and that is fine.
@@ -67,16 +72,8 @@ pub(crate) async fn write(
         requested_by: selection::requested_by(),
         reason,
     };
-    match app.ledger.enqueue(&spec, &description).await {
-        Ok(run) => Ok(Some(run)),
-        Err(LedgerError::NothingSelected) if no_tenants != NoTenants::Fail => {
-            if no_tenants == NoTenants::Warn {
-                output.note("no tenant matched the selection, nothing to do");
-            }
-            Ok(None)
-        }
-        Err(error) => Err(error.into()),
-    }
+    let enqueued = app.ledger.enqueue(&spec, &description).await.map_err(Fault::from);
+    selection::or_nobody(enqueued, no_tenants, output)
 }
 
 /// Tells of a run that was written, and follows it if `wait` is given: with its time limit, if it has one.

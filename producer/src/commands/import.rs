@@ -10,7 +10,7 @@ use tenantry_shared::{
     tenant::{Labels, Slug, Status, is_label_key},
 };
 
-use super::selection::read_text;
+use super::selection::{name_of, read_text};
 use crate::cli::ImportFormat;
 
 #[derive(Deserialize)]
@@ -43,13 +43,13 @@ pub(crate) fn read(path: &Path, format: Option<ImportFormat>) -> Result<Vec<NewT
         tenants.push(tenant);
     }
     if tenants.is_empty() {
-        return Err(Fault::usage(format!("{} holds no tenant", path.display())));
+        return Err(Fault::usage(format!("{} holds no tenant", name_of(path))));
     }
     Ok(tenants)
 }
 
 fn at(path: &Path, line: u64, why: &str) -> Fault {
-    Fault::usage(format!("{} line {line}: {why}", path.display()))
+    Fault::usage(format!("{} line {line}: {why}", name_of(path)))
         .with_hint("nothing was added; mend the line and import again")
 }
 
@@ -113,6 +113,9 @@ fn tenant(row: Row, base: &Path) -> Result<NewTenant, String> {
     let slug = Slug::from_str(&row.id).map_err(|e| e.to_string())?;
     let url = DatabaseUrl::parse(&row.url, base).map_err(|e| e.to_string())?;
     let place = url.place(row.schema.as_deref()).map_err(|e| e.to_string())?;
+    if let Some(key) = row.labels.keys().find(|key| !is_label_key(key)) {
+        return Err(format!("'{key}' is not a label's name"));
+    }
     let status = row.status.as_deref().map_or(Ok(Status::Active), Status::from_str)?;
     Ok(NewTenant { slug, url, place, status, labels: row.labels })
 }

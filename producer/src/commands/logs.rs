@@ -17,6 +17,9 @@ pub(crate) async fn run(app: &App, args: &LogsArgs, output: &Output) -> Result<E
     let attempts = app.ledger.attempts(run.id, tenant.id).await?;
     if attempts.is_empty() {
         output.note(&format!("run #{} has made no attempt at {} (yet)", run.number, tenant.slug));
+        if !output.is_json() {
+            return Ok(Exit::Ok);
+        }
     }
     let documents: Vec<_> = attempts.iter().map(document).collect();
     output.either(&json!({ "schema": "tenantry.logs/v1", "number": run.number, "tenant": tenant.slug, "attempts": documents }), || {

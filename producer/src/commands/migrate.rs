@@ -16,7 +16,10 @@ pub(crate) async fn run(global: &Global, args: MigrateArgs, output: &Output) -> 
     }
     let app = App::with(config).await?;
     let (bundle, target) = selection::bundle(&app.config, &args.how)?;
-    let selection = selection::selection(&app.ledger, args.selection).await?;
+    let selected = selection::selection(&app.ledger, args.selection).await;
+    let Some(selection) = selection::or_nobody(selected, args.no_tenants, output)? else {
+        return Ok(Exit::Ok);
+    };
     app.key().await?;
     app.queue().await?;
     selection::announce(output, &bundle, target);

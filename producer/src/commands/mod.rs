@@ -30,7 +30,7 @@ use crate::{
 pub(crate) async fn run(cli: Cli, output: &Output) -> Result<Exit, Fault> {
     let global = &cli.global;
     match cli.command {
-        Command::Enqueue(args) => enqueue::run(&App::open(global).await?, args, output).await,
+        Command::Enqueue(args) => enqueue::run(global, args, output).await,
         Command::Wait(args) => follow::wait(&App::open(global).await?, &args, output).await,
         Command::Migrate(args) => migrate::run(global, args, output).await,
         Command::Status(args) => status::run(&App::open(global).await?, &args, output).await,
@@ -44,7 +44,9 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Result<Exit, Fault> {
         Command::Demo { dir, tenants, fix } => demo::run(&dir, tenants, fix, output).await,
         Command::Doctor => doctor::run(global, output).await,
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "tenantry", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "tenantry", &mut script);
+            output.data(String::from_utf8_lossy(&script).trim_end());
             Ok(Exit::Ok)
         }
     }

@@ -1,7 +1,8 @@
 //! `new migration`: an empty migration with a fresh version.
 
-use std::path::Path;
+use std::{io::Write as _, path::Path};
 
+use serde_json::json;
 use tenantry_shared::{
     clock::version_stamp,
     exit::Exit,
@@ -24,18 +25,28 @@ pub(crate) fn run(global: &Global, command: NewCommand, output: &Output) -> Resu
     let stem = stem(&name)?;
     let (newest, width) = newest(&directory)?;
     let version = if sequential { newest + 1 } else { version_stamp().max(newest + 1) };
-    std::fs::create_dir_all(&directory)?;
-    for (at, file) in
-        new_names(version, if sequential { width } else { 0 }, &stem, reversible).into_iter().enumerate()
-    {
+    let width = if sequential { width } else { 0 };
+    let mut files = Vec::new();
+    for (at, file) in new_names(version, width, &stem, reversible).into_iter().enumerate() {
         let marker = if no_transaction && at == 0 { "-- no-transaction\n" } else { "" };
         let verb = if at == 0 { "apply" } else { "revert" };
         let path = directory.join(file);
-        let mut new = std::fs::File::create_new(&path)?;
-        std::io::Write::write_all(&mut new, format!("{marker}-- {verb}: {name}\n").as_bytes())?;
-        output.data(&path.display().to_string());
+        write_new(&path, &format!("{marker}-- {verb}: {}\n", stem.replace('_', " ")))
+            .map_err(|e| Fault::new(Exit::Error, format!("{} cannot be written: {e}", path.display())))?;
+        files.push(path.display().to_string());
     }
+    let document =
+        json!({ "schema": "tenantry.migration/v1", "version": version.to_string(), "files": files });
+    output.either(&document, || files.join("\n"));
     Ok(Exit::Ok)
+}
+
+/// Writes a file that is not there yet, and makes its directory.
+fn write_new(path: &Path, content: &str) -> std::io::Result<()> {
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory)?;
+    }
+    std::fs::File::create_new(path)?.write_all(content.as_bytes())
 }
 
 fn stem(name: &str) -> Result<String, Fault> {

@@ -40,11 +40,12 @@ pub(crate) async fn make(config: &Config, output: &Output) -> Result<(), Fault> 
     let key = match (configured, config.own_key_file()) {
         (Some(key), _) => Some(key),
         (None, Some(path)) => {
+            let key = new_key_file(path)?;
             output.note(&format!(
                 "made a master key in {}: keep a copy, without it no tenant's URL can be read",
                 path.display()
             ));
-            Some(new_key_file(path)?)
+            Some(key)
         }
         (None, None) => None,
     };
@@ -63,9 +64,14 @@ fn new_key_file(path: &Path) -> Result<MasterKey, Fault> {
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path)?;
-    file.write_all(format!("{}\n", key.to_hex()).as_bytes())?;
-    file.sync_all()?;
+    let write = || {
+        let mut file = options.open(path)?;
+        file.write_all(format!("{}\n", key.to_hex()).as_bytes())?;
+        file.sync_all()
+    };
+    write().map_err(|e: std::io::Error| {
+        Fault::new(Exit::Error, format!("{} cannot be written: {e}", path.display()))
+    })?;
     Ok(key)
 }
 

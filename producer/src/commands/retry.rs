@@ -23,20 +23,24 @@ pub(crate) async fn run(app: &App, args: RetryArgs, output: &Output) -> Result<E
     };
     app.key().await?;
     app.queue().await?;
-    let (digest, target, description) = match &args.source {
-        None => (failed.digest, failed.target, failed.description),
-        Some(directory) => {
-            let bundle = read_directory(directory)?;
-            app.registry.put_bundle(&bundle).await?;
-            let latest = bundle.latest();
-            (bundle.digest().clone(), latest.version, latest.description.clone())
-        }
-    };
+    let given = args.source.as_deref().map(read_directory).transpose()?;
     if !args.yes
         && !output.confirm(&format!("Try the failed tenants of run #{} again?", failed.number), "--yes")?
     {
         return Err(Fault::new(Exit::Usage, "not started"));
     }
+    let (digest, target, description) = match given {
+        None => (failed.digest, failed.target, failed.description),
+        Some(bundle) => {
+            app.registry.put_bundle(&bundle).await?;
+            let latest = bundle.latest();
+            (bundle.digest().clone(), latest.version, latest.description.clone())
+        }
+    };
+    let nobody = match &args.error {
+        Some(print) => format!("no tenant failed with cause {print} in run #{}", failed.number),
+        None => format!("no tenant failed in run #{}", failed.number),
+    };
     let pick = Pick::FailedIn { run: failed.id, fingerprint: args.error, tenants: args.tenants };
     let spec = RunSpec {
         digest,
@@ -49,14 +53,8 @@ pub(crate) async fn run(app: &App, args: RetryArgs, output: &Output) -> Result<E
     };
     let run = match app.ledger.enqueue(&spec, &description).await {
         Err(LedgerError::NothingSelected) => {
-            let fault = Fault::new(
-                Exit::NothingSelected,
-                format!("run #{} has no such failed tenant", failed.number),
-            );
-            return Err(fault.with_hint(format!(
-                "see its failures with: tenantry status {} --state failed",
-                failed.number
-            )));
+            let hint = format!("see its failures with: tenantry status {} --state failed", failed.number);
+            return Err(Fault::new(Exit::NothingSelected, nobody).with_hint(hint));
         }
         result => result?,
     };
@@ -66,6 +64,6 @@ pub(crate) async fn run(app: &App, args: RetryArgs, output: &Output) -> Result<E
         }
         return work::and_tell(app, RunRef::Id(run.id), None, false, output).await;
     }
-    let wait = (args.wait || args.timeout.is_some()).then_some(args.timeout);
+    let wait = args.wait.then_some(args.timeout);
     enqueue::started(app, run, wait, output).await
 }

@@ -13,9 +13,11 @@ use crate::{
 pub(crate) async fn run(app: &App, args: &RunsArgs, output: &Output) -> Result<Exit, Fault> {
     let views = newest(app, args.limit).await?;
     let documents: Vec<_> = views.iter().map(RunView::document).collect();
-    output.either(&json!({ "schema": "tenantry.runs/v1", "runs": documents }), || {
-        if views.is_empty() { "no run yet: tenantry enqueue --all".into() } else { table(&views).text() }
-    });
+    if views.is_empty() && !output.is_json() {
+        output.note(&format!("no run yet; start one with: {} enqueue --all", output.program()));
+        return Ok(Exit::Ok);
+    }
+    output.either(&json!({ "schema": "tenantry.runs/v1", "runs": documents }), || table(&views).text());
     Ok(Exit::Ok)
 }
 

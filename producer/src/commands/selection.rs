@@ -2,6 +2,7 @@
 
 use std::{io::Read as _, path::Path, str::FromStr as _};
 
+use serde_json::json;
 use tenantry_shared::{
     bundle::Bundle,
     clock::millis,
@@ -11,11 +12,12 @@ use tenantry_shared::{
     ledger::Ledger,
     registry::read_directory,
     run::{Pick, Policy, Selection},
+    summary::Counts,
     tenant::Slug,
 };
 
 use crate::{
-    cli::{How, SelectionArgs, Target},
+    cli::{How, NoTenants, SelectionArgs, Target},
     output::{Output, plural},
 };
 
@@ -28,8 +30,18 @@ pub(crate) fn is_given(args: &SelectionArgs) -> bool {
         || args.failed_in.is_some()
 }
 
-/// The selection that the flags ask for. There is no implicit "all".
+/// There is no implicit "all".
+pub(crate) fn must_be_given(args: &SelectionArgs) -> Result<(), Fault> {
+    if is_given(args) {
+        return Ok(());
+    }
+    let hint = "say which: --all, --tenant ID, --tenants-file FILE, --selector EXPR or --failed-in RUN";
+    Err(Fault::usage("no tenants are selected").with_hint(hint))
+}
+
+/// The selection that the flags ask for.
 pub(crate) async fn selection(ledger: &Ledger, args: SelectionArgs) -> Result<Selection, Fault> {
+    must_be_given(&args)?;
     let pick = if args.all {
         Pick::All
     } else if let Some(path) = &args.tenants_file {
@@ -38,24 +50,44 @@ pub(crate) async fn selection(ledger: &Ledger, args: SelectionArgs) -> Result<Se
         Pick::Labels(selector)
     } else if let Some(run) = args.failed_in {
         Pick::FailedIn { run: ledger.find_run(run).await?.id, fingerprint: None, tenants: Vec::new() }
-    } else if args.tenants.is_empty() {
-        let fault = Fault::usage("no tenants are selected");
-        return Err(fault.with_hint(
-            "say which: --all, --tenant ID, --tenants-file FILE, --selector EXPR or --failed-in RUN",
-        ));
     } else {
         Pick::Tenants(args.tenants)
     };
     Ok(Selection { pick, exclude: args.exclude, limit: args.limit })
 }
 
+/// What was found for a selection. None: it chose nobody, and that is fine.
+pub(crate) fn or_nobody<T>(
+    found: Result<T, Fault>,
+    no_tenants: NoTenants,
+    output: &Output,
+) -> Result<Option<T>, Fault> {
+    match found {
+        Err(fault) if fault.exit == Exit::NothingSelected && no_tenants != NoTenants::Fail => {
+            if no_tenants == NoTenants::Warn {
+                output.note(&format!("{fault}, nothing to do"));
+            }
+            if output.is_json() {
+                output.document(&json!({
+                    "schema": "tenantry.run/v1", "run": null, "number": null, "state": null,
+                    "exit_code": Exit::Ok.code(), "counts": Counts::default(), "failures": [],
+                }));
+            }
+            Ok(None)
+        }
+        found => found.map(Some),
+    }
+}
+
 fn read_names(path: &Path) -> Result<Vec<Slug>, Fault> {
     let text = read_text(path)?;
     let names = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let slugs: Vec<Slug> =
-        names.map(Slug::from_str).collect::<Result<_, _>>().map_err(|e| Fault::usage(e.to_string()))?;
+    let slugs: Vec<Slug> = names
+        .map(Slug::from_str)
+        .collect::<Result<_, _>>()
+        .map_err(|e| Fault::usage(format!("{}: {e}", name_of(path))))?;
     if slugs.is_empty() {
-        return Err(Fault::new(Exit::NothingSelected, format!("{} names no tenant", path.display())));
+        return Err(Fault::new(Exit::NothingSelected, format!("{} names no tenant", name_of(path))));
     }
     Ok(slugs)
 }
@@ -68,8 +100,13 @@ pub(crate) fn read_text(path: &Path) -> Result<String, Fault> {
     } else {
         std::fs::read_to_string(path).map(|content| text = content)
     };
-    read.map_err(|e| Fault::usage(format!("{} cannot be read: {e}", path.display())))?;
+    read.map_err(|e| Fault::usage(format!("{} cannot be read: {e}", name_of(path))))?;
     Ok(text)
+}
+
+/// What a person calls a file that a flag names.
+pub(crate) fn name_of(path: &Path) -> String {
+    if path == Path::new("-") { "standard input".into() } else { path.display().to_string() }
 }
 
 /// The bundle that the flags ask for, and the version to reach.
@@ -124,7 +161,7 @@ pub(crate) fn reason(said: Option<String>) -> Option<String> {
 pub(crate) fn announce(output: &Output, bundle: &Bundle, target: i64) {
     let description = bundle.get(target).map(|m| m.description.as_str()).unwrap_or_default();
     output.note(&format!(
-        "target {target} {description}, {} in bundle {}",
+        "target {target} {description}: {} in bundle {}",
         plural(bundle.migrations().len() as u64, "migration"),
         &bundle.digest().as_str()[..12]
     ));

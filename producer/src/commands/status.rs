@@ -2,7 +2,6 @@
 
 use serde_json::json;
 use tenantry_shared::{
-    clock::rfc3339,
     exit::Exit,
     fault::Fault,
     ledger::{TargetQuery, TargetRow},
@@ -11,11 +10,11 @@ use tenantry_shared::{
 };
 use tenantry_worker::worker::ALIVE;
 
-use super::{follow::view, runs};
+use super::{follow::view, runs, tenants};
 use crate::{
     app::App,
     cli::StatusArgs,
-    output::{Output, Table, ago, exit_of, or_dash},
+    output::{Output, Table, ago, exit_of, or_dash, plural},
 };
 
 const RUNS_SHOWN: u32 = 5;
@@ -51,7 +50,8 @@ async fn of_fleet(app: &App, output: &Output) -> Result<Exit, Fault> {
             .collect();
         let (slots, busy) = workers.iter().fold((0, 0), |(slots, busy), w| (slots + w.slots, busy + w.busy));
         let fleet = format!(
-            "FLEET    {total} active tenants{}{}",
+            "FLEET    {} active{}{}",
+            plural(u64::try_from(total).unwrap_or(0), "tenant"),
             if spread.is_empty() { "" } else { " · " },
             spread.join(" · ")
         );
@@ -60,7 +60,7 @@ async fn of_fleet(app: &App, output: &Output) -> Result<Exit, Fault> {
         format!("{fleet}\n{workers}\n\n{runs}")
     });
     let newest = runs.first().map(|view| view.run.target);
-    let behind = versions.iter().any(|(version, _)| *version < newest);
+    let behind = versions.iter().any(|(version, _)| version.is_none() || *version < newest);
     let unfinished = runs.iter().any(|view| !view.run.state.is_final());
     let failed = runs.first().is_some_and(|view| view.run.state == RunState::Failed);
     Ok(if behind || unfinished || failed { Exit::ChangesPending } else { Exit::Ok })
@@ -81,7 +81,7 @@ async fn of_run(app: &App, run: RunRef, args: &StatusArgs, output: &Output) -> R
         output.document(&document);
     } else {
         if view.run.state.is_final() {
-            output.run_ended(&view, false);
+            output.summary(&view, false);
         }
         output.data(targets_table(&targets).text().trim_end());
         let shown = targets.len() as u64;
@@ -124,16 +124,14 @@ async fn of_tenant(app: &App, slug: &Slug, output: &Output) -> Result<Exit, Faul
     };
     let document = json!({
         "schema": "tenantry.tenant/v1",
-        "tenant": tenant,
-        "version": tenant.version.map(|(version, _)| version.to_string()),
-        "version_read_at": tenant.version.map(|(_, at)| rfc3339(at)),
+        "tenant": tenants::document(&tenant),
         "latest_run": latest.as_ref().map(|(run, target, _)| json!({ "number": run.number, "target": target })),
     });
     output.either(&document, || {
         let version =
-            tenant.version.map_or_else(|| "not seen yet".into(), |(version, _)| version.to_string());
+            tenant.version.map_or_else(|| "not seen yet".into(), |(version, _)| format!("at {version}"));
         let mut text = format!(
-            "{slug}  {}  {} on {}  at {version}\n",
+            "{slug}  {}  {} on {}  {version}\n",
             tenant.status, tenant.place.engine, tenant.place.server
         );
         if let Some((run, target, now)) = &latest {

@@ -17,7 +17,7 @@ use super::{import, selection::read_text};
 use crate::{
     app::App,
     cli::{TenantsCommand, UrlSource},
-    output::{Output, Table, or_dash},
+    output::{Output, Table, or_dash, plural},
 };
 
 pub(crate) async fn run(app: &App, command: TenantsCommand, output: &Output) -> Result<Exit, Fault> {
@@ -43,6 +43,10 @@ pub(crate) async fn run(app: &App, command: TenantsCommand, output: &Output) -> 
             };
             let change =
                 Change { status, url, set_labels: labels.into_iter().collect(), remove_labels: remove_label };
+            if change.is_empty() {
+                let fault = Fault::usage(format!("nothing to change in tenant '{id}' is given"));
+                return Err(fault.with_hint("give --status, --label, --remove-label or a new URL"));
+            }
             let key = if change.url.is_some() { Some(app.key().await?) } else { None };
             app.registry.change_tenant(key.as_ref(), &id, &change).await?;
             show(app, &id, output).await?;
@@ -50,13 +54,21 @@ pub(crate) async fn run(app: &App, command: TenantsCommand, output: &Output) -> 
         TenantsCommand::Show { id } => show(app, &id, output).await?,
         TenantsCommand::List { selector, status, limit, after } => {
             let query = ListQuery { selector, status, after, limit };
-            list(&app.registry.list_tenants(&query).await?, output);
+            let tenants = app.registry.list_tenants(&query).await?;
+            list(&tenants, output);
+            if let Some(last) = tenants.last().filter(|_| tenants.len() == limit as usize) {
+                output.note(&format!(
+                    "{} shown; there may be more, list them with --after {}",
+                    tenants.len(),
+                    last.slug
+                ));
+            }
         }
         TenantsCommand::Import { file, format } => {
             let tenants = import::read(&file, format)?;
             app.registry.add_tenants(&app.key().await?, &tenants).await?;
             output.either(&json!({ "schema": "tenantry.import/v1", "added": tenants.len() }), || {
-                format!("added {} tenants", tenants.len())
+                format!("added {}", plural(tenants.len() as u64, "tenant"))
             });
         }
     }
@@ -79,7 +91,7 @@ fn read_url(source: &UrlSource) -> Result<Option<DatabaseUrl>, Fault> {
 
 async fn show(app: &App, slug: &Slug, output: &Output) -> Result<(), Fault> {
     let tenant = app.registry.tenant(slug).await?;
-    output.either(&document(&tenant), || {
+    output.either(&json!({ "schema": "tenantry.tenant/v1", "tenant": document(&tenant) }), || {
         let place = &tenant.place;
         let rows = [
             ("tenant", tenant.slug.to_string()),
@@ -100,6 +112,9 @@ async fn show(app: &App, slug: &Slug, output: &Output) -> Result<(), Fault> {
 }
 
 fn list(tenants: &[Tenant], output: &Output) {
+    if tenants.is_empty() && !output.is_json() {
+        return output.note("no tenant found");
+    }
     let documents: Vec<_> = tenants.iter().map(document).collect();
     output.either(&json!({ "schema": "tenantry.tenants/v1", "tenants": documents }), || {
         let mut table =
@@ -121,7 +136,8 @@ fn list(tenants: &[Tenant], output: &Output) {
     });
 }
 
-fn document(tenant: &Tenant) -> serde_json::Value {
+/// A tenant as every JSON document shows it.
+pub(super) fn document(tenant: &Tenant) -> serde_json::Value {
     let mut value = json!(tenant);
     value["version"] = json!(tenant.version.map(|(version, _)| version.to_string()));
     value["version_read_at"] = json!(tenant.version.map(|(_, at)| rfc3339(at)));

@@ -40,6 +40,17 @@ pub struct Change {
     pub remove_labels: Vec<String>,
 }
 
+impl Change {
+    /// Whether nothing would change.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.status.is_none()
+            && self.url.is_none()
+            && self.set_labels.is_empty()
+            && self.remove_labels.is_empty()
+    }
+}
+
 /// What a worker needs to reach a tenant.
 #[derive(Clone, Debug)]
 pub struct Access {
