@@ -1,5 +1,6 @@
 //! What can be asked for on the command line. Types only; `commands` does it.
 
+mod examples;
 mod runs;
 mod tenants;
 
@@ -129,15 +130,21 @@ pub(crate) enum OutputFormat {
 pub(crate) enum Progress {
     /// A bar on a terminal, lines elsewhere
     Auto,
+    /// One redrawn block
     Bar,
+    /// A line now and then
     Lines,
+    /// Nothing
     None,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Color {
+    /// On a terminal, unless NO_COLOR is set
     Auto,
+    /// Even into a pipe
     Always,
+    /// Nowhere
     Never,
 }
 
@@ -160,7 +167,7 @@ impl From<Format> for LogFormat {
 pub(crate) enum Command {
     /// Start a run: one job per selected tenant; prints the run's number
     Enqueue(EnqueueArgs),
-    /// Follow a run until it ends; ends with its result
+    /// Follow a run until it ends, and end with its result
     Wait(WaitArgs),
     /// Enqueue, work and wait in this one process; or migrate the one database that DATABASE_URL names
     Migrate(MigrateArgs),
@@ -172,13 +179,13 @@ pub(crate) enum Command {
     Retry(RetryArgs),
     /// Print a tenant's attempts: what was applied, how long it took, why it failed
     Logs(LogsArgs),
-    /// Make new things
+    /// Make an empty migration
     #[command(subcommand)]
     New(NewCommand),
     /// List, add and change tenants
     #[command(subcommand)]
     Tenants(TenantsCommand),
-    /// Make and check the registry
+    /// Make and check the registry: the database that lists the tenants and keeps the runs
     #[command(subcommand)]
     Registry(RegistryCommand),
     /// Make a fleet of 200 SQLite tenants, one of them broken, and migrate it
@@ -196,8 +203,10 @@ pub(crate) enum Command {
     /// Check configuration, registry, key, queue, workers, migrations and one tenant per server
     Doctor,
     /// Print a shell's completion script
+    ///
+    /// For bash: source <(tenantry completions bash)
     Completions {
-        /// The shell
+        /// The shell to print it for
         shell: clap_complete::Shell,
     },
 }
@@ -208,13 +217,13 @@ pub(crate) enum NewCommand {
     Migration {
         /// What it does, in words: add_email
         name: String,
-        /// With a file that reverts it
+        /// Make two files, ….up.sql and ….down.sql; the second one reverts it
         #[arg(long)]
         reversible: bool,
-        /// To run outside a transaction (CREATE INDEX CONCURRENTLY)
+        /// Mark it to run outside a transaction, as CREATE INDEX CONCURRENTLY must
         #[arg(long)]
         no_transaction: bool,
-        /// Number it after the newest one, not by the time of day
+        /// Number it one after the newest (0002), not by date and time (20261121103012)
         #[arg(long)]
         sequential: bool,
         /// Directory of the migrations [default: the configured one]

@@ -11,6 +11,8 @@ use tenantry_shared::{
     tenant::Slug,
 };
 
+use super::examples;
+
 /// Which tenants.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Selection (one is required)")]
@@ -18,36 +20,43 @@ pub(crate) struct SelectionArgs {
     /// Every active tenant
     #[arg(long, group = "pick")]
     pub(crate) all: bool,
-    /// These tenants; an unknown or inactive one is an error
+    /// These tenants, separated by commas or by more of this flag; an unknown or inactive one is an error
     #[arg(short, long = "tenant", value_name = "ID", value_delimiter = ',', group = "pick")]
     pub(crate) tenants: Vec<Slug>,
     /// The tenants in this file, one id a line; '-' is standard input
     #[arg(long, value_name = "FILE", group = "pick")]
     pub(crate) tenants_file: Option<PathBuf>,
-    /// Tenants by label, as kubectl does it: plan=pro,region in (eu,us),!beta
+    /// Active tenants by label, as kubectl does it: plan=pro,region in (eu,us),!beta
     #[arg(short = 'l', long, value_name = "EXPR", group = "pick")]
     pub(crate) selector: Option<Selector>,
-    /// Tenants that failed in this run
+    /// Tenants that failed in this run: its number, its UUID, latest or latest-failed
     #[arg(long, value_name = "RUN", group = "pick")]
     pub(crate) failed_in: Option<RunRef>,
-    /// Leave these out again
-    #[arg(short = 'x', long, value_name = "ID", value_delimiter = ',', help_heading = "Selection, narrower")]
+    /// Leave these tenants out; an unknown one is an error
+    #[arg(
+        short = 'x',
+        long,
+        value_name = "ID",
+        value_delimiter = ',',
+        requires = "pick",
+        help_heading = "Selection, narrower"
+    )]
     pub(crate) exclude: Vec<Slug>,
     /// Not more than so many, in the order of their ids
-    #[arg(long, value_name = "N", help_heading = "Selection, narrower")]
+    #[arg(long, value_name = "N", requires = "pick", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Selection, narrower")]
     pub(crate) limit: Option<u32>,
 }
 
 /// What to apply, and how.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct How {
-    /// Stop at this version [default: the newest]
+    /// Stop at this version, which must be there [default: the newest]
     #[arg(long, visible_alias = "to", value_name = "VERSION", value_parser = parse_target, help_heading = "What")]
     pub(crate) target: Option<Target>,
     /// Directory of the migrations [default: the configured one, or ./migrations]
     #[arg(long, value_name = "DIR", help_heading = "What")]
     pub(crate) source: Option<PathBuf>,
-    /// A pending migration older than an applied one: refuse the tenant, skip it, or apply it (any)
+    /// A pending migration older than an applied one: linear refuses the tenant, skip leaves it out, any applies it
     #[arg(long, value_name = "HOW", help_heading = "What")]
     pub(crate) order: Option<Order>,
     /// Attempts per tenant, the first one included; only failures that may heal are tried again
@@ -90,6 +99,7 @@ pub(crate) enum NoTenants {
 }
 
 #[derive(Args)]
+#[command(after_help = examples::ENQUEUE)]
 pub(crate) struct EnqueueArgs {
     #[command(flatten)]
     pub(crate) selection: SelectionArgs,
@@ -104,7 +114,7 @@ pub(crate) struct EnqueueArgs {
     /// With --wait: give up waiting after this long and end with 124; the run goes on
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "wait", help_heading = "Control")]
     pub(crate) timeout: Option<Duration>,
-    /// When the selection chooses nobody
+    /// What to do when the selection chooses nobody
     #[arg(long, value_name = "WHAT", default_value = "fail", help_heading = "Control")]
     pub(crate) no_tenants: NoTenants,
     /// Do not ask before starting
@@ -120,12 +130,13 @@ pub(crate) struct WaitArgs {
     /// Give up waiting after this long and end with 124; the run goes on
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) timeout: Option<Duration>,
-    /// How often to look
+    /// How often to look at the registry
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "500ms")]
     pub(crate) interval: Duration,
 }
 
 #[derive(Args)]
+#[command(after_help = examples::MIGRATE)]
 pub(crate) struct MigrateArgs {
     #[command(flatten)]
     pub(crate) selection: SelectionArgs,
@@ -137,29 +148,30 @@ pub(crate) struct MigrateArgs {
     /// Its schema, on PostgreSQL
     #[arg(long, value_name = "NAME", conflicts_with = "pick", help_heading = "One dedicated database")]
     pub(crate) schema: Option<String>,
-    /// Tenants at once
+    /// How many tenants to migrate at once [default: the configured number, or 8]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = "How")]
     pub(crate) concurrency: Option<u16>,
-    /// Why, in your words
+    /// Why, in your words [default: the CI job's URL, where there is one]
     #[arg(long, value_name = "TEXT", help_heading = "Control")]
     pub(crate) reason: Option<String>,
-    /// When the selection chooses nobody
+    /// What to do when the selection chooses nobody
     #[arg(long, value_name = "WHAT", default_value = "fail", help_heading = "Control")]
     pub(crate) no_tenants: NoTenants,
 }
 
 #[derive(Args)]
+#[command(after_help = examples::STATUS)]
 pub(crate) struct StatusArgs {
     /// A run: its number, its UUID, latest or latest-failed [default: the whole fleet]
     pub(crate) run: Option<RunRef>,
-    /// One tenant
+    /// Only this tenant: in the run, or by itself
     #[arg(short, long, value_name = "ID")]
     pub(crate) tenant: Option<Slug>,
-    /// Only targets in these states
+    /// Only tenants in these states of the run: pending, running, retryable, applied, current or failed
     #[arg(long, value_name = "STATE", value_delimiter = ',', requires = "run")]
     pub(crate) state: Vec<TargetState>,
-    /// At most so many targets
-    #[arg(long, value_name = "N", default_value_t = 1000)]
+    /// At most so many tenants
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) limit: u32,
     /// End with 103 when a tenant is not where it should be
     #[arg(long)]
@@ -168,35 +180,36 @@ pub(crate) struct StatusArgs {
 
 #[derive(Args)]
 pub(crate) struct RunsArgs {
-    /// At most so many
-    #[arg(long, value_name = "N", default_value_t = 20)]
+    /// At most so many runs
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) limit: u32,
 }
 
 #[derive(Args)]
+#[command(after_help = examples::RETRY)]
 pub(crate) struct RetryArgs {
-    /// The run whose failed tenants to try again
+    /// The run whose failed tenants to try again: its number, its UUID, latest or latest-failed
     #[arg(default_value = "latest-failed")]
     pub(crate) run: RunRef,
-    /// Only these tenants
+    /// Only these tenants, which must have failed in the run
     #[arg(short, long = "tenant", value_name = "ID", value_delimiter = ',')]
     pub(crate) tenants: Vec<Slug>,
-    /// Only failures of this cause, as the summary names it
+    /// Only tenants that failed for this cause: its fingerprint in the summary, such as 3f9c2a17
     #[arg(long, value_name = "FINGERPRINT")]
     pub(crate) error: Option<String>,
     /// Use the migrations in this directory [default: exactly those of the run that failed]
     #[arg(long, value_name = "DIR")]
     pub(crate) source: Option<PathBuf>,
     /// Follow the new run until it ends, and end with its result
-    #[arg(long)]
+    #[arg(long, conflicts_with = "work")]
     pub(crate) wait: bool,
-    /// Work the new run off in this process, too: no worker is needed
+    /// Work the new run in this process and end with its result: no worker is needed
     #[arg(long)]
     pub(crate) work: bool,
-    /// With --wait or --work: give up waiting after this long and end with 124
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    /// With --wait: give up waiting after this long and end with 124; the run goes on
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "wait")]
     pub(crate) timeout: Option<Duration>,
-    /// Why, in your words
+    /// Why, in your words [default: the CI job's URL, where there is one]
     #[arg(long, value_name = "TEXT")]
     pub(crate) reason: Option<String>,
     /// Do not ask before starting
@@ -206,10 +219,10 @@ pub(crate) struct RetryArgs {
 
 #[derive(Args)]
 pub(crate) struct LogsArgs {
-    /// The run
+    /// The run: its number, its UUID, latest or latest-failed
     #[arg(default_value = "latest")]
     pub(crate) run: RunRef,
-    /// The tenant
+    /// The tenant whose attempts to print
     #[arg(short, long, value_name = "ID")]
     pub(crate) tenant: Slug,
 }

@@ -8,6 +8,8 @@ use tenantry_shared::{
     tenant::{Slug, Status, parse_label},
 };
 
+use super::examples;
+
 /// Where a tenant's URL comes from. Never an argument: those can be seen by every user of the machine.
 #[derive(Args, Clone, Debug)]
 #[group(id = "url", multiple = false)]
@@ -15,10 +17,10 @@ pub(crate) struct UrlSource {
     /// Read the tenant's URL from standard input
     #[arg(long)]
     pub(crate) url_stdin: bool,
-    /// Read it from a file
+    /// Read the tenant's URL from a file
     #[arg(long, value_name = "FILE")]
     pub(crate) url_file: Option<PathBuf>,
-    /// Read it from an environment variable
+    /// Read the tenant's URL from this environment variable
     #[arg(long, value_name = "VAR")]
     pub(crate) from_env: Option<String>,
 }
@@ -34,8 +36,8 @@ impl UrlSource {
 pub(crate) enum TenantsCommand {
     /// Add a tenant
     ///
-    /// echo "$URL" | tenantry tenants add acme --url-stdin --label plan=pro
-    #[command(verbatim_doc_comment)]
+    /// Its URL (postgres://…, mysql://… or sqlite:FILE) is never an argument: other users of the machine could read it.
+    #[command(after_help = examples::TENANTS_ADD)]
     Add {
         /// Its id: letters, digits, '.', '_' and '-'
         id: Slug,
@@ -59,10 +61,10 @@ pub(crate) enum TenantsCommand {
         /// Only those with this status
         #[arg(long, value_name = "STATUS")]
         status: Option<Status>,
-        /// At most so many
-        #[arg(long, value_name = "N", default_value_t = 1000)]
+        /// At most so many tenants
+        #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
         limit: u32,
-        /// Only those behind this id
+        /// Only those that come after this id, for the next page
         #[arg(long, value_name = "ID")]
         after: Option<String>,
     },
@@ -92,13 +94,12 @@ pub(crate) enum TenantsCommand {
     },
     /// Add many tenants from a file: all of them, or none
     ///
-    /// CSV with a heading: id, url, and where wanted schema, status and label.KEY columns.
-    /// JSON Lines: {"id": "acme", "url": "postgres://…", "schema": null, "status": "active", "labels": {"plan": "pro"}}
-    #[command(verbatim_doc_comment)]
+    /// Each needs an id and a url; schema, status and labels may be left out.
+    #[command(after_help = examples::TENANTS_IMPORT)]
     Import {
         /// The file; '-' is standard input
         file: PathBuf,
-        /// Its format [default: by its name]
+        /// Its format [default: jsonl for a name that ends in .jsonl or .ndjson, else csv]
         #[arg(long, value_name = "FORMAT")]
         format: Option<ImportFormat>,
     },

@@ -1,0 +1,54 @@
+//! What stands at the end of a command's help: calls that work as they are written.
+
+pub(super) const ENQUEUE: &str = "\
+Examples:
+  tenantry enqueue --all                            every active tenant, to the newest migration
+  tenantry enqueue --all --wait --timeout 30m       for a deploy step: ends with the run's result
+  tenantry enqueue -l 'plan=pro,region in (eu,us)'  tenants by label
+  tenantry enqueue -t acme,globex --target 20261121103012
+  psql -Atc 'SELECT …' | tenantry enqueue --tenants-file - --no-tenants pass
+  RUN=$(tenantry enqueue --all --yes) && tenantry wait \"$RUN\"";
+
+pub(super) const MIGRATE: &str = "\
+Examples:
+  tenantry migrate --all                  the whole fleet, without any worker
+  tenantry migrate -t acme                one tenant
+  DATABASE_URL=postgres://… tenantry migrate          one database, without a registry
+  tenantry migrate --url-env ACME_URL --schema acme   one schema of it
+  DB_CONNECTION=mysql DB_HOST=db DB_DATABASE=app DB_USERNAME=app DB_PASSWORD=… tenantry migrate";
+
+pub(super) const RETRY: &str = "\
+Examples:
+  tenantry retry                          all failed tenants of the latest failed run
+  tenantry retry 412 --error 3f9c2a17     those that failed for one cause, once it is mended
+  tenantry retry 412 -t acme --wait       one of them, and wait for it
+  tenantry retry --work                   without any worker
+  tenantry retry --source migrations      with mended migrations, to their newest version";
+
+pub(super) const STATUS: &str = "\
+Examples:
+  tenantry status                         the fleet, the workers and the newest runs
+  tenantry status latest --state failed   who failed in the latest run, and why
+  tenantry status -t acme                 one tenant
+  tenantry status --exit-code             for a script: 103 while a tenant is behind
+  tenantry status latest --json | jq -r '.failures[].fingerprint'";
+
+pub(super) const TENANTS_ADD: &str = "\
+Examples:
+  echo \"$URL\" | tenantry tenants add acme --url-stdin --label plan=pro
+  tenantry tenants add acme --from-env ACME_URL --schema acme
+  tenantry tenants add acme --url-file /run/secrets/acme --disabled";
+
+pub(super) const TENANTS_IMPORT: &str = "\
+CSV has a heading:
+  id,url,schema,status,label.plan
+  acme,postgres://app:…@db1/acme,,active,pro
+  globex,postgres://app:…@db1/saas,globex,,free
+
+JSON Lines has an object a line:
+  {\"id\": \"acme\", \"url\": \"mysql://app:…@db2/acme\", \"labels\": {\"plan\": \"pro\"}}
+
+Examples:
+  tenantry tenants import tenants.csv
+  psql -Atc \"SELECT json_build_object('id', slug, 'url', url) FROM companies\" |
+    tenantry tenants import - --format jsonl";
