@@ -63,6 +63,9 @@ pub enum ConfigError {
         /// The setting.
         setting: &'static str,
     },
+    /// An SQLite registry without a file.
+    #[error("the registry URL names no file (expected sqlite:PATH or postgres://…)")]
+    NoRegistryFile,
     /// No key is configured.
     #[error("there is no master key, and tenants' URLs are kept encrypted")]
     NoKey,
@@ -165,6 +168,10 @@ impl Config {
                     None => format!("sqlite:{}", base.join(DEFAULT_REGISTRY).display()),
                 },
             };
+        if sqlite_path(&registry_url).is_some_and(|p| p.as_os_str().is_empty() || p == Path::new(":memory:"))
+        {
+            return Err(ConfigError::NoRegistryFile);
+        }
         let queue_url =
             match flags.queue_url.clone().map_or_else(|| env_text(env, &QUEUE), |url| Ok(Some(url)))? {
                 Some(url) => Some(url),

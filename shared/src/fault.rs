@@ -72,7 +72,7 @@ impl From<SecretError> for Fault {
     fn from(error: SecretError) -> Self {
         let fault = Self::new(Exit::Config, error.to_string());
         match error {
-            SecretError::WrongKey { .. } => fault.with_hint(
+            SecretError::WrongKey { .. } => Self::new(Exit::Config, format!("the registry is {error}")).with_hint(
                 "give the key the registry was made with: TENANTRY_MASTER_KEY or TENANTRY_MASTER_KEY_FILE",
             ),
             _ => fault,
