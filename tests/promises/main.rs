@@ -1,3 +1,5 @@
 //! The promises, each on real servers: one binary, one file a subject.
 
+mod bad_input;
 mod fleet;
+mod state;
