@@ -30,7 +30,8 @@ pub(crate) fn read(path: &Path, format: Option<ImportFormat>) -> Result<Vec<NewT
         Some(format) => format == ImportFormat::Jsonl,
         None => path.extension().is_some_and(|e| e == "jsonl" || e == "ndjson"),
     };
-    let text = read_text(path)?;
+    // The reader of CSV counts the second half of a CRLF to the next line.
+    let text = read_text(path)?.replace("\r\n", "\n");
     let rows = if jsonl { jsonl_rows(&text) } else { csv_rows(&text) };
     let base = std::env::current_dir()?;
     let mut seen = HashSet::new();
