@@ -392,7 +392,7 @@ async fn a_tenant_is_added_once_under_a_plain_name() {
 async fn an_import_with_one_bad_line_adds_nothing() {
     let home = home();
     let good = "id,url\ngamma,sqlite:gamma.db\n";
-    let cases = [
+    let cases: [(String, &str); 9] = [
         (format!("{good}delta,postgres://app:s3cret@\n"), "line 3: not a database URL"),
         (format!("{good}delta\n"), "line 3: not as many columns"),
         (format!("{good}de lta,sqlite:d.db\n"), "line 3: 'de lta' is not a tenant id"),
@@ -400,6 +400,7 @@ async fn an_import_with_one_bad_line_adds_nothing() {
         (format!("{good}alpha,sqlite:d.db\n"), "tenant 'alpha' exists already"),
         ("id,uri\ngamma,sqlite:gamma.db\n".into(), "line 1: unknown column 'uri'"),
         ("id,url,status\ngamma,sqlite:gamma.db,gone\n".into(), "line 2: 'gone' is not a status"),
+        ("id,url\r\ngamma,x\r\n".into(), "line 2: not a database URL"),
         ("id,url\n".into(), "standard input holds no tenant"),
     ];
     for (text, says) in cases {

@@ -1,5 +1,6 @@
 //! The promises, each on real servers: one binary, one file a subject.
 
 mod bad_input;
+mod commands;
 mod fleet;
 mod state;
