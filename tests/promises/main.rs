@@ -5,3 +5,4 @@ mod commands;
 mod fleet;
 mod runs;
 mod state;
+mod terminal;
