@@ -160,8 +160,10 @@ impl Config {
     pub fn load(flags: &Flags, env: Env<'_>) -> Result<Self, ConfigError> {
         let (file, raw) = find_file(flags, env)?;
         let base = file.as_deref().and_then(Path::parent).unwrap_or(Path::new("")).to_path_buf();
+        // A flag may have come from a variable, and one that is empty counts as not set.
+        let said = |flag: &Option<String>| flag.clone().filter(|url| !url.is_empty());
         let registry_url =
-            match flags.registry_url.clone().map_or_else(|| env_text(env, &REGISTRY), |url| Ok(Some(url)))? {
+            match said(&flags.registry_url).map_or_else(|| env_text(env, &REGISTRY), |url| Ok(Some(url)))? {
                 Some(url) => url,
                 None => match raw.registry_url {
                     Some(source) => relative_sqlite(source.resolve("registry-url", &base, env)?, &base),
@@ -173,7 +175,7 @@ impl Config {
             return Err(ConfigError::NoRegistryFile);
         }
         let queue_url =
-            match flags.queue_url.clone().map_or_else(|| env_text(env, &QUEUE), |url| Ok(Some(url)))? {
+            match said(&flags.queue_url).map_or_else(|| env_text(env, &QUEUE), |url| Ok(Some(url)))? {
                 Some(url) => Some(url),
                 None => raw.queue_url.map(|source| source.resolve("queue-url", &base, env)).transpose()?,
             };
