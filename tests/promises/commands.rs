@@ -212,6 +212,8 @@ fn a_flag_wins_over_the_environment_and_that_over_the_file() {
     made("TENANTRY_REGISTRY_URL", "sqlite:from-env.db", &flag, "from-flag.db");
     assert!(!exists("from-env.db"));
     made("TENANTRY_REGISTRY_URL", "sqlite:from-env.db", &[], "from-env.db");
+    std::fs::remove_file(home.path().join("from-file.db")).expect("a file");
+    made("TENANTRY_REGISTRY_URL", "", &[], "from-file.db");
     made("TENANT_REGISTRY_DB_URL", "sqlite:from-other-name.db", &[], "from-other-name.db");
     std::fs::write(home.path().join("url"), "sqlite:from-url-file.db\n").expect("a file");
     made("TENANTRY_REGISTRY_URL_FILE", "url", &[], "from-url-file.db");
@@ -277,6 +279,9 @@ fn every_command_and_every_flag_has_its_help() {
     let help = home.run(&["--help"]).exits(0).stdout;
     for code in [0, 1, 2, 4, 75, 78, 100, 103, 104, 124, 130, 143] {
         assert!(help.lines().any(|line| line.starts_with(&format!("  {code:>3}  "))), "{code} in\n{help}");
+    }
+    for name in ["TENANTRY_MASTER_KEY", "TENANTRY_REGISTRY_URL", "DATABASE_URL"] {
+        assert!(help.contains(name), "{name} in\n{help}");
     }
     let none = home.run(&[]).exits(2);
     assert!(none.stdout.is_empty() && none.stderr.contains("Usage: tenantry"), "{none:?}");

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod commands;
+mod dedicated;
 mod fleet;
 mod runs;
 mod state;

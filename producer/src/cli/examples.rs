@@ -1,4 +1,13 @@
-//! What stands at the end of a command's help: calls that work as they are written.
+//! What stands at the end of the help: calls that work as they are written, and what is read from the environment.
+
+pub(super) const ENVIRONMENT: &str = "\
+Environment (a flag wins; the first three may be in a file that NAME_FILE names):
+  TENANTRY_MASTER_KEY     or MASTER_ENCRYPTION_KEY: 32 bytes that open the tenants' URLs
+  TENANTRY_REGISTRY_URL   or TENANT_REGISTRY_DB_URL: as --registry-url
+  TENANTRY_QUEUE_URL      as --queue-url
+  TENANTRY_MIGRATIONS     as --source
+  DATABASE_URL            or DB_HOST, DB_CONNECTION, …: for migrate without a selection
+  NO_COLOR                no color";
 
 pub(super) const ENQUEUE: &str = "\
 Examples:

@@ -17,7 +17,7 @@ pub(crate) use tenants::{ImportFormat, TenantsCommand, UrlSource};
 
 /// Keeps a fleet of tenant databases on the same schema.
 #[derive(Parser)]
-#[command(version, max_term_width = 110, after_long_help = exit_codes(), infer_subcommands = false)]
+#[command(version, max_term_width = 110, after_long_help = after_help(), infer_subcommands = false)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -226,7 +226,7 @@ pub(crate) enum NewCommand {
         /// Number it one after the newest (0002), not by date and time (20261121103012)
         #[arg(long)]
         sequential: bool,
-        /// Directory of the migrations [default: the configured one]
+        /// Directory of the migrations [default: TENANTRY_MIGRATIONS, the configured one, or ./migrations]
         #[arg(long, value_name = "DIR")]
         source: Option<PathBuf>,
     },
@@ -242,9 +242,9 @@ pub(crate) enum RegistryCommand {
     Check,
 }
 
-fn exit_codes() -> String {
+fn after_help() -> String {
     let lines = Exit::ALL.map(|(exit, name, meaning)| format!("  {:>3}  {name:<16}  {meaning}", exit.code()));
-    format!("Exit codes:\n{}\n\nFirst steps: tenantry demo", lines.join("\n"))
+    format!("Exit codes:\n{}\n\n{}\n\nFirst steps: tenantry demo", lines.join("\n"), examples::ENVIRONMENT)
 }
 
 #[cfg(test)]

@@ -53,7 +53,7 @@ pub(crate) struct How {
     /// Stop at this version, which must be there [default: the newest]
     #[arg(long, visible_alias = "to", value_name = "VERSION", value_parser = parse_target, help_heading = "What")]
     pub(crate) target: Option<Target>,
-    /// Directory of the migrations [default: the configured one, or ./migrations]
+    /// Directory of the migrations [default: TENANTRY_MIGRATIONS, the configured one, or ./migrations]
     #[arg(long, value_name = "DIR", help_heading = "What")]
     pub(crate) source: Option<PathBuf>,
     /// A pending migration older than an applied one: linear refuses the tenant, skip leaves it out, any applies it
