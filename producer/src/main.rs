@@ -10,13 +10,12 @@ mod output;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use tenantry_shared::{exit::Exit, fault::Fault, log};
 
 use crate::{cli::Cli, output::Output};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::read();
     let output = Output::new(&cli.global);
     log::start(&cli.global.log_filter(), cli.global.log_format.into(), output.colored_errors());
     let result = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

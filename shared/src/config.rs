@@ -36,6 +36,13 @@ pub fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
+/// Whether a variable is set and empty, as `docker compose` sets what it is given no value for.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "this is the room that the rule names")]
+pub fn is_empty_variable(name: &std::ffi::OsStr) -> bool {
+    std::env::var_os(name).is_some_and(|value| value.is_empty())
+}
+
 /// What is wrong with the configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {

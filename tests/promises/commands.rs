@@ -238,6 +238,24 @@ fn a_key_is_taken_from_each_of_its_variables() {
     let _ = home.run(&["registry", "check"]).exits(78);
 }
 
+#[test]
+fn an_empty_variable_counts_as_not_set() {
+    let names = [
+        "CONFIG",
+        "REGISTRY_URL",
+        "QUEUE_URL",
+        "OUTPUT",
+        "PROGRESS",
+        "NO_INPUT",
+        "LOG",
+        "LOG_FORMAT",
+        "MIGRATIONS",
+    ];
+    let home = names.iter().fold(Home::new(), |home, name| home.with(&format!("TENANTRY_{name}"), ""));
+    let _ = home.run(&["registry", "init"]).exits(0);
+    assert_eq!(home.run(&["registry", "init"]).exits(0).stdout, "the registry is ready\n");
+}
+
 /// The commands that a help text lists.
 fn listed(help: &str) -> Vec<String> {
     let lines =

@@ -6,8 +6,8 @@ mod tenants;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use tenantry_shared::{exit::Exit, log::LogFormat};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use tenantry_shared::{config::is_empty_variable, exit::Exit, log::LogFormat};
 
 pub(crate) use runs::{
     EnqueueArgs, How, LogsArgs, MigrateArgs, NoTenants, RetryArgs, RunsArgs, SelectionArgs, StatusArgs,
@@ -23,6 +23,15 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
     #[command(flatten)]
     pub(crate) global: Global,
+}
+
+impl Cli {
+    /// What was asked for; ends the process when that cannot be read. An empty variable counts as not set.
+    pub(crate) fn read() -> Self {
+        let command = Self::command()
+            .mut_args(|arg| if arg.get_env().is_some_and(is_empty_variable) { arg.env(None) } else { arg });
+        Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+    }
 }
 
 /// Flags that every command takes.
@@ -250,7 +259,6 @@ fn after_help() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
 
     #[test]
     fn the_command_line_is_well_formed() {
