@@ -52,8 +52,9 @@ pub fn name(code: &str) -> Option<&'static str> {
 }
 
 /// Sorted by code.
-const NAMES: [(&str, &str); 55] = [
+const NAMES: [(&str, &str); 61] = [
     ("08006", "connection_failure"),
+    ("1", "SQLITE_ERROR"),
     ("1005", "ER_CANT_CREATE_TABLE"),
     ("1040", "ER_CON_COUNT_ERROR"),
     ("1044", "ER_DBACCESS_DENIED_ERROR"),
@@ -68,11 +69,13 @@ const NAMES: [(&str, &str); 55] = [
     ("1062", "ER_DUP_ENTRY"),
     ("1064", "ER_PARSE_ERROR"),
     ("1091", "ER_CANT_DROP_FIELD_OR_KEY"),
+    ("11", "SQLITE_CORRUPT"),
     ("1146", "ER_NO_SUCH_TABLE"),
     ("1205", "ER_LOCK_WAIT_TIMEOUT"),
     ("1213", "ER_LOCK_DEADLOCK"),
     ("1299", "SQLITE_CONSTRAINT_NOTNULL"),
     ("13", "SQLITE_FULL"),
+    ("14", "SQLITE_CANTOPEN"),
     ("1451", "ER_ROW_IS_REFERENCED_2"),
     ("1452", "ER_NO_REFERENCED_ROW_2"),
     ("1555", "SQLITE_CONSTRAINT_PRIMARYKEY"),
@@ -85,6 +88,7 @@ const NAMES: [(&str, &str); 55] = [
     ("23505", "unique_violation"),
     ("23514", "check_violation"),
     ("25001", "active_sql_transaction"),
+    ("26", "SQLITE_NOTADB"),
     ("275", "SQLITE_CONSTRAINT_CHECK"),
     ("28000", "invalid_authorization_specification"),
     ("28P01", "invalid_password"),
@@ -106,7 +110,9 @@ const NAMES: [(&str, &str); 55] = [
     ("57014", "query_canceled"),
     ("57P01", "admin_shutdown"),
     ("57P03", "cannot_connect_now"),
+    ("6", "SQLITE_LOCKED"),
     ("787", "SQLITE_CONSTRAINT_FOREIGNKEY"),
+    ("8", "SQLITE_READONLY"),
     ("9", "SQLITE_INTERRUPT"),
 ];
 
@@ -118,7 +124,7 @@ mod tests {
     fn names_are_sorted_so_that_they_can_be_found() {
         assert!(NAMES.windows(2).all(|pair| pair[0].0 < pair[1].0));
         assert_eq!(
-            (name("23505"), name("1"), name("55P03")),
+            (name("23505"), name("0"), name("55P03")),
             (Some("unique_violation"), None, Some("lock_not_available"))
         );
     }

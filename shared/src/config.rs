@@ -9,19 +9,20 @@ use std::{
     time::Duration,
 };
 
-use secrecy::{ExposeSecret as _, SecretString};
-use serde::Deserialize;
-
 use crate::{
-    clock::millis,
-    plan::Order,
     run::Policy,
     secret::{MasterKey, SecretError},
     store::sqlite_path,
 };
+use secrecy::{ExposeSecret as _, SecretString};
 
 mod dedicated;
+mod file;
+
 pub use dedicated::dedicated_url;
+pub use file::parse_duration;
+
+use self::file::Source;
 
 /// Where the embedded registry is when nothing else is said.
 pub const DEFAULT_REGISTRY: &str = ".tenantry/registry.db";
@@ -165,7 +166,7 @@ impl Config {
     /// # Errors
     /// When the file is not valid, or a secret it refers to is not there.
     pub fn load(flags: &Flags, env: Env<'_>) -> Result<Self, ConfigError> {
-        let (file, raw) = find_file(flags, env)?;
+        let (file, raw) = file::find(flags, env)?;
         let base = file.as_deref().and_then(Path::parent).unwrap_or(Path::new("")).to_path_buf();
         // A flag may have come from a variable, and one that is empty counts as not set.
         let said = |flag: &Option<String>| flag.clone().filter(|url| !url.is_empty());
@@ -283,138 +284,10 @@ fn relative_sqlite(url: String, base: &Path) -> String {
     }
 }
 
-fn find_file(flags: &Flags, env: Env<'_>) -> Result<(Option<PathBuf>, Raw), ConfigError> {
-    if let Some(path) = &flags.config {
-        return read_file(path).map(|raw| (Some(path.clone()), raw));
-    }
-    let home = env("XDG_CONFIG_HOME")
-        .map(PathBuf::from)
-        .or_else(|| env("HOME").map(|home| PathBuf::from(home).join(".config")));
-    let candidates = [
-        Some("tenantry.toml".into()),
-        home.map(|h| h.join("tenantry/config.toml")),
-        Some("/etc/tenantry/config.toml".into()),
-    ];
-    match candidates.into_iter().flatten().find(|path: &PathBuf| path.is_file()) {
-        Some(path) => read_file(&path).map(|raw| (Some(path), raw)),
-        None => Ok((None, Raw::default())),
-    }
-}
-
-fn read_file(path: &Path) -> Result<Raw, ConfigError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|e| ConfigError::Unreadable { path: path.to_path_buf(), reason: e.to_string() })?;
-    toml::from_str(&text).map_err(|e| ConfigError::Invalid {
-        path: path.to_path_buf(),
-        reason: e.to_string().trim_end().to_owned(),
-    })
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-struct Raw {
-    registry_url: Option<Source>,
-    queue_url: Option<Source>,
-    master_key: Option<Source>,
-    migrations: Option<PathBuf>,
-    run: RawRun,
-    worker: RawWorker,
-}
-
-/// A value written down, or where to find it.
-#[derive(Debug, Deserialize)]
-#[serde(untagged, deny_unknown_fields)]
-enum Source {
-    Text(String),
-    Env { env: String },
-    File { file: PathBuf },
-}
-
-impl Source {
-    fn resolve(self, setting: &'static str, base: &Path, env: Env<'_>) -> Result<String, ConfigError> {
-        match self {
-            Self::Text(text) => Ok(text),
-            Self::Env { env: name } => env(&name).ok_or(ConfigError::Unset { name, setting }),
-            Self::File { file } => read_secret(&base.join(file)),
-        }
-    }
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-struct RawRun {
-    retries: Option<u32>,
-    backoff_base: Option<Span>,
-    backoff_cap: Option<Span>,
-    connect_timeout: Option<Span>,
-    lock_timeout: Option<Span>,
-    statement_timeout: Option<Span>,
-    order: Option<Order>,
-}
-
-impl RawRun {
-    fn policy(self) -> Policy {
-        let default = Policy::default();
-        let span = |value: Option<Span>, default: u64| value.map_or(default, |span| millis(span.0));
-        Policy {
-            max_attempts: self.retries.unwrap_or(default.max_attempts),
-            backoff_base_ms: span(self.backoff_base, default.backoff_base_ms),
-            backoff_cap_ms: span(self.backoff_cap, default.backoff_cap_ms),
-            connect_timeout_ms: span(self.connect_timeout, default.connect_timeout_ms),
-            lock_timeout_ms: span(self.lock_timeout, default.lock_timeout_ms),
-            statement_timeout_ms: span(self.statement_timeout, default.statement_timeout_ms),
-            order: self.order.unwrap_or(default.order),
-        }
-    }
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-struct RawWorker {
-    concurrency: Option<usize>,
-    drain_timeout: Option<Span>,
-    lease: Option<Span>,
-}
-
-impl RawWorker {
-    fn merged(self) -> WorkerConfig {
-        let default = WorkerConfig::default();
-        WorkerConfig {
-            concurrency: self.concurrency.unwrap_or(default.concurrency).max(1),
-            drain_timeout: self.drain_timeout.map_or(default.drain_timeout, |span| span.0),
-            lease: self.lease.map_or(default.lease, |span| span.0.max(Duration::from_secs(1))),
-        }
-    }
-}
-
-/// A duration such as `5s` or `1m 30s`; `0` is none.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(try_from = "String")]
-struct Span(Duration);
-
-impl TryFrom<String> for Span {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        parse_duration(&text).map(Self)
-    }
-}
-
-/// Reads a duration such as `500ms`, `5s`, `10m` or `1h 30m`; `0` is none.
-///
-/// # Errors
-/// For anything else.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    if text.trim() == "0" {
-        return Ok(Duration::ZERO);
-    }
-    humantime::parse_duration(text)
-        .map_err(|_| format!("'{text}' is not a duration (such as 500ms, 5s, 10m or 1h 30m)"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::Order;
 
     fn env_of(pairs: &'static [(&'static str, &'static str)]) -> impl Fn(&str) -> Option<String> {
         move |name| pairs.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned())

@@ -34,7 +34,7 @@ pub enum Exit {
 }
 
 impl Exit {
-    /// Every code with its name and its sentence, for `tenantry help exit-codes`.
+    /// Every code with its name and its sentence, for the end of `tenantry --help`.
     pub const ALL: [(Self, &'static str, &'static str); 12] = [
         (Self::Ok, "ok", "every selected tenant is at the target version"),
         (Self::Error, "error", "unexpected failure: look at the message"),

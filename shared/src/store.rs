@@ -19,6 +19,10 @@ use sqlx::{
     migrate::{Migration, MigrationType, Migrator},
 };
 
+mod error;
+
+pub use error::{StoreError, expect_rows};
+
 /// The table that keeps which of our own migrations the registry has.
 const OWN_HISTORY: &str = "_tenantry_migrations";
 
@@ -26,70 +30,6 @@ const OWN_HISTORY: &str = "_tenantry_migrations";
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 
 const SQLITE_BUSY_TIMEOUT_MS: u32 = 30_000;
-
-/// What can go wrong between us and the registry database.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The URL is of no database that can hold a registry.
-    #[error("the registry URL must begin with sqlite: or postgres:")]
-    Scheme,
-    /// Nothing answers there, or not in time.
-    #[error("the registry cannot be reached: {0}")]
-    Unreachable(String),
-    /// There is no registry in that database yet.
-    #[error("there is no registry at {0}")]
-    NoRegistry(String),
-    /// It was made by another version of this program.
-    #[error("the registry is at version {found}, and this program needs {needed}")]
-    Version {
-        /// What the registry has.
-        found: i64,
-        /// What this program needs.
-        needed: i64,
-    },
-    /// A guarded write touched another number of rows than it must.
-    #[error("a guarded write touched {touched} rows and not {expected}")]
-    Guard {
-        /// Rows touched.
-        touched: u64,
-        /// Rows it must touch.
-        expected: u64,
-    },
-    /// The database refused a statement.
-    #[error("the registry database refused: {0}")]
-    Database(sqlx::Error),
-    /// A stored value is not of the form it must have.
-    #[error("the registry holds a value that cannot be read: {0}")]
-    Value(String),
-}
-
-impl From<sqlx::Error> for StoreError {
-    fn from(error: sqlx::Error) -> Self {
-        match error {
-            sqlx::Error::Io(_)
-            | sqlx::Error::PoolTimedOut
-            | sqlx::Error::PoolClosed
-            | sqlx::Error::Protocol(_)
-            | sqlx::Error::WorkerCrashed => Self::Unreachable(error.to_string()),
-            sqlx::Error::Database(ref e) if e.code().is_some_and(|c| is_unreachable(&c)) => {
-                Self::Unreachable(e.to_string())
-            }
-            error => Self::Database(error),
-        }
-    }
-}
-
-fn is_unreachable(code: &str) -> bool {
-    code.starts_with("57P") || code.starts_with("08") || code.starts_with("53")
-}
-
-impl StoreError {
-    /// Whether the same call may succeed later.
-    #[must_use]
-    pub fn is_temporary(&self) -> bool {
-        matches!(self, Self::Unreachable(_))
-    }
-}
 
 /// Which database holds the registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,13 +74,14 @@ impl Store {
     pub async fn init(url: &str) -> Result<Self, StoreError> {
         let dialect = dialect_of(url)?;
         if let Some(parent) = sqlite_path(url).as_deref().and_then(|path| path.parent()) {
-            private_directory(parent)
-                .map_err(|e| StoreError::Unreachable(format!("{}: {e}", parent.display())))?;
+            let unusable = |e: std::io::Error| StoreError::Unusable {
+                path: parent.display().to_string(),
+                reason: e.to_string(),
+            };
+            private_directory(parent).map_err(unusable)?;
         }
-        sqlx::any::install_default_drivers();
         // A connection of its own: sqlx leaves its advisory lock behind when a migration fails, and it goes with the connection.
-        let options = AnyConnectOptions::from_str(&creating(url, dialect)).map_err(|_| StoreError::Scheme)?;
-        let mut connection = connect_once(&options).await?;
+        let mut connection = connect_once(&creating(url, dialect), dialect).await?;
         let mut migrator = Migrator::with_migrations(own_migrations(dialect));
         migrator.dangerous_set_table_name(OWN_HISTORY);
         migrator
@@ -152,23 +93,13 @@ impl Store {
     }
 
     async fn connect(url: &str, dialect: Dialect) -> Result<Self, StoreError> {
-        sqlx::any::install_default_drivers();
-        let options = AnyConnectOptions::from_str(url).map_err(|_| StoreError::Scheme)?;
+        // The pool would try for its whole time limit and then say only that the time is over.
+        connect_once(url, dialect).await?.close().await?;
         let pool = AnyPoolOptions::new()
             .max_connections(if dialect == Dialect::Sqlite { 4 } else { 8 })
             .acquire_timeout(ACQUIRE_TIMEOUT)
-            .after_connect(move |connection, _| {
-                Box::pin(async move {
-                    if dialect == Dialect::Sqlite {
-                        let pragmas = format!("PRAGMA busy_timeout={SQLITE_BUSY_TIMEOUT_MS}; PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON");
-                        connection.execute(sqlx::raw_sql(AssertSqlSafe(pragmas))).await?;
-                    }
-                    Ok(())
-                })
-            })
-            .connect_lazy_with(options.clone());
-        // The pool would try for its whole time limit and then say only that the time is over.
-        connect_once(&options).await?.close().await?;
+            .after_connect(move |connection, _| Box::pin(prepare(connection, dialect)))
+            .connect_lazy_with(options(url)?);
         Ok(Self { pool, dialect })
     }
 
@@ -228,20 +159,42 @@ impl Store {
     }
 }
 
-/// Says how many rows a guarded write must have touched.
-///
-/// # Errors
-/// When it touched another number.
-pub fn expect_rows(touched: u64, expected: u64) -> Result<(), StoreError> {
-    if touched == expected { Ok(()) } else { Err(StoreError::Guard { touched, expected }) }
+/// One connection, ready for use, or what is in the way of it.
+async fn connect_once(url: &str, dialect: Dialect) -> Result<AnyConnection, StoreError> {
+    let options = options(url)?;
+    let connect = async {
+        let mut connection = AnyConnection::connect_with(&options).await?;
+        prepare(&mut connection, dialect).await?;
+        Ok(connection)
+    };
+    let late = |_| StoreError::Unreachable(format!("no answer within {ACQUIRE_TIMEOUT:?}"));
+    match tokio::time::timeout(ACQUIRE_TIMEOUT, connect).await.map_err(late)? {
+        Err(sqlx::Error::Database(e)) if dialect == Dialect::Sqlite && !is_busy(e.code().as_deref()) => {
+            let path = sqlite_path(url).unwrap_or_default().display().to_string();
+            Err(StoreError::Unusable { path, reason: e.message().to_owned() })
+        }
+        result => Ok(result?),
+    }
 }
 
-/// One connection, or what is in the way of it.
-async fn connect_once(options: &AnyConnectOptions) -> Result<AnyConnection, StoreError> {
-    let connected = tokio::time::timeout(ACQUIRE_TIMEOUT, AnyConnection::connect_with(options)).await;
-    connected
-        .map_err(|_| StoreError::Unreachable(format!("no answer within {ACQUIRE_TIMEOUT:?}")))?
-        .map_err(Into::into)
+fn options(url: &str) -> Result<AnyConnectOptions, StoreError> {
+    sqlx::any::install_default_drivers();
+    AnyConnectOptions::from_str(url).map_err(|_| StoreError::Scheme)
+}
+
+async fn prepare(connection: &mut AnyConnection, dialect: Dialect) -> Result<(), sqlx::Error> {
+    if dialect == Dialect::Sqlite {
+        let pragmas = format!(
+            "PRAGMA busy_timeout={SQLITE_BUSY_TIMEOUT_MS}; PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON"
+        );
+        connection.execute(sqlx::raw_sql(AssertSqlSafe(pragmas))).await?;
+    }
+    Ok(())
+}
+
+/// Whether an SQLite result code, extended or not, says that somebody else holds a lock.
+fn is_busy(code: Option<&str>) -> bool {
+    code.and_then(|code| code.parse::<i32>().ok()).is_some_and(|code| matches!(code & 0xff, 5 | 6))
 }
 
 /// The parameters `$first`, `$first+1`, … for a list of so many values.

@@ -114,6 +114,35 @@ async fn a_registry_url_of_something_else_is_a_configuration_error() {
 }
 
 #[tokio::test]
+async fn a_registry_that_can_never_be_there_is_a_configuration_error() {
+    let home = Home::new();
+    home.migration("1_a.sql", "SELECT 1;");
+    std::fs::write(
+        home.path().join("notes.txt"),
+        "not a database, and longer than a header of one hundred bytes would be: ".repeat(9),
+    )
+    .expect("a file");
+    refused(
+        &home,
+        &["runs", "--registry-url", "sqlite:notes.txt"],
+        78,
+        "the registry cannot be in notes.txt",
+        "",
+    )
+    .await;
+    refused(&home, &["registry", "init", "--registry-url", "sqlite:notes.txt"], 78, "not a database", "")
+        .await;
+    refused(
+        &home,
+        &["registry", "init", "--registry-url", "sqlite:notes.txt/below/registry.db"],
+        78,
+        "notes.txt",
+        "",
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn an_unreachable_queue_stops_an_enqueue_before_anything_is_written() {
     let home = home();
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -196,7 +225,7 @@ async fn a_tenant_that_is_not_there_is_named() {
 #[tokio::test]
 async fn an_inactive_tenant_is_not_taken_by_name_and_not_by_all() {
     let home = home();
-    refused(&home, &["enqueue", "-t", "alpha,beta"], 2, "not active: beta (suspended)", "--status active")
+    refused(&home, &["enqueue", "-t", "alpha,beta"], 2, "not active: 'beta' (suspended)", "--status active")
         .await;
     let run = home.run(&["enqueue", "--all", "--json"]).exits(0).json();
     assert_eq!(run["counts"]["total"], 1, "{run}");
@@ -288,7 +317,7 @@ async fn a_retry_of_nothing_ends_with_4() {
     let _ = home.run(&["migrate", "--all"]).exits(100);
     let says = "no tenant failed with cause deadbeef in run #2";
     refused(&home, &["retry", "--error", "deadbeef"], 4, says, "tenantry status 2 --state failed").await;
-    refused(&home, &["retry", "-t", "beta"], 2, "did not fail in that run: beta", "--state failed").await;
+    refused(&home, &["retry", "-t", "beta"], 2, "did not fail in that run: 'beta'", "--state failed").await;
     refused(&home, &["retry", "-t", "nobody"], 2, "nobody", "tenantry tenants list").await;
 }
 

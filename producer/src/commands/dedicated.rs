@@ -3,7 +3,6 @@
 use serde_json::json;
 use tenantry_shared::{
     clock::{Stopwatch, chance},
-    codes,
     config::{Config, Env, dedicated_url},
     exit::Exit,
     failure::{Class, Failure},
@@ -20,7 +19,7 @@ use tenantry_worker::{
 use super::selection;
 use crate::{
     cli::MigrateArgs,
-    output::{Output, short_duration},
+    output::{Output, failure_line, short_duration},
 };
 
 pub(crate) async fn run(
@@ -113,14 +112,9 @@ fn tell(name: &str, order: &Order, trail: &Trail, ended: &Ended, output: &Output
             short_duration(took_ms)
         )),
         Some(failure) => {
-            let file = failure
-                .version
-                .and_then(|v| order.bundle.get(v))
-                .map(|m| format!("{}: ", m.file))
-                .unwrap_or_default();
-            let code = codes::name(&failure.code)
-                .map_or_else(|| failure.code.clone(), |n| format!("{} {n}", failure.code));
-            let fault = Fault::new(ended.exit, format!("{name}: {file}{code}: {}", failure.message));
+            let file = failure.version.and_then(|v| order.bundle.get(v)).map(|m| m.file.as_str());
+            let line = failure_line(file, failure.statement, &failure.code, &failure.message);
+            let fault = Fault::new(ended.exit, format!("{name}: {line}"));
             output.fault(&Fault { hint: failure.hint.clone(), ..fault });
         }
     }

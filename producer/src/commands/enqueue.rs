@@ -4,7 +4,7 @@ use tenantry_shared::{
     bundle::Bundle,
     exit::Exit,
     fault::Fault,
-    ledger::Enqueued,
+    ledger::{Enqueued, LedgerError},
     run::{Policy, RunRef, RunSpec, Selection},
 };
 use tenantry_worker::worker::ALIVE;
@@ -61,6 +61,10 @@ pub(crate) async fn write(
     no_tenants: NoTenants,
     output: &Output,
 ) -> Result<Option<Enqueued>, Fault> {
+    // A selection of nobody, or of somebody unknown, leaves nothing behind, not even the bundle.
+    if app.ledger.count_selected(&selection).await? == 0 {
+        return selection::or_nobody(Err(LedgerError::NothingSelected.into()), no_tenants, output);
+    }
     app.registry.put_bundle(bundle).await?;
     let description = bundle.get(target).map(|m| m.description.clone()).unwrap_or_default();
     let spec = RunSpec {

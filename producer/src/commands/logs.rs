@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 
 use serde_json::json;
-use tenantry_shared::{clock::rfc3339, codes, exit::Exit, fault::Fault, ledger::AttemptRow};
+use tenantry_shared::{clock::rfc3339, exit::Exit, fault::Fault, ledger::AttemptRow};
 
 use crate::{
     app::App,
     cli::LogsArgs,
-    output::{Output, short_duration},
+    output::{Output, failure_line, short_duration},
 };
 
 pub(crate) async fn run(app: &App, args: &LogsArgs, output: &Output) -> Result<Exit, Fault> {
@@ -46,10 +46,10 @@ fn text(attempt: &AttemptRow) -> String {
         let _ = writeln!(out, "  applied  {}  {}", step.file, short_duration(step.duration_ms));
     }
     if let (Some(code), Some(message)) = (&attempt.code, &attempt.message) {
-        let name = codes::name(code).map(|name| format!(" {name}")).unwrap_or_default();
-        let place = [("", attempt.version), ("statement ", attempt.statement), ("line ", attempt.line)];
-        let place: String = place.iter().filter_map(|(word, n)| n.map(|n| format!("{word}{n} "))).collect();
-        let _ = writeln!(out, "  error    {place}{code}{name}: {message}");
+        let version = attempt.version.map(|version| version.to_string());
+        let error = failure_line(version.as_deref(), attempt.statement, code, message);
+        let line = attempt.line.map(|line| format!(" (line {line})")).unwrap_or_default();
+        let _ = writeln!(out, "  error    {error}{line}");
     }
     if let Some(hint) = &attempt.hint {
         let _ = writeln!(out, "  hint     {hint}");

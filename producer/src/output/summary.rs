@@ -56,19 +56,15 @@ fn cause_text(out: &mut String, cause: &Cause) {
 
 /// A cause in one line: where, code, message.
 pub(super) fn headline(cause: &Cause) -> String {
-    let mut text = String::new();
-    if let Some(version) = &cause.version {
-        let _ = write!(text, "{version} ");
-        if let Some(statement) = cause.statement {
-            let _ = write!(text, "statement {statement} ");
-        }
-        if let Some(line) = cause.line {
-            let _ = write!(text, "line {line} ");
-        }
-    }
-    let name = codes::name(&cause.code).map(|name| format!(" {name}")).unwrap_or_default();
-    let _ = write!(text, "{}{name}: {}", cause.code, cause.message);
-    text
+    failure_line(cause.version.as_deref(), cause.statement, &cause.code, &cause.message)
+}
+
+/// A failure in one line: `20261102113000 statement 2: 23505 unique_violation: …`.
+pub(crate) fn failure_line(place: Option<&str>, statement: Option<u32>, code: &str, message: &str) -> String {
+    let statement = statement.map(|n| format!(" statement {n}")).unwrap_or_default();
+    let place = place.map(|place| format!("{place}{statement}: ")).unwrap_or_default();
+    let name = codes::name(code).map(|name| format!(" {name}")).unwrap_or_default();
+    format!("{place}{code}{name}: {message}")
 }
 
 /// The last line of a run that did not succeed.

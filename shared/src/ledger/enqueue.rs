@@ -167,14 +167,15 @@ fn clauses(selection: &Selection, first: usize) -> Vec<Clause> {
         }
         clause
     };
-    if names.is_empty() { vec![clause(&[])] } else { names.chunks(NAMES_PER_STATEMENT).map(clause).collect() }
+    let unnamed = names.is_empty() && !matches!(selection.pick, Pick::Tenants(_));
+    if unnamed { vec![clause(&[])] } else { names.chunks(NAMES_PER_STATEMENT).map(clause).collect() }
 }
 
 async fn names_are_right(
     tx: &mut Transaction<'static, Any>,
     selection: &Selection,
 ) -> Result<(), LedgerError> {
-    unknown_names(tx, &selection.exclude).await?;
+    known(tx, &selection.exclude).await?;
     match &selection.pick {
         Pick::Tenants(slugs) => named_tenants_are_active(tx, slugs).await,
         Pick::FailedIn { run, tenants, .. } => named_tenants_failed(tx, *run, tenants).await,
@@ -209,22 +210,23 @@ async fn statuses(
     Ok(found)
 }
 
-async fn unknown_names(tx: &mut Transaction<'static, Any>, slugs: &[Slug]) -> Result<(), LedgerError> {
-    let unknown =
-        statuses(tx, slugs).await?.into_iter().filter(|(_, status)| status.is_none()).map(|(slug, _)| slug);
-    none_of(unknown.collect(), LedgerError::UnknownTenants)
+/// The same for tenants that must be there.
+async fn known(
+    tx: &mut Transaction<'static, Any>,
+    slugs: &[Slug],
+) -> Result<Vec<(String, String)>, LedgerError> {
+    let (known, unknown): (Vec<_>, Vec<_>) =
+        statuses(tx, slugs).await?.into_iter().partition(|(_, status)| status.is_some());
+    none_of(unknown.iter().map(|(slug, _)| format!("'{slug}'")).collect(), LedgerError::UnknownTenants)?;
+    Ok(known.into_iter().map(|(slug, status)| (slug, status.unwrap_or_default())).collect())
 }
 
 async fn named_tenants_are_active(
     tx: &mut Transaction<'static, Any>,
     slugs: &[Slug],
 ) -> Result<(), LedgerError> {
-    unknown_names(tx, slugs).await?;
-    let found = statuses(tx, slugs).await?;
-    let inactive = found
-        .into_iter()
-        .filter_map(|(slug, status)| status.filter(|s| s != "active").map(|s| format!("{slug} ({s})")));
-    none_of(inactive.collect(), LedgerError::Inactive)
+    let inactive = known(tx, slugs).await?.into_iter().filter(|(_, status)| status != "active");
+    none_of(inactive.map(|(slug, status)| format!("'{slug}' ({status})")).collect(), LedgerError::Inactive)
 }
 
 async fn named_tenants_failed(
@@ -232,13 +234,13 @@ async fn named_tenants_failed(
     run: RunId,
     slugs: &[Slug],
 ) -> Result<(), LedgerError> {
-    unknown_names(tx, slugs).await?;
+    known(tx, slugs).await?;
     let mut innocent = Vec::new();
     for slug in slugs {
         let sql = "SELECT count(*) FROM targets f JOIN tenants t ON t.id = f.tenant_id WHERE f.run_id = $1 AND t.slug = $2 AND f.state = 'failed'";
         let row = sqlx::query(sql).bind(run.to_string()).bind(slug.to_string()).fetch_one(&mut **tx).await?;
         if row.try_get::<i64, _>(0)? == 0 {
-            innocent.push(slug.to_string());
+            innocent.push(format!("'{slug}'"));
         }
     }
     none_of(innocent, LedgerError::NotFailed)

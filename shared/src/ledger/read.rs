@@ -82,7 +82,7 @@ pub struct AttemptRow {
     /// The migration that failed.
     pub version: Option<i64>,
     /// Which of its statements, counted from 1.
-    pub statement: Option<i64>,
+    pub statement: Option<u32>,
     /// The line in its file.
     pub line: Option<i64>,
 }
@@ -286,7 +286,7 @@ fn read_attempt(row: &AnyRow) -> Result<AttemptRow, LedgerError> {
         message: row.try_get(8)?,
         hint: row.try_get(9)?,
         version: row.try_get(10)?,
-        statement: row.try_get(11)?,
+        statement: row.try_get::<Option<i64>, _>(11)?.and_then(|n| u32::try_from(n).ok()),
         line: row.try_get(12)?,
     })
 }
