@@ -3,14 +3,22 @@
 //! There is no lock to hold over several transactions. Each migration's transaction takes the write lock at its
 //! beginning, and looks once more whether somebody else has applied it since the plan was made.
 
-use std::{str::FromStr as _, time::Duration};
+use std::{
+    str::FromStr as _,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
+use futures::StreamExt as _;
 use sqlx::{
     AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _, SqliteConnection,
     sqlite::SqliteConnectOptions,
 };
 use tenantry_shared::{
-    clock::Stopwatch,
+    clock::{Stopwatch, millis},
     failure::{Class, Failure},
     format::{Migration, sqlx::HISTORY_TABLE},
     place::Engine,
@@ -116,14 +124,19 @@ impl SqliteSession {
     }
 
     async fn run(&mut self, migration: &Migration) -> Result<(), Failure> {
+        // When the running statement began, in milliseconds of this watch.
+        let (watch, begun) = (Stopwatch::start(), Arc::new(AtomicU64::new(0)));
         if let Some(limit) = self.limits.statement {
-            let watch = Stopwatch::start();
+            let (limit, begun) = (millis(limit), begun.clone());
             let mut handle = self.connection.lock_handle().await.map_err(|e| fail(&e))?;
-            handle.set_progress_handler(INSTRUCTIONS_PER_LOOK, move || watch.elapsed() < limit);
+            handle.set_progress_handler(INSTRUCTIONS_PER_LOOK, move || {
+                watch.elapsed_ms() < begun.load(Ordering::Relaxed).saturating_add(limit)
+            });
         }
-        let statements =
-            sqlx::raw_sql(AssertSqlSafe(migration.up.clone())).execute_many(&mut self.connection);
-        let result = run_all(statements)
+        let statements = sqlx::raw_sql(AssertSqlSafe(migration.up.clone()))
+            .execute_many(&mut self.connection)
+            .inspect(|_| begun.store(watch.elapsed_ms(), Ordering::Relaxed));
+        let result = run_all(statements.boxed())
             .await
             .map_err(|(statement, error)| Failure { statement: Some(statement), ..fail(&error) });
         if self.limits.statement.is_some() {
