@@ -137,9 +137,25 @@ fn hint(code: &str) -> Option<&'static str> {
         "14" => "create the file, or correct the tenant's URL: tenantry tenants set ID --url-stdin",
         "42501" => "give the tenant's user the right to do this, or use one that has it",
         "55P03" | "1205" | "5" => "something else holds the lock: end it, or wait longer with --lock-timeout",
+        "57014" | "9" | "statement-timeout" => {
+            "it was stopped: find out what it waits for, or allow more with --statement-timeout"
+        }
         "connection" | "connect-timeout" => "is the tenant's server up, and reachable from the worker?",
         _ => return None,
     })
+}
+
+/// What writing a history row failed with. That the row is there already is the work of a tool that takes no lock, or
+/// not ours: the next attempt reads what it did.
+fn unwritten(error: Failure) -> Failure {
+    match error.code.as_str() {
+        "23505" | "1062" => Failure::new(
+            Class::Transient,
+            "locked",
+            "somebody else is migrating this tenant, and has written its history meanwhile",
+        ),
+        _ => error,
+    }
 }
 
 /// Ends a wait for a connection in time.

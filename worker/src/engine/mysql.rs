@@ -24,7 +24,7 @@ use tenantry_shared::{
     registry::Access,
 };
 
-use super::{Limits, Session, failure, in_time, nanos};
+use super::{Limits, Session, failure, hint, in_time, nanos, unwritten};
 
 const NO_SUCH_TABLE: u16 = 1146;
 
@@ -63,7 +63,7 @@ impl Session for MySqlSession {
     }
 
     async fn history(&mut self) -> Result<Vec<Applied>, Failure> {
-        let sql = format!("SELECT version, checksum, success FROM {HISTORY_TABLE}");
+        let sql = format!("SELECT version, checksum, success FROM {}", self.table());
         match sqlx::query(AssertSqlSafe(sql)).persistent(false).fetch_all(&mut self.connection).await {
             Ok(rows) => {
                 let row = |row: &sqlx::mysql::MySqlRow| {
@@ -104,7 +104,8 @@ impl Session for MySqlSession {
         if let Err(error) = self.run(migration).await {
             return Err(self.undo_mark(migration, error).await);
         }
-        let done = format!("UPDATE {HISTORY_TABLE} SET success = TRUE, execution_time = ? WHERE version = ?");
+        let done =
+            format!("UPDATE {} SET success = TRUE, execution_time = ? WHERE version = ?", self.table());
         let done = sqlx::query(AssertSqlSafe(done))
             .persistent(false)
             .bind(nanos(watch.elapsed()))
@@ -122,52 +123,57 @@ impl Session for MySqlSession {
 impl MySqlSession {
     async fn create_history(&mut self) -> Result<(), Failure> {
         let create = format!(
-            "CREATE TABLE IF NOT EXISTS {HISTORY_TABLE} (version BIGINT PRIMARY KEY, description TEXT NOT NULL,
+            "CREATE TABLE IF NOT EXISTS {} (version BIGINT PRIMARY KEY, description TEXT NOT NULL,
                 installed_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, success BOOLEAN NOT NULL, checksum BLOB NOT NULL,
-                execution_time BIGINT NOT NULL)"
+                execution_time BIGINT NOT NULL)",
+            self.table()
         );
         self.raw(&create).await
     }
 
-    /// Until its first DDL statement a migration is one transaction together with this row.
+    /// Until its first DDL statement a migration is one transaction together with this row. The one before may have
+    /// gone to another database.
     async fn begin(&mut self, migration: &Migration) -> Result<(), Failure> {
-        self.raw("START TRANSACTION").await?;
+        self.raw(&format!("USE {}; START TRANSACTION", quoted(&self.database))).await?;
         let insert = format!(
-            "INSERT INTO {HISTORY_TABLE} (version, description, success, checksum, execution_time) VALUES (?, ?, FALSE, ?, -1)"
+            "INSERT INTO {} (version, description, success, checksum, execution_time) VALUES (?, ?, FALSE, ?, -1)",
+            self.table()
         );
         let insert = sqlx::query(AssertSqlSafe(insert))
             .persistent(false)
             .bind(migration.version)
             .bind(migration.description.clone())
             .bind(migration.checksum.clone());
-        insert.execute(&mut self.connection).await.map(|_| ()).map_err(|e| self.fail(&e))
+        insert.execute(&mut self.connection).await.map(|_| ()).map_err(|e| unwritten(self.fail(&e)))
     }
 
     async fn run(&mut self, migration: &Migration) -> Result<(), Failure> {
-        let mut results =
-            sqlx::raw_sql(AssertSqlSafe(migration.up.clone())).execute_many(&mut self.connection);
-        let mut statement = 1;
+        // The server refuses an empty statement at the end, and an empty file.
+        let sql = migration.up.trim_end_matches(|c: char| c == ';' || c.is_whitespace());
+        if sql.is_empty() {
+            return Ok(());
+        }
+        let mut results = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute_many(&mut self.connection);
+        let (mut statement, mut stopped) = (1, false);
         loop {
-            let next = match self.limits.statement {
+            let limit = if stopped { Some(STOP_LIMIT) } else { self.limits.statement };
+            let next = match limit {
                 None => results.next().await,
                 Some(limit) => match tokio::time::timeout(limit, results.next()).await {
                     Ok(next) => next,
+                    Err(_) if stopped => return Err(overdue(statement, self.limits.statement)),
                     Err(_) => {
                         stop(&self.options, self.number).await;
-                        // The server's answer to that ends the message; what it says is known already.
-                        let _ = tokio::time::timeout(STOP_LIMIT, results.next()).await;
-                        let late = Failure::new(
-                            Class::Transient,
-                            "statement-timeout",
-                            format!("a statement ran for more than {limit:?}"),
-                        );
-                        return Err(Failure { statement: Some(statement), ..late });
+                        stopped = true;
+                        continue;
                     }
                 },
             };
             match next {
                 None => return Ok(()),
-                Some(Ok(_)) => statement += 1,
+                // It may have ended by itself at the last moment, and the server goes on with the next one.
+                Some(Ok(_)) => (statement, stopped) = (statement + 1, false),
+                Some(Err(_)) if stopped => return Err(overdue(statement, self.limits.statement)),
                 Some(Err(error)) => {
                     let made = failure(&error, Engine::MySql, self.password.as_deref());
                     return Err(Failure { statement: Some(statement), ..made });
@@ -184,11 +190,11 @@ impl MySqlSession {
             Err(_) => !first,
             Ok(()) => {
                 let unmark =
-                    format!("DELETE FROM {HISTORY_TABLE} WHERE version = ? AND success = FALSE AND ?");
+                    format!("DELETE FROM {} WHERE version = ? AND success = FALSE AND ?", self.table());
                 let unmark =
                     sqlx::query(AssertSqlSafe(unmark)).persistent(false).bind(migration.version).bind(first);
                 let undone = unmark.execute(&mut self.connection).await.is_ok();
-                let marked = format!("SELECT count(*) FROM {HISTORY_TABLE} WHERE version = ?");
+                let marked = format!("SELECT count(*) FROM {} WHERE version = ?", self.table());
                 let marked = sqlx::query_scalar::<_, i64>(AssertSqlSafe(marked))
                     .persistent(false)
                     .bind(migration.version);
@@ -210,6 +216,11 @@ impl MySqlSession {
         done.map(|_| ()).map_err(|e| self.fail(&e))
     }
 
+    /// The history table of this tenant, whatever database a migration went to.
+    fn table(&self) -> String {
+        format!("{}.{HISTORY_TABLE}", quoted(&self.database))
+    }
+
     fn fail(&self, error: &sqlx::Error) -> Failure {
         failure(error, Engine::MySql, self.password.as_deref())
     }
@@ -228,6 +239,17 @@ async fn stop(options: &MySqlConnectOptions, number: u64) {
             "a statement over its time limit could not be stopped in the server"
         );
     }
+}
+
+fn overdue(statement: u32, limit: Option<Duration>) -> Failure {
+    let text = format!("a statement ran for more than {:?}", limit.unwrap_or_default());
+    let late = Failure::new(Class::Transient, "statement-timeout", text);
+    let hint = hint(&late.code).map(str::to_owned);
+    Failure { statement: Some(statement), hint, ..late }
+}
+
+fn quoted(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
 }
 
 fn number_of(error: &sqlx::Error) -> Option<u16> {

@@ -21,7 +21,7 @@ use tenantry_shared::{
     registry::Access,
 };
 
-use super::{LOCK_POLL, Limits, Session, failure, in_time, nanos, run_all};
+use super::{LOCK_POLL, Limits, Session, failure, in_time, nanos, run_all, unwritten};
 
 /// A worker that is paused between two statements does not hold its tenant's locks for longer than this.
 const IDLE_IN_TRANSACTION_MS: u64 = 60_000;
@@ -224,7 +224,7 @@ impl PostgresSession {
             .bind(success)
             .bind(migration.checksum.clone())
             .bind(nanos(took));
-        insert.execute(&mut self.connection).await.map(|_| ()).map_err(|e| self.fail(&e))
+        insert.execute(&mut self.connection).await.map(|_| ()).map_err(|e| unwritten(self.fail(&e)))
     }
 
     async fn raw(&mut self, sql: String) -> Result<(), Failure> {
