@@ -3,7 +3,12 @@
 mod bad_input;
 mod commands;
 mod dedicated;
+mod engines;
 mod fleet;
+mod limits;
+mod mariadb;
 mod runs;
+mod site;
+mod sqlx;
 mod state;
 mod terminal;
