@@ -31,6 +31,7 @@ const CLIENT_CHECK_MS: u64 = 2_000;
 const CLIENT_CHECK_SINCE: u32 = 140_000;
 
 const UNDEFINED_TABLE: &str = "42P01";
+const SYNTAX_ERROR: &str = "42601";
 
 /// A session with a PostgreSQL tenant.
 pub struct PostgresSession {
@@ -159,10 +160,11 @@ impl PostgresSession {
         let prepare = format!("{}{}", self.settings, self.create_history());
         self.raw(prepare).await?;
         self.history_exists = true;
+        let before = self.invalid_indexes().await?;
         self.insert_row(migration, false, Duration::ZERO).await?;
         let watch = Stopwatch::start();
         if let Err(error) = self.run(migration).await {
-            return Err(self.undo_mark(migration, error).await);
+            return Err(self.undo_mark(migration, &before, error).await);
         }
         let done =
             format!("UPDATE {} SET success = TRUE, execution_time = $1 WHERE version = $2", self.table());
@@ -175,35 +177,39 @@ impl PostgresSession {
 
     /// The server runs a message of several statements as one transaction, and a single statement wholly or not
     /// at all, but for an index that it leaves invalid. So an error that the server itself reported means that
-    /// nothing was done, unless there is such an index.
-    async fn undo_mark(&mut self, migration: &Migration, error: Failure) -> Failure {
-        let unmark = format!(
-            "DELETE FROM {} WHERE version = $1 AND NOT EXISTS (SELECT 1 FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
-                WHERE NOT i.indisvalid AND c.relnamespace = to_regnamespace($2))",
-            self.table()
-        );
-        let unmark = sqlx::query(AssertSqlSafe(unmark))
-            .persistent(false)
-            .bind(migration.version)
-            .bind(quoted(&self.schema));
-        match unmark.execute(&mut self.connection).await {
-            Ok(done) if done.rows_affected() == 1 => error,
-            Ok(_) => {
-                let class = Class::Permanent;
-                Failure { class, ..error }.with_hint(
-                    "it left an invalid index: drop it, and then the history row that has success = false",
-                )
-            }
-            Err(_) => error,
+    /// nothing was done, unless there is an invalid index that was not there before.
+    async fn undo_mark(&mut self, migration: &Migration, before: &[String], error: Failure) -> Failure {
+        let Ok(invalid) = self.invalid_indexes().await else { return error };
+        if let Some(left) = invalid.iter().find(|index| !before.contains(index)) {
+            let hint = format!(
+                "it left the invalid index {left}: drop it, and then the history row that has success = false"
+            );
+            return Failure { class: Class::Permanent, ..error }.with_hint(hint);
         }
+        let unmark = format!("DELETE FROM {} WHERE version = {}", self.table(), migration.version);
+        // A mark that stays is the truth about a session that was lost: nobody knows how far it came.
+        let _ = self.raw(unmark).await;
+        error
+    }
+
+    /// The indexes of the tenant that are there and not usable.
+    async fn invalid_indexes(&mut self) -> Result<Vec<String>, Failure> {
+        let invalid = "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+            JOIN pg_namespace n ON n.oid = c.relnamespace WHERE NOT i.indisvalid AND (n.nspname = $1 OR $2)";
+        let invalid =
+            sqlx::query_scalar(invalid).persistent(false).bind(self.schema.clone()).bind(self.whole);
+        invalid.fetch_all(&mut self.connection).await.map_err(|e| self.fail(&e))
     }
 
     async fn run(&mut self, migration: &Migration) -> Result<(), Failure> {
         let statements =
             sqlx::raw_sql(AssertSqlSafe(migration.up.clone())).execute_many(&mut self.connection);
         run_all(statements).await.map_err(|(statement, error)| {
-            let line = line_of(&error, &migration.up);
-            Failure { statement: Some(statement), line, ..self.fail(&error) }
+            let (line, error) = (line_of(&error, &migration.up), self.fail(&error));
+            // The server reads the whole file before it runs any of it: only the line tells which statement it means.
+            let statement =
+                Some(statement).filter(|n| *n > 1 || line.is_none() || error.code != SYNTAX_ERROR);
+            Failure { statement, line, ..error }
         })
     }
 
@@ -254,7 +260,7 @@ impl PostgresSession {
 
 fn settings(limits: Limits, schema: Option<&str>, version: Option<u32>) -> String {
     let mut text = format!(
-        "RESET ALL; SET lock_timeout = {}; SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {IDLE_IN_TRANSACTION_MS}; ",
+        "SET SESSION AUTHORIZATION DEFAULT; RESET ROLE; RESET ALL; SET lock_timeout = {}; SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {IDLE_IN_TRANSACTION_MS}; ",
         millis(limits.lock),
         limits.statement.map_or(0, millis),
     );
