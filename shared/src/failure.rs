@@ -59,9 +59,9 @@ impl fmt::Display for Failure {
 }
 
 impl Failure {
-    /// A failure outside any migration.
+    /// A failure outside any migration. A message of several lines becomes one.
     pub fn new(class: Class, code: impl Into<String>, message: impl Into<String>) -> Self {
-        let message = message.into().trim().to_owned();
+        let message = message.into().trim().lines().map(str::trim).collect::<Vec<_>>().join(" ");
         Self {
             class,
             code: code.into(),
