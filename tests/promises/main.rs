@@ -1,12 +1,14 @@
 //! The promises, each on real servers: one binary, one file a subject.
 
 mod bad_input;
+mod codes;
 mod commands;
 mod dedicated;
 mod engines;
 mod fleet;
 mod limits;
 mod mariadb;
+mod postgres;
 mod runs;
 mod site;
 mod sqlx;
