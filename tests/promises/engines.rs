@@ -175,6 +175,7 @@ async fn odd_files_are_applied_and_recorded() {
     );
     site.home.migration("5_no_semicolon.sql", "INSERT INTO a VALUES (1);\nINSERT INTO a VALUES (2)");
     site.home.migration("6_rows.sql", "SELECT id FROM a;\nINSERT INTO a VALUES (3);\n-- the end\n");
+    site.home.migration("8_twice.sql", "INSERT INTO a VALUES (4);;\n;\n");
     site.home.migration(
         "7_text.sql",
         "CREATE TABLE c (t VARCHAR(100));\nINSERT INTO c VALUES ('a;b -- ä '' /* no */');",
@@ -182,8 +183,8 @@ async fn odd_files_are_applied_and_recorded() {
     let run = site.migrate(&[]).exits(0).json();
     assert_eq!(run["counts"]["applied"], 4, "{run}");
     for tenant in &site.fleet.tenants {
-        assert_eq!(tenant.versions().await, [1, 2, 3, 4, 5, 6, 7], "{}", tenant.id);
-        assert_eq!(tenant.number("SELECT count(*) FROM a").await, 3, "{}", tenant.id);
+        assert_eq!(tenant.versions().await, [1, 2, 3, 4, 5, 6, 7, 8], "{}", tenant.id);
+        assert_eq!(tenant.number("SELECT count(*) FROM a").await, 4, "{}", tenant.id);
         assert_eq!(
             tenant.number("SELECT count(*) FROM c WHERE t = 'a;b -- ä '' /* no */'").await,
             1,
@@ -238,35 +239,31 @@ async fn a_password_with_special_characters_is_decoded() {
     assert_eq!(run["counts"]["applied"], 2, "{run}");
 }
 
+/// A database with a name that needs quoting, as this server quotes.
+async fn odd_database(kind: Kind, server: &str, name: &str, quote: &str) -> TenantDb {
+    let root = TenantDb { id: "root".into(), kind, url: server.to_owned(), schema: None };
+    root.execute(&format!("CREATE DATABASE {quote}{}{quote}", name.replace(quote, &quote.repeat(2)))).await;
+    let encoded: String = name.bytes().map(|b| format!("%{b:02X}")).collect();
+    TenantDb { id: format!("{kind:?}"), url: with_database(server, &encoded), ..root }
+}
+
 #[tokio::test]
 async fn names_that_need_quoting_work() {
-    let name = format!("We \"ird-{}; '%", unique("Name"));
-    let database = name.replace('"', "\"\"");
-    let root =
-        TenantDb { id: "root".into(), kind: Kind::PostgresDatabase, url: server::postgres(), schema: None };
-    root.execute(&format!("CREATE DATABASE \"{database}\" TEMPLATE template0")).await;
-    let encoded = name
-        .replace('%', "%25")
-        .replace('"', "%22")
-        .replace(' ', "%20")
-        .replace(';', "%3B")
-        .replace('\'', "%27");
-    let whole = TenantDb { id: "whole".into(), url: with_database(&root.url, &encoded), ..root.clone() };
-    whole.execute(&format!("CREATE SCHEMA \"{database}\"")).await;
-    let schema =
-        TenantDb { id: "schema".into(), kind: Kind::PostgresSchema, schema: Some(name), ..whole.clone() };
-    let site = Site::of(quick_home(), Fleet { tenants: vec![whole.clone(), schema.clone()] });
+    let name = unique("We \"ird- `Name`; '%");
+    let quoted = format!("\"{}\"", name.replace('"', "\"\""));
+    let whole = odd_database(Kind::PostgresDatabase, &server::postgres(), &name, "\"").await;
+    let maria = odd_database(Kind::MariaDb, &server::mariadb(), &name, "`").await;
+    whole.execute(&format!("CREATE SCHEMA {quoted}")).await;
+    let schema = TenantDb { id: "schema".into(), schema: Some(name), ..whole.clone() };
+    let tenants = vec![whole.clone(), maria.clone(), schema.clone()];
+    let site = Site::of(quick_home(), Fleet { tenants });
     site.home.migration("1_create_users.sql", CREATE_USERS);
-    site.home.migration(
-        "2_index.sql",
-        "-- no-transaction\nCREATE INDEX CONCURRENTLY users_email ON users (email)",
-    );
+    site.home.migration("2_index.sql", "-- no-transaction\nCREATE INDEX users_email ON users (email)");
     let run = site.migrate(&[]).exits(0).json();
-    assert_eq!(run["counts"]["applied"], 2, "{run}");
-    let quoted = TenantDb { schema: Some(format!("\"{database}\"")), ..schema };
-    for tenant in [&whole, &quoted] {
+    assert_eq!(run["counts"]["applied"], 3, "{run}");
+    for tenant in [whole, maria, TenantDb { schema: Some(quoted), ..schema }] {
         assert_eq!(tenant.versions().await, [1, 2], "{}", tenant.id);
-        assert!(tenant.tables().await.contains_key("users"));
+        assert!(tenant.tables().await.contains_key("users"), "{}", tenant.id);
     }
 }
 
