@@ -183,32 +183,25 @@ impl MySqlSession {
     }
 
     /// Takes the mark away where nothing was done: rolled back with everything, or left by the DDL that failed
-    /// first.
+    /// first. Where the session is lost, the next attempt's look at the history tells which it was.
     async fn undo_mark(&mut self, migration: &Migration, error: Failure) -> Failure {
-        let first = error.statement == Some(1);
-        let left_something = match self.raw("ROLLBACK").await {
-            Err(_) => !first,
-            Ok(()) => {
-                let unmark =
-                    format!("DELETE FROM {} WHERE version = ? AND success = FALSE AND ?", self.table());
-                let unmark =
-                    sqlx::query(AssertSqlSafe(unmark)).persistent(false).bind(migration.version).bind(first);
-                let undone = unmark.execute(&mut self.connection).await.is_ok();
-                let marked = format!("SELECT count(*) FROM {} WHERE version = ?", self.table());
-                let marked = sqlx::query_scalar::<_, i64>(AssertSqlSafe(marked))
-                    .persistent(false)
-                    .bind(migration.version);
-                !undone || marked.fetch_one(&mut self.connection).await.unwrap_or(1) > 0
-            }
-        };
-        if left_something {
-            let before = error.statement.unwrap_or(1) - 1;
-            let hint = format!(
-                "the {before} statements before it are done and cannot be rolled back: finish the rest by hand and set success to true in the history row, or undo them and delete it"
-            );
-            return Failure { class: Class::Permanent, ..error }.with_hint(hint);
+        if self.raw("ROLLBACK").await.is_err() {
+            return error;
         }
-        error
+        let (table, version) = (self.table(), migration.version);
+        if error.statement == Some(1) {
+            let unmark = format!("DELETE FROM {table} WHERE version = {version} AND success = FALSE");
+            if self.raw(&unmark).await.is_ok() {
+                return error;
+            }
+        }
+        let marked = format!("SELECT count(*) FROM {table} WHERE version = {version}");
+        let marked = sqlx::query_scalar::<_, i64>(AssertSqlSafe(marked)).persistent(false);
+        if marked.fetch_one(&mut self.connection).await.is_ok_and(|rows| rows == 0) {
+            return error;
+        }
+        let hint = left_behind(error.statement.unwrap_or(1).saturating_sub(1));
+        Failure { class: Class::Permanent, ..error }.with_hint(hint)
     }
 
     async fn raw(&mut self, sql: &str) -> Result<(), Failure> {
@@ -246,6 +239,18 @@ fn overdue(statement: u32, limit: Option<Duration>) -> Failure {
     let late = Failure::new(Class::Transient, "statement-timeout", text);
     let hint = hint(&late.code).map(str::to_owned);
     Failure { statement: Some(statement), hint, ..late }
+}
+
+/// What to do about a migration that failed after so many statements, which stay done.
+fn left_behind(done: u32) -> String {
+    let done = match done {
+        0 => "how far it came is not known".to_owned(),
+        1 => "statement 1 is done and cannot be rolled back".to_owned(),
+        n => format!("statements 1 to {n} are done and cannot be rolled back"),
+    };
+    format!(
+        "{done}: finish the rest by hand and set success to true in the history row, or undo what was done and delete the row"
+    )
 }
 
 fn quoted(name: &str) -> String {
