@@ -38,17 +38,19 @@ pub async fn attempt(order: &Order, access: &Access, trail: &mut Trail) -> Resul
 }
 
 async fn migrate<S: Session>(order: &Order, access: &Access, trail: &mut Trail) -> Result<(), Failure> {
-    let mut session = S::connect(access, Limits::from(&order.policy)).await?;
+    let limits = Limits::from(&order.policy);
+    let mut session = limits.answered(S::connect(access, limits)).await?;
     let result = work(&mut session, order, trail).await;
     session.close().await;
     result
 }
 
 async fn work(session: &mut impl Session, order: &Order, trail: &mut Trail) -> Result<(), Failure> {
+    let limits = Limits::from(&order.policy);
     let pending = |history: &[Applied]| plan(&order.bundle, history, order.target, order.policy.order);
 
     // A tenant that has nothing to do is read and left alone: no lock, no write.
-    let before = session.history().await?;
+    let before = limits.answered(session.history()).await?;
     trail.from = newest(&before);
     trail.to = trail.from;
     if pending(&before).is_ok_and(|plan| plan.pending.is_empty()) {
@@ -56,8 +58,8 @@ async fn work(session: &mut impl Session, order: &Order, trail: &mut Trail) -> R
     }
 
     // What was read without the lock may be somebody's work in progress.
-    session.lock().await?;
-    let history = session.history().await?;
+    limits.answered(session.lock()).await?;
+    let history = limits.answered(session.history()).await?;
     trail.from = newest(&history);
     trail.to = trail.from;
     for migration in pending(&history)?.pending {
@@ -71,7 +73,7 @@ async fn work(session: &mut impl Session, order: &Order, trail: &mut Trail) -> R
         });
     }
 
-    let after = session.history().await?;
+    let after = limits.answered(session.history()).await?;
     trail.to = newest(&after);
     match pending(&after)?.pending.first() {
         None => Ok(()),

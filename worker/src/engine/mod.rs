@@ -33,6 +33,9 @@ pub use sqlite::SqliteSession;
 /// How often a tenant's lock that somebody else holds is tried again.
 const LOCK_POLL: Duration = Duration::from_millis(100);
 
+/// MySQL counts in seconds.
+const SHORTEST_LOCK: Duration = Duration::from_secs(1);
+
 /// The time limits of a session.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -42,6 +45,21 @@ pub struct Limits {
     pub lock: Duration,
     /// For one statement; none is without limit.
     pub statement: Option<Duration>,
+}
+
+impl Limits {
+    /// Ends a look at a tenant whose server has stopped answering: a server that answers ends it by its own limits
+    /// before that.
+    ///
+    /// # Errors
+    /// What the look fails with, or a transient failure after too long.
+    pub async fn answered<T>(self, look: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        let limit = self.connect + 2 * self.lock.max(SHORTEST_LOCK);
+        let silent = || {
+            Failure::new(Class::Transient, "no-answer", format!("the server has not answered for {limit:?}"))
+        };
+        tokio::time::timeout(limit, look).await.unwrap_or_else(|_| Err(silent()))
+    }
 }
 
 impl From<&Policy> for Limits {
@@ -140,7 +158,9 @@ fn hint(code: &str) -> Option<&'static str> {
         "57014" | "9" | "statement-timeout" => {
             "it was stopped: find out what it waits for, or allow more with --statement-timeout"
         }
-        "connection" | "connect-timeout" => "is the tenant's server up, and reachable from the worker?",
+        "connection" | "connect-timeout" | "no-answer" => {
+            "is the tenant's server up, and reachable from the worker?"
+        }
         _ => return None,
     })
 }

@@ -261,7 +261,8 @@ impl PostgresSession {
 fn settings(limits: Limits, schema: Option<&str>, version: Option<u32>) -> String {
     let mut text = format!(
         "SET SESSION AUTHORIZATION DEFAULT; RESET ROLE; RESET ALL; SET lock_timeout = {}; SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {IDLE_IN_TRANSACTION_MS}; ",
-        millis(limits.lock),
+        // Zero would be without limit there.
+        millis(limits.lock).max(1),
         limits.statement.map_or(0, millis),
     );
     if version.is_some_and(|v| v >= CLIENT_CHECK_SINCE) {
