@@ -1,11 +1,11 @@
 //! The time limits: what takes too long is stopped where it runs, tried again, and leaves nothing behind.
 
-use std::time::Instant;
+use std::{process::Command, time::Instant};
 
 use sqlx::{Connection as _, Executor as _, SqliteConnection};
-use tenantry_tests::{fleet::Kind, home::finish, wait::until};
+use tenantry_tests::{Fleet, TenantDb, fleet::Kind, home::finish, server::Private, wait::until};
 
-use crate::site::{KINDS, Site, Stranger};
+use crate::site::{KINDS, Site, Stranger, quick_home};
 
 const CREATE_USERS: &str = "CREATE TABLE users (id INTEGER PRIMARY KEY);";
 
@@ -92,4 +92,29 @@ async fn schemas_of_one_database_are_migrated_at_once() {
     let run = site.migrate(&["--concurrency", "10"]).exits(0).json();
     assert_eq!(run["counts"]["applied"], 10, "{run}");
     assert!(run["duration_ms"].as_u64().is_some_and(|ms| ms < 5_000), "they waited for each other: {run}");
+}
+
+#[tokio::test]
+async fn a_server_that_stops_answering_holds_up_nobody_for_ever() {
+    let server = Private::start("postgres", "");
+    let tenant =
+        TenantDb { id: "frozen".into(), kind: Kind::PostgresDatabase, url: server.url.clone(), schema: None };
+    let site = Site::of(quick_home(), Fleet { tenants: vec![tenant] });
+    let config = "[run]\nconnect-timeout = \"2s\"\nlock-timeout = \"2s\"\nretries = 1\n";
+    std::fs::write(site.home.path().join("tenantry.toml"), config).expect("a configuration");
+    site.home.migration("1_create_users.sql", CREATE_USERS);
+    let _ = site.migrate(&[]).exits(0);
+    let stranger = Stranger::that_runs(site.tenant(), "BEGIN; LOCK TABLE _sqlx_migrations").await;
+    let child = site.start(&[]);
+    let waiting = "SELECT coalesce(max(pid), 0)::bigint FROM pg_locks WHERE NOT granted AND relation = '_sqlx_migrations'::regclass";
+    until("we read the history", async || site.tenant().number(waiting).await > 0).await;
+    let backend = site.tenant().number(waiting).await.to_string();
+    let signal =
+        |name: &str| assert!(Command::new("kill").args([name, &backend]).status().expect("kill").success());
+    signal("-STOP");
+    let ended = finish(child);
+    signal("-CONT");
+    drop(stranger);
+    assert_eq!(ended.exits(100).json()["failures"][0]["code"], "no-answer");
+    let _ = site.home.run(&["retry", "--json"]).exits(0);
 }
