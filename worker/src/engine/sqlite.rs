@@ -76,6 +76,8 @@ impl Session for SqliteSession {
         if migration.transactional {
             let watch = Stopwatch::start();
             self.run(migration).await?;
+            // The file may have ended our transaction. Where it has not, this is refused and changes nothing.
+            let _ = self.raw("BEGIN").await;
             self.insert_row(migration, true, watch.elapsed()).await?;
             self.raw("COMMIT").await
         } else {
