@@ -11,6 +11,7 @@ mod mariadb;
 mod postgres;
 mod runs;
 mod site;
+mod sqlite;
 mod sqlx;
 mod state;
 mod terminal;
