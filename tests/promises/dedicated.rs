@@ -66,7 +66,10 @@ async fn one_sqlite_file_is_migrated_without_a_registry_and_its_failure_is_told(
     let _ = home.run(&["migrate"]).exits(0);
     home.migration("2_bad.sql", "CREATE TABLE users (id INTEGER);");
     let failed = home.run(&["migrate"]).exits(100);
-    assert!(failed.stderr.starts_with("error: ") && failed.stderr.contains("2_bad.sql statement 1: "), "{failed:?}");
+    assert!(
+        failed.stderr.starts_with("error: ") && failed.stderr.contains("2_bad.sql statement 1: "),
+        "{failed:?}"
+    );
     let failed = home.run(&["migrate", "--json"]).exits(100).json();
     assert_eq!((&failed["exit_code"], &failed["error"]["migration"]), (&100.into(), &"2".into()));
     assert_eq!(fleet.tenants[0].versions().await, [1]);

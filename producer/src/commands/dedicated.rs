@@ -47,16 +47,23 @@ pub(crate) async fn run(
     let result = try_all(&order, &access, &mut trail, output).await;
     let exit = match &result {
         Ok(()) => Exit::Ok,
-        Err(failure) if failure.refused && trail.steps.is_empty() => Exit::Refused,
+        Err((failure, 1)) if failure.refused && trail.steps.is_empty() => Exit::Refused,
         Err(_) => Exit::TenantsFailed,
     };
-    let ended = Ended { exit, failure: result.err(), took_ms: watch.elapsed_ms() };
+    let ended =
+        Ended { exit, failure: result.err().map(|(failure, _)| failure), took_ms: watch.elapsed_ms() };
     tell(&name, &order, &trail, &ended, output);
     Ok(exit)
 }
 
-/// Attempts until it succeeds, fails for good, or has been tried often enough.
-async fn try_all(order: &Order, access: &Access, trail: &mut Trail, output: &Output) -> Result<(), Failure> {
+/// Attempts until it succeeds, fails for good, or has been tried often enough. A failure comes with its attempt's
+/// number: an earlier attempt may have changed something.
+async fn try_all(
+    order: &Order,
+    access: &Access,
+    trail: &mut Trail,
+    output: &Output,
+) -> Result<(), (Failure, u32)> {
     let policy = &order.policy;
     let span = std::time::Duration::from_millis;
     let mut number = 1;
@@ -72,7 +79,7 @@ async fn try_all(order: &Order, access: &Access, trail: &mut Trail, output: &Out
                 tokio::time::sleep(delay).await;
                 number += 1;
             }
-            result => return result,
+            result => return result.map_err(|failure| (failure, number)),
         }
     }
 }

@@ -53,6 +53,8 @@ impl Ledger {
             Next::Again => (TargetState::Retryable, Some(0), 1),
         };
         let failure = failure_of(outcome);
+        // Only a first attempt can say that nothing was changed: an earlier one may have begun.
+        let refused = failure.map(|f| i64::from(f.refused && claim.attempt == 1));
         let update = "UPDATE targets SET state = $1, due_at = {now} + $2, uncounted = uncounted + $3,
                 from_version = COALESCE(from_version, $4), to_version = COALESCE($5, to_version),
                 class = $6, code = $7, message = $8, hint = $9, version = $10, statement = $11, line = $12, refused = $13, fingerprint = $14,
@@ -71,7 +73,7 @@ impl Ledger {
             .bind(failure.and_then(|f| f.version))
             .bind(failure.and_then(|f| f.statement).map(i64::from))
             .bind(failure.and_then(|f| f.line).map(i64::from))
-            .bind(failure.map(|f| i64::from(f.refused)))
+            .bind(refused)
             .bind(failure.map(|f| f.fingerprint()))
             .bind(i64::from(state.is_final()))
             .bind(claim.job.run.to_string())

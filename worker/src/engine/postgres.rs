@@ -26,7 +26,8 @@ use super::{LOCK_POLL, Limits, Session, failure, in_time, nanos, run_all, unwrit
 /// A worker that is paused between two statements does not hold its tenant's locks for longer than this.
 const IDLE_IN_TRANSACTION_MS: u64 = 60_000;
 
-/// How often the server looks whether its client is still there while a statement runs. Since version 14.
+/// How often the server looks whether its client is still there while a statement runs. Since version 14, and only
+/// where its system can tell.
 const CLIENT_CHECK_MS: u64 = 2_000;
 const CLIENT_CHECK_SINCE: u32 = 140_000;
 
@@ -55,10 +56,14 @@ impl Session for PostgresSession {
         let options = options.application_name("tenantry").disable_statement_logging();
         let connect = async { PgConnection::connect_with(&options).await.map_err(fail) };
         let mut connection = in_time(limits.connect, connect).await?;
-        let settings = settings(limits, access.place.schema.as_deref(), connection.server_version_num());
-        let start = format!("{settings}SELECT current_database(), current_schema()");
+        let mut settings = settings(limits, access.place.schema.as_deref());
+        let start =
+            format!("{settings}SELECT current_database(), current_schema(), version() LIKE '%linux%'");
         let row = sqlx::raw_sql(AssertSqlSafe(start)).fetch_one(&mut connection).await.map_err(fail)?;
-        let (database, current): (String, Option<String>) = (row.get(0), row.get(1));
+        let (database, current, linux): (String, Option<String>, bool) = (row.get(0), row.get(1), row.get(2));
+        if linux && connection.server_version_num().is_some_and(|v| v >= CLIENT_CHECK_SINCE) {
+            settings.push_str(&format!("SET client_connection_check_interval = {CLIENT_CHECK_MS}; "));
+        }
         let wanted = access.place.schema.clone();
         if let (Some(schema), None) = (&wanted, &current) {
             let missing =
@@ -258,16 +263,13 @@ impl PostgresSession {
     }
 }
 
-fn settings(limits: Limits, schema: Option<&str>, version: Option<u32>) -> String {
+fn settings(limits: Limits, schema: Option<&str>) -> String {
     let mut text = format!(
         "SET SESSION AUTHORIZATION DEFAULT; RESET ROLE; RESET ALL; SET lock_timeout = {}; SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {IDLE_IN_TRANSACTION_MS}; ",
         // Zero would be without limit there.
         millis(limits.lock).max(1),
         limits.statement.map_or(0, millis),
     );
-    if version.is_some_and(|v| v >= CLIENT_CHECK_SINCE) {
-        text.push_str(&format!("SET client_connection_check_interval = {CLIENT_CHECK_MS}; "));
-    }
     if let Some(schema) = schema {
         text.push_str(&format!("SET search_path = {}; ", quoted(schema)));
     }
