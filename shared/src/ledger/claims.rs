@@ -10,9 +10,17 @@ use crate::{
     job::{Claim, Job},
 };
 
-/// What a claim changes: `$1` is the owner, `$2` the lease.
-const CLAIM: &str = "UPDATE targets SET state = 'running', attempt = attempt + 1, owner = $1, due_at = {now} + $2, sent_at = NULL, started_at = {now}";
-const CLAIMED: &str = "RETURNING run_id, tenant_id, attempt, attempt - uncounted, max_attempts";
+/// Claims what `ready` selects: `$1` is the owner, `$2` the lease. Materialized, because a plan may run a subquery
+/// anew for every row of `targets`, and a LIMIT in it is none then. Skipping what is locked, two claims of the same
+/// targets in another order do not wait for each other.
+fn claim(ready: &str) -> String {
+    format!(
+        "WITH ready AS MATERIALIZED ({ready} {{skip_locked}})
+         UPDATE targets SET state = 'running', attempt = attempt + 1, owner = $1, due_at = {{now}} + $2, sent_at = NULL, started_at = {{now}}
+         WHERE (run_id, tenant_id) IN (SELECT run_id, tenant_id FROM ready)
+         RETURNING run_id, tenant_id, attempt, attempt - uncounted, max_attempts"
+    )
+}
 
 impl Ledger {
     /// Claims up to `limit` targets that are due: the ledger itself is the queue.
@@ -25,11 +33,10 @@ impl Ledger {
         owner: &str,
         lease: Duration,
     ) -> Result<Vec<Claim>, LedgerError> {
-        let sql = format!(
-            "{CLAIM} WHERE (run_id, tenant_id) IN (
-                SELECT run_id, tenant_id FROM targets WHERE due_at <= {{now}} AND state IN ('pending', 'retryable')
-                ORDER BY due_at LIMIT {limit} {{skip_locked}}) {CLAIMED}"
-        );
+        let sql = claim(&format!(
+            "SELECT run_id, tenant_id FROM targets WHERE due_at <= {{now}} AND state IN ('pending', 'retryable')
+             ORDER BY due_at LIMIT {limit}"
+        ));
         let query = sqlx::query(self.store.sql(&sql)).bind(owner.to_owned()).bind(lease_ms(lease));
         read_claims(&query.fetch_all(self.store.pool()).await?)
     }
@@ -49,11 +56,11 @@ impl Ledger {
         }
         let pairs: Vec<String> =
             (0..jobs.len()).map(|at| format!("(${},${})", at * 2 + 3, at * 2 + 4)).collect();
-        let sql = format!(
-            "{CLAIM} WHERE (run_id, tenant_id) IN (VALUES {}) AND state IN ('pending', 'retryable')
-                AND (sent_at IS NOT NULL OR due_at <= {{now}}) {CLAIMED}",
+        let sql = claim(&format!(
+            "SELECT run_id, tenant_id FROM targets WHERE (run_id, tenant_id) IN (VALUES {})
+                AND state IN ('pending', 'retryable') AND (sent_at IS NOT NULL OR due_at <= {{now}})",
             pairs.join(",")
-        );
+        ));
         let query = sqlx::query(self.store.sql(&sql)).bind(owner.to_owned()).bind(lease_ms(lease));
         let query = jobs
             .iter()

@@ -76,9 +76,11 @@ impl Ledger {
     /// When the registry cannot be reached.
     pub async fn take_due(&self, limit: u64, resend: Duration) -> Result<Vec<Job>, LedgerError> {
         let sql = format!(
-            "UPDATE targets SET sent_at = {{now}}, due_at = {{now}} + $1 WHERE (run_id, tenant_id) IN (
+            "WITH due AS MATERIALIZED (
                 SELECT run_id, tenant_id FROM targets WHERE due_at <= {{now}} AND state IN ('pending', 'retryable')
-                ORDER BY due_at LIMIT {limit} {{skip_locked}}) RETURNING run_id, tenant_id"
+                ORDER BY due_at LIMIT {limit} {{skip_locked}})
+             UPDATE targets SET sent_at = {{now}}, due_at = {{now}} + $1
+             WHERE (run_id, tenant_id) IN (SELECT run_id, tenant_id FROM due) RETURNING run_id, tenant_id"
         );
         let query = sqlx::query(self.store.sql(&sql)).bind(i64::try_from(millis(resend)).unwrap_or(i64::MAX));
         query.fetch_all(self.store.pool()).await?.iter().map(read_job).collect()
