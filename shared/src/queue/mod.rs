@@ -23,6 +23,9 @@ use crate::{
     store,
 };
 
+/// How often one call takes messages again of which none could be claimed.
+const MAX_STALE_ROUNDS: u32 = 200;
+
 /// What can go wrong with the queue.
 #[derive(Debug, thiserror::Error)]
 pub enum QueueError {
@@ -112,7 +115,17 @@ impl Queue {
     ) -> Result<Vec<Claim>, QueueError> {
         match self {
             Self::Ledger => Ok(ledger.claim_due(limit, owner, lease).await?),
-            Self::Redis(redis) => Ok(ledger.claim_jobs(&redis.take(limit).await?, owner, lease).await?),
+            Self::Redis(redis) => {
+                // What is stale or cannot be read is dropped at once: behind it, others wait.
+                for _ in 0..MAX_STALE_ROUNDS {
+                    let Some(jobs) = redis.take(limit).await? else { break };
+                    let claims = ledger.claim_jobs(&jobs, owner, lease).await?;
+                    if !claims.is_empty() {
+                        return Ok(claims);
+                    }
+                }
+                Ok(Vec::new())
+            }
         }
     }
 }

@@ -56,7 +56,8 @@ impl RedisQueue {
         self.query::<u64>(&push).await.map(|_| ())
     }
 
-    pub(super) async fn take(&self, limit: usize) -> Result<Vec<Job>, QueueError> {
+    /// Takes up to `limit` messages off the list and reads the jobs in them. None: the list is empty.
+    pub(super) async fn take(&self, limit: usize) -> Result<Option<Vec<Job>>, QueueError> {
         let taken: Option<Vec<Vec<u8>>> = self.query(redis::cmd("LPOP").arg(&self.key).arg(limit)).await?;
         let read = |bytes: Vec<u8>| {
             let job = serde_json::from_slice(&bytes);
@@ -65,7 +66,7 @@ impl RedisQueue {
             )
             .ok()
         };
-        Ok(taken.unwrap_or_default().into_iter().filter_map(read).collect())
+        Ok(taken.map(|messages| messages.into_iter().filter_map(read).collect()))
     }
 
     async fn query<T: redis::FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, QueueError> {
