@@ -19,8 +19,12 @@ use apalis_core::{
     layers::Identity,
     task::{builder::TaskBuilder, task_id::TaskId},
 };
-use futures::future::BoxFuture;
-use tokio::{sync::Semaphore, time::Sleep};
+use futures::{FutureExt as _, future::BoxFuture};
+use tokio::{
+    sync::{Semaphore, watch},
+    task::{JoinError, JoinHandle},
+    time::Sleep,
+};
 
 use super::{Queue, QueueError};
 use crate::{clock, job::Claim, ledger::Ledger, retry};
@@ -39,11 +43,35 @@ pub(super) struct Source {
     /// Free slots of this process, whichever incarnation of the worker holds the others.
     pub(super) slots: Arc<Semaphore>,
     pub(super) concurrency: usize,
+    /// Turns true when a drain begins.
+    pub(super) stop: watch::Receiver<bool>,
+}
+
+impl Source {
+    /// What comes home during a drain is given back at once: apalis looks at its backend again only when all that
+    /// runs has ended, and a lease may lapse until then.
+    async fn fetch(self, limit: usize) -> Result<Vec<Claim>, QueueError> {
+        let claims = self.queue.take(&self.ledger, limit, &self.owner, self.lease).await?;
+        if !*self.stop.borrow() {
+            return Ok(claims);
+        }
+        self.give_back(claims).await;
+        Ok(Vec::new())
+    }
+
+    async fn give_back(&self, claims: impl IntoIterator<Item = Claim>) {
+        for claim in claims {
+            if let Err(error) = self.ledger.release(&claim).await {
+                tracing::warn!(%error, "a claim could not be given back; its lease will lapse");
+            }
+        }
+    }
 }
 
 enum State {
     Ready,
-    Fetching(BoxFuture<'static, Result<Vec<Claim>, QueueError>>),
+    /// In a task of its own, which goes on while apalis does not look.
+    Fetching(JoinHandle<Result<Vec<Claim>, QueueError>>),
     Waiting(Pin<Box<Sleep>>),
 }
 
@@ -65,10 +93,7 @@ impl ClaimBackend {
         if free == 0 {
             return State::Waiting(Box::pin(tokio::time::sleep(clock::jitter(IDLE_POLL / 10))));
         }
-        let source = self.source.clone();
-        State::Fetching(Box::pin(async move {
-            source.queue.take(&source.ledger, free, &source.owner, source.lease).await
-        }))
+        State::Fetching(tokio::spawn(self.source.clone().fetch(free)))
     }
 
     fn fetched(&mut self, result: Result<Vec<Claim>, QueueError>) -> State {
@@ -127,8 +152,8 @@ impl Backend for ClaimBackend {
                     self.swap(next);
                 }
                 State::Fetching(fetch) => {
-                    let result = ready!(fetch.as_mut().poll(cx));
-                    let next = self.fetched(result);
+                    let result = ready!(fetch.poll_unpin(cx));
+                    let next = self.fetched(come_home(result));
                     self.swap(next);
                 }
                 State::Waiting(sleep) => {
@@ -146,19 +171,12 @@ impl Backend for ClaimBackend {
                 State::Fetching(fetch) => Some(fetch),
                 State::Ready | State::Waiting(_) => None,
             };
-            let (ledger, mut left) = (self.source.ledger.clone(), std::mem::take(&mut self.claimed));
+            let (source, mut left) = (self.source.clone(), std::mem::take(&mut self.claimed));
             self.closing = Some(Box::pin(async move {
-                if let Some(Ok(claims)) = match fetch {
-                    Some(fetch) => Some(fetch.await),
-                    None => None,
-                } {
-                    left.extend(claims);
+                if let Some(fetch) = fetch {
+                    left.extend(come_home(fetch.await).unwrap_or_default());
                 }
-                for claim in left {
-                    if let Err(error) = ledger.release(&claim).await {
-                        tracing::warn!(%error, "a claim could not be given back; its lease will lapse");
-                    }
-                }
+                source.give_back(left).await;
             }));
         }
         match &mut self.closing {
@@ -166,6 +184,10 @@ impl Backend for ClaimBackend {
             None => Poll::Ready(Ok(())),
         }
     }
+}
+
+fn come_home(fetch: Result<Result<Vec<Claim>, QueueError>, JoinError>) -> Result<Vec<Claim>, QueueError> {
+    fetch.unwrap_or_else(|error| Err(QueueError::Unreachable(error.to_string())))
 }
 
 impl BackendConfig for ClaimBackend {

@@ -51,6 +51,7 @@ pub async fn serve(serve: Serve, handler: Handler, stop: watch::Receiver<bool>) 
         lease: serve.lease,
         slots: slots.clone(),
         concurrency: serve.concurrency,
+        stop: stop.clone(),
     };
     let work = Work { handler, slots: slots.clone() };
     let mut incarnation = 0_u32;
