@@ -3,6 +3,7 @@
 mod bad_input;
 mod codes;
 mod commands;
+mod conformance;
 mod dedicated;
 mod engines;
 mod fleet;

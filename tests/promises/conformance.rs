@@ -1,0 +1,538 @@
+//! The contract of the queue, one suite over every source: whatever carries the jobs must pass it. It speaks to the
+//! queue and the ledger directly, and looks at what they did with SQL of its own.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use sqlx::{Connection as _, Executor as _, PgConnection};
+use tenantry_shared::{
+    bundle::Bundle,
+    failure::{Class, Failure},
+    format::File,
+    id::{RunId, TenantId},
+    job::{Claim, Job, Next, Outcome, Verdict},
+    ledger::Ledger,
+    place::DatabaseUrl,
+    queue::{Handler, Queue, Serve, serve},
+    registry::{NewTenant, Registry},
+    run::{Pick, Policy, RunRef, RunSpec, RunState, Selection, TargetState},
+    secret::MasterKey,
+    store::Store,
+    tenant::{Labels, Status},
+};
+use tenantry_tests::{Home, TenantDb, fleet::Kind, server, wait::until};
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinHandle,
+};
+
+const LEASE: Duration = Duration::from_secs(30);
+const SHORT_LEASE: Duration = Duration::from_millis(100);
+
+/// A registry with some tenants, the queue before it, and a second way to look into the registry.
+#[derive(Clone)]
+struct Bench {
+    registry: Registry,
+    ledger: Ledger,
+    queue: Queue,
+    sql: TenantDb,
+    spec: RunSpec,
+    _home: Arc<Home>,
+}
+
+impl Bench {
+    async fn new(home: Home, redis: bool, tenants: usize) -> Self {
+        let url = home.registry_url();
+        let kind = if url.starts_with("sqlite") { Kind::Sqlite } else { Kind::PostgresDatabase };
+        let registry = Registry::new(Store::init(&url).await.expect("a registry"));
+        let queue_url = redis.then(server::redis);
+        let identity = registry.identity().await.expect("an identity");
+        let queue = Queue::open(queue_url.as_deref(), &url, &identity).await.expect("a queue");
+        registry.add_tenants(&MasterKey::generate().expect("a key"), &some(tenants)).await.expect("tenants");
+        let file = File { name: "1_first.sql".into(), content: "SELECT 1;".into() };
+        let bundle = Bundle::new(vec![file]).expect("a bundle");
+        registry.put_bundle(&bundle).await.expect("a stored bundle");
+        Self {
+            ledger: Ledger::new(registry.store().clone()),
+            queue,
+            sql: TenantDb { id: "the registry".into(), kind, url, schema: None },
+            spec: RunSpec {
+                digest: bundle.digest().clone(),
+                target: 1,
+                selection: Selection { pick: Pick::All, exclude: vec![], limit: None },
+                policy: Policy::default(),
+                parent: None,
+                requested_by: "a test".into(),
+                reason: None,
+            },
+            registry,
+            _home: Arc::new(home),
+        }
+    }
+
+    async fn enqueue(&self) {
+        self.ledger.enqueue(&self.spec, "first").await.expect("a run");
+    }
+
+    /// Enqueues a run of so many of the tenants.
+    async fn enqueue_some(&self, limit: u32) {
+        let selection = Selection { limit: Some(limit), ..self.spec.selection.clone() };
+        self.ledger.enqueue(&RunSpec { selection, ..self.spec.clone() }, "first").await.expect("a run");
+    }
+
+    /// What a conductor does at a beat, without closing runs.
+    async fn conduct(&self) {
+        self.ledger.rescue().await.expect("a rescue");
+        if self.queue.depth().await.expect("a depth").is_some() {
+            let due = self.ledger.take_due(1000, LEASE).await.expect("due jobs");
+            self.queue.send(&due).await.expect("sent jobs");
+        }
+    }
+
+    async fn take(&self, limit: usize, owner: &str, lease: Duration) -> Vec<Claim> {
+        self.conduct().await;
+        self.queue.take(&self.ledger, limit, owner, lease).await.expect("claims")
+    }
+
+    /// Takes one claim and lets its lease lapse.
+    async fn take_and_lose(&self) -> Claim {
+        let claim = self.take(1, "lost", SHORT_LEASE).await.remove(0);
+        until("the lease lapses and the target is rescued", || async {
+            self.ledger.rescue().await.expect("a rescue") == 1
+        })
+        .await;
+        claim
+    }
+
+    async fn record(&self, claim: &Claim, verdict: Verdict, next: Next) -> bool {
+        let (to, steps) = (matches!(verdict, Verdict::Proven).then_some(1), Vec::new());
+        let outcome = Outcome { verdict, from: None, to, steps, duration: Duration::ZERO };
+        self.ledger.record(claim, "a test", &outcome, next).await.expect("an answer")
+    }
+
+    async fn succeed(&self, claim: &Claim) -> bool {
+        self.record(claim, Verdict::Proven, Next::End(TargetState::Applied)).await
+    }
+
+    /// The job of a tenant in the newest run.
+    async fn job(&self, slug: &str) -> Job {
+        let run = self.ledger.find_run(RunRef::Latest).await.expect("a run").id;
+        let tenant = self.registry.tenant(&slug.parse().expect("a slug")).await.expect("a tenant").id;
+        Job { run, tenant }
+    }
+
+    async fn targets(&self, condition: &str) -> i64 {
+        self.sql.number(&format!("SELECT count(*) FROM targets WHERE {condition}")).await
+    }
+
+    /// Serves until the returned switch is turned, with a conductor beside it.
+    fn serve(&self, owner: &str, concurrency: usize, lease: Duration, handler: Handler) -> Served {
+        let (stop, stopped) = watch::channel(false);
+        let served = Serve {
+            queue: self.queue.clone(),
+            ledger: self.ledger.clone(),
+            owner: owner.into(),
+            lease,
+            concurrency,
+        };
+        let (bench, mut conducting) = (self.clone(), stopped.clone());
+        let conductor = tokio::spawn(async move {
+            let mut beat = tokio::time::interval(Duration::from_millis(50));
+            while !*conducting.borrow_and_update() {
+                beat.tick().await;
+                bench.conduct().await;
+            }
+        });
+        Served { stop, tasks: [conductor, tokio::spawn(serve(served, handler, stopped))] }
+    }
+}
+
+struct Served {
+    stop: watch::Sender<bool>,
+    tasks: [JoinHandle<()>; 2],
+}
+
+impl Served {
+    async fn drain(self) {
+        self.stop.send_replace(true);
+        for task in self.tasks {
+            task.await.expect("an end");
+        }
+    }
+}
+
+fn some(count: usize) -> Vec<NewTenant> {
+    let tenant = |at: usize| {
+        let path = format!("sqlite:/nowhere/t{at:02}.db");
+        let url = DatabaseUrl::parse(&path, "/".as_ref()).expect("a URL");
+        NewTenant {
+            slug: format!("t{at:02}").parse().expect("a slug"),
+            place: url.place(None).expect("a place"),
+            url,
+            status: Status::Active,
+            labels: Labels::new(),
+        }
+    };
+    (0..count).map(tenant).collect()
+}
+
+fn failure(class: Class) -> Verdict {
+    Verdict::Failed(Failure::new(class, "of-a-test", "it went wrong"))
+}
+
+/// A handler out of an async closure.
+fn handler<F: Future<Output = ()> + Send + 'static>(
+    work: impl Fn(Claim) -> F + Send + Sync + 'static,
+) -> Handler {
+    Arc::new(move |claim| Box::pin(work(claim)))
+}
+
+/// Runs each of these tests, which say how many tenants they need, over every source.
+macro_rules! on_every_source {
+    ($($test:ident: $tenants:literal),+ $(,)?) => {
+        on_every_source!(@ an_sqlite_ledger: Home::new(), false; $($test: $tenants),+);
+        on_every_source!(@ a_postgres_ledger: Home::new().with_postgres_registry().await, false; $($test: $tenants),+);
+        on_every_source!(@ redis_over_sqlite: Home::new(), true; $($test: $tenants),+);
+        on_every_source!(@ redis_over_postgres: Home::new().with_postgres_registry().await, true; $($test: $tenants),+);
+    };
+    (@ $source:ident: $home:expr, $redis:literal; $($test:ident: $tenants:literal),+) => {
+        mod $source {
+            use super::{Bench, Home};
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(Bench::new($home, $redis, $tenants).await).await;
+            })+
+        }
+    };
+}
+
+on_every_source! {
+    every_enqueued_target_is_delivered: 40,
+    a_claim_takes_no_more_than_its_limit: 20,
+    no_more_is_held_at_once_than_there_are_slots: 12,
+    two_consumers_share_the_work_and_no_attempt_is_given_twice: 30,
+    a_lapsed_target_is_given_again_under_a_higher_number_and_the_lost_attempt_does_not_count: 1,
+    a_result_of_an_old_attempt_changes_nothing: 1,
+    a_renewal_holds_a_claim_until_it_is_rescued: 1,
+    a_retry_is_not_given_before_it_is_due_and_holds_no_slot: 2,
+    a_permanent_failure_is_not_given_again: 1,
+    a_job_that_is_sent_again_and_again_is_claimed_once: 1,
+    a_handler_that_panics_does_not_stop_its_consumer: 5,
+    a_claim_that_is_given_back_does_not_count: 1,
+    a_target_that_loses_five_workers_is_failed: 1,
+    a_run_is_closed_once_and_only_when_all_its_targets_have_ended: 3,
+}
+
+async fn every_enqueued_target_is_delivered(bench: Bench) {
+    bench.enqueue().await;
+    let (seen, own) = (Arc::new(Mutex::new(HashSet::new())), bench.clone());
+    let noted = seen.clone();
+    let served = bench.serve(
+        "a",
+        8,
+        LEASE,
+        handler(move |claim| {
+            let (bench, noted) = (own.clone(), noted.clone());
+            async move {
+                noted.lock().expect("no panic").insert(claim.job.tenant);
+                assert!(bench.succeed(&claim).await);
+            }
+        }),
+    );
+    until("all have ended", || async { bench.targets("state = 'applied' AND attempt = 1").await == 40 })
+        .await;
+    served.drain().await;
+    assert_eq!(seen.lock().expect("no panic").len(), 40);
+}
+
+async fn a_claim_takes_no_more_than_its_limit(bench: Bench) {
+    // PostgreSQL plans by what it knows: here, that there is one target.
+    bench.enqueue_some(1).await;
+    bench.sql.execute("ANALYZE").await;
+    bench.enqueue().await;
+    assert_eq!(bench.take(2, "a", LEASE).await.len(), 2);
+    assert_eq!(bench.take(3, "b", LEASE).await.len(), 3);
+    assert_eq!(bench.targets("state = 'running' AND owner = 'a'").await, 2);
+    assert_eq!(bench.targets("state = 'running' AND owner = 'b'").await, 3);
+    let sent = bench.ledger.take_due(2, LEASE).await.expect("due jobs").len();
+    assert_eq!(sent, if bench.queue.kind() == "ledger" { 2 } else { 0 }, "the rest is in the queue");
+}
+
+async fn no_more_is_held_at_once_than_there_are_slots(bench: Bench) {
+    bench.enqueue().await;
+    let (counts, gate, own) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Semaphore::new(0)), bench.clone());
+    let (noted, passing) = (counts.clone(), gate.clone());
+    let served = bench.serve(
+        "a",
+        3,
+        LEASE,
+        handler(move |claim| {
+            let (bench, noted, gate) = (own.clone(), noted.clone(), passing.clone());
+            async move {
+                gate.acquire().await.expect("open").forget();
+                let held = bench.targets("state = 'running'").await;
+                noted.lock().expect("no panic").push(held);
+                assert!(bench.succeed(&claim).await);
+            }
+        }),
+    );
+    until("all slots are taken", || async { bench.targets("state = 'running'").await == 3 }).await;
+    for ended in 1..=12 {
+        gate.add_permits(1);
+        until("one more has ended", || async { bench.targets("state = 'applied'").await == ended }).await;
+    }
+    served.drain().await;
+    assert_eq!(counts.lock().expect("no panic").iter().max(), Some(&3));
+}
+
+async fn two_consumers_share_the_work_and_no_attempt_is_given_twice(bench: Bench) {
+    bench.enqueue().await;
+    let (given, gate) = (Arc::new(Mutex::new(Vec::<(Job, u32)>::new())), Arc::new(Semaphore::new(0)));
+    let consumer = |owner| {
+        let (given, gate, own) = (given.clone(), gate.clone(), bench.clone());
+        let work = handler(move |claim| {
+            let (given, gate, bench) = (given.clone(), gate.clone(), own.clone());
+            async move {
+                given.lock().expect("no panic").push((claim.job, claim.attempt));
+                drop(gate.acquire().await.expect("open"));
+                assert!(bench.succeed(&claim).await);
+            }
+        });
+        bench.serve(owner, 2, LEASE, work)
+    };
+    let (a, b) = (consumer("a"), consumer("b"));
+    for owner in ["a", "b"] {
+        let held = format!("state = 'running' AND owner = '{owner}'");
+        until("each has what its slots can hold", || async { bench.targets(&held).await == 2 }).await;
+    }
+    gate.add_permits(4);
+    until("all have ended", || async { bench.targets("state = 'applied'").await == 30 }).await;
+    a.drain().await;
+    b.drain().await;
+    let given = given.lock().expect("no panic");
+    assert_eq!((given.len(), given.iter().collect::<HashSet<_>>().len()), (30, 30));
+}
+
+async fn a_lapsed_target_is_given_again_under_a_higher_number_and_the_lost_attempt_does_not_count(
+    bench: Bench,
+) {
+    bench.enqueue().await;
+    let lost = bench.take_and_lose().await;
+    let again = bench.take(1, "b", LEASE).await.remove(0);
+    assert_eq!((lost.attempt, lost.counted), (1, 1));
+    assert_eq!((again.job, again.attempt, again.counted), (lost.job, 2, 1));
+    assert_eq!(bench.targets("state = 'running' AND owner = 'b' AND lapses = 1 AND uncounted = 1").await, 1);
+    let noted = "SELECT count(*) FROM attempts WHERE number = 1 AND worker = 'lost' AND outcome = 'interrupted' AND code = 'worker-lost'";
+    assert_eq!(bench.sql.number(noted).await, 1);
+}
+
+async fn a_result_of_an_old_attempt_changes_nothing(bench: Bench) {
+    bench.enqueue().await;
+    let old = bench.take_and_lose().await;
+    assert!(!bench.succeed(&old).await, "it waits for its next attempt");
+    let new = bench.take(1, "b", LEASE).await.remove(0);
+    assert!(!bench.succeed(&old).await, "the next attempt runs");
+    assert!(!bench.record(&old, failure(Class::Permanent), Next::End(TargetState::Failed)).await);
+    assert!(!bench.ledger.release(&old).await.expect("an answer"));
+    assert_eq!(bench.targets("state = 'running' AND attempt = 2 AND uncounted = 1").await, 1);
+    assert!(bench.succeed(&new).await);
+    assert!(!bench.succeed(&new).await, "it has ended");
+    assert_eq!(bench.targets("state = 'applied' AND attempt = 2 AND code IS NULL").await, 1);
+    assert_eq!(bench.sql.number("SELECT count(*) FROM attempts").await, 2);
+}
+
+async fn a_renewal_holds_a_claim_until_it_is_rescued(bench: Bench) {
+    bench.enqueue().await;
+    let claim = bench.take(1, "a", SHORT_LEASE).await.remove(0);
+    assert!(bench.ledger.renew(&claim, LEASE).await.expect("an answer"));
+    assert_eq!(bench.targets("state = 'running' AND due_at > started_at + 1000").await, 1);
+    assert!(bench.ledger.renew(&claim, Duration::ZERO).await.expect("an answer"));
+    assert_eq!(bench.ledger.rescue().await.expect("a rescue"), 1);
+    assert!(!bench.ledger.renew(&claim, LEASE).await.expect("an answer"));
+    let next = bench.take(1, "b", LEASE).await.remove(0);
+    assert!(!bench.ledger.renew(&claim, LEASE).await.expect("an answer"));
+    assert!(bench.ledger.renew(&next, LEASE).await.expect("an answer"));
+}
+
+async fn a_retry_is_not_given_before_it_is_due_and_holds_no_slot(bench: Bench) {
+    bench.enqueue().await;
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let (noted, own) = (order.clone(), bench.clone());
+    let served = bench.serve(
+        "a",
+        1,
+        LEASE,
+        handler(move |claim| {
+            let (bench, noted) = (own.clone(), noted.clone());
+            async move {
+                let first = {
+                    let mut order = noted.lock().expect("no panic");
+                    order.push(claim.job.tenant);
+                    order.len() == 1
+                };
+                if first {
+                    let next = Next::RetryIn(Duration::from_secs(1));
+                    assert!(bench.record(&claim, failure(Class::Transient), next).await);
+                } else {
+                    assert!(bench.succeed(&claim).await);
+                }
+            }
+        }),
+    );
+    until("the retry waits", || async { bench.targets("state = 'retryable'").await == 1 }).await;
+    let due = bench.sql.number("SELECT due_at FROM targets WHERE attempt = 1 AND state = 'retryable'").await;
+    until("both have ended", || async { bench.targets("state = 'applied'").await == 2 }).await;
+    served.drain().await;
+    let begun = bench.sql.number("SELECT started_at FROM targets WHERE attempt = 2").await;
+    assert!(begun >= due, "begun at {begun}, due at {due}");
+    let order = order.lock().expect("no panic");
+    assert!(order.len() == 3 && order[0] == order[2] && order[0] != order[1], "{order:?}");
+}
+
+async fn a_permanent_failure_is_not_given_again(bench: Bench) {
+    bench.enqueue().await;
+    let claim = bench.take(1, "a", LEASE).await.remove(0);
+    assert!(bench.record(&claim, failure(Class::Permanent), Next::End(TargetState::Failed)).await);
+    bench.queue.send(&[claim.job]).await.expect("sent");
+    assert_eq!(bench.take(5, "b", LEASE).await, []);
+    assert_eq!(bench.ledger.claim_jobs(&[claim.job], "b", LEASE).await.expect("an answer"), []);
+    assert_eq!(bench.ledger.rescue().await.expect("a rescue"), 0);
+    assert_eq!(bench.targets("state = 'failed' AND attempt = 1 AND due_at IS NULL").await, 1);
+}
+
+async fn a_job_that_is_sent_again_and_again_is_claimed_once(bench: Bench) {
+    bench.enqueue().await;
+    bench.conduct().await;
+    let job = bench.job("t00").await;
+    bench.queue.send(&[job; 5]).await.expect("sent");
+    let claims = bench.take(10, "a", LEASE).await;
+    assert_eq!((claims.len(), claims[0].job, claims[0].attempt), (1, job, 1));
+    bench.queue.send(&[job; 5]).await.expect("sent");
+    assert_eq!(bench.take(10, "b", LEASE).await, []);
+    assert!(bench.succeed(&claims[0]).await);
+    bench.queue.send(&[job; 5]).await.expect("sent");
+    assert_eq!(bench.take(10, "b", LEASE).await, []);
+    assert_eq!(bench.targets("state = 'applied' AND attempt = 1 AND owner = 'a'").await, 1);
+}
+
+async fn a_handler_that_panics_does_not_stop_its_consumer(bench: Bench) {
+    bench.enqueue().await;
+    let (panicked, own) = (Arc::new(Mutex::new(false)), bench.clone());
+    let served = bench.serve(
+        "a",
+        1,
+        Duration::from_millis(500),
+        handler(move |claim| {
+            let (bench, first) =
+                (own.clone(), !std::mem::replace(&mut *panicked.lock().expect("no panic"), true));
+            async move {
+                assert!(!first, "this panic is part of the test");
+                assert!(bench.succeed(&claim).await);
+            }
+        }),
+    );
+    until("all have ended", || async { bench.targets("state = 'applied'").await == 5 }).await;
+    served.drain().await;
+    assert_eq!(bench.targets("lapses = 1 AND attempt = 2 AND uncounted = 1").await, 1);
+    assert_eq!(bench.targets("lapses = 0 AND attempt = 1").await, 4);
+}
+
+async fn a_claim_that_is_given_back_does_not_count(bench: Bench) {
+    bench.enqueue().await;
+    let claim = bench.take(1, "a", LEASE).await.remove(0);
+    assert!(bench.ledger.release(&claim).await.expect("an answer"));
+    assert!(!bench.ledger.release(&claim).await.expect("an answer"));
+    let again = bench.take(1, "b", LEASE).await.remove(0);
+    assert_eq!((again.attempt, again.counted), (2, 1));
+    assert_eq!(bench.targets("lapses = 0").await, 1);
+}
+
+async fn a_target_that_loses_five_workers_is_failed(bench: Bench) {
+    bench.enqueue().await;
+    for attempt in 1..=5 {
+        assert_eq!(bench.targets("state = 'failed'").await, 0, "before attempt {attempt}");
+        assert_eq!(bench.take_and_lose().await.attempt, attempt);
+    }
+    assert_eq!(bench.take(1, "b", LEASE).await, []);
+    assert_eq!(bench.targets("state = 'failed' AND code = 'worker-lost' AND lapses = 5").await, 1);
+    let closed = bench.ledger.close_runs().await.expect("closed runs");
+    assert_eq!(closed.iter().map(|run| run.state).collect::<Vec<_>>(), [RunState::Failed]);
+}
+
+async fn a_run_is_closed_once_and_only_when_all_its_targets_have_ended(bench: Bench) {
+    let closed = async || bench.ledger.close_runs().await.expect("closed runs").len();
+    bench.enqueue().await;
+    assert_eq!(closed().await, 0, "three are pending");
+    let claims = bench.take(3, "a", LEASE).await;
+    assert!(bench.succeed(&claims[0]).await);
+    assert!(bench.record(&claims[1], failure(Class::Transient), Next::RetryIn(Duration::ZERO)).await);
+    assert_eq!(closed().await, 0, "one is running, one is to be retried");
+    let again = bench.take(1, "a", LEASE).await.remove(0);
+    assert!(bench.succeed(&again).await);
+    assert_eq!(closed().await, 0, "one is running");
+    assert!(bench.succeed(&claims[2]).await);
+    let all = tokio::join!(closed(), closed(), closed(), closed());
+    assert_eq!(all.0 + all.1 + all.2 + all.3, 1);
+    let ended = "SELECT finished_at FROM runs WHERE state = 'succeeded'";
+    let at = bench.sql.number(ended).await;
+    assert_eq!(closed().await, 0);
+    assert_eq!(bench.sql.number(ended).await, at);
+}
+
+/// A claim that comes home while its consumer drains belongs to others, not to the end of what still runs. A lock on
+/// the table holds it up, which only PostgreSQL lets others see.
+async fn a_late_claim_is_given_back(bench: Bench) {
+    bench.enqueue().await;
+    bench.sql.execute("UPDATE targets SET due_at = 9000000000000 WHERE tenant_id = (SELECT id FROM tenants WHERE slug = 't01')").await;
+    let (gate, own) = (Arc::new(Semaphore::new(0)), bench.clone());
+    let passing = gate.clone();
+    let work = handler(move |claim| {
+        let (bench, gate) = (own.clone(), passing.clone());
+        async move {
+            gate.acquire().await.expect("open").forget();
+            assert!(bench.succeed(&claim).await);
+        }
+    });
+    let served = bench.serve("a", 2, LEASE, work);
+    until("the first one runs", || async { bench.targets("state = 'running'").await == 1 }).await;
+    let mut registry = PgConnection::connect(&bench.sql.url).await.expect("postgres");
+    let lock =
+        "BEGIN; LOCK TABLE targets IN EXCLUSIVE MODE; UPDATE targets SET due_at = 0 WHERE state = 'pending'";
+    registry.execute(sqlx::raw_sql(lock)).await.expect("a lock");
+    bench.queue.send(&[bench.job("t01").await]).await.expect("sent");
+    let blocked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
+        AND query LIKE 'WITH ready%'";
+    until("a claim waits for the lock", || async { bench.sql.number(blocked).await == 1 }).await;
+    served.stop.send_replace(true);
+    registry.execute(sqlx::raw_sql("COMMIT")).await.expect("a commit");
+    until("the late claim is given back", || async {
+        bench.targets("state = 'retryable' AND attempt = 1 AND uncounted = 1 AND lapses = 0").await == 1
+    })
+    .await;
+    assert_eq!(bench.targets("state = 'running'").await, 1, "the other one still runs");
+    gate.add_permits(1);
+    served.drain().await;
+    assert_eq!(bench.targets("state = 'applied'").await, 1);
+}
+
+#[tokio::test]
+async fn a_claim_that_comes_home_during_a_drain_is_given_back_at_once_to_the_ledger() {
+    a_late_claim_is_given_back(Bench::new(Home::new().with_postgres_registry().await, false, 2).await).await;
+}
+
+#[tokio::test]
+async fn a_claim_that_comes_home_during_a_drain_is_given_back_at_once_with_redis() {
+    a_late_claim_is_given_back(Bench::new(Home::new().with_postgres_registry().await, true, 2).await).await;
+}
+
+#[tokio::test]
+async fn jobs_that_nobody_can_claim_do_not_hold_up_those_behind_them() {
+    let bench = Bench::new(Home::new(), true, 2).await;
+    bench.enqueue().await;
+    let stale = Job { run: RunId::new(), tenant: TenantId::new() };
+    bench.queue.send(&[stale; 100]).await.expect("sent");
+    assert_eq!(bench.take(1, "a", LEASE).await.len(), 1);
+}
