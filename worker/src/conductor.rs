@@ -32,21 +32,24 @@ const LOST: Duration = Duration::from_secs(3);
 /// Workers that were silent for so long are forgotten.
 const FORGET_WORKERS: Duration = Duration::from_hours(24);
 
-/// Conducts until `stop` turns true.
+/// Conducts until `stop` turns true, and does one more beat then: what was worked until now is closed.
 pub async fn conduct(ledger: Ledger, queue: Queue, owner: &str, mut stop: watch::Receiver<bool>) {
     let mut beat = tokio::time::interval(BEAT);
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        tokio::select! {
-            _ = beat.tick() => {}
-            _ = stop.wait_for(|stop| *stop) => break,
+        let last = tokio::select! {
+            _ = beat.tick() => false,
+            _ = stop.wait_for(|stop| *stop) => true,
+        };
+        let done = one_beat(&ledger, &queue, owner).await;
+        if let Err(error) = &done {
+            tracing::warn!(%error, "the conductor could not do its work");
         }
-        match one_beat(&ledger, &queue, owner).await {
-            Ok(()) => {}
-            Err(error) => {
-                tracing::warn!(%error, "the conductor could not do its work, trying again");
-                tokio::time::sleep(BEAT * 5).await;
-            }
+        if last {
+            break;
+        }
+        if done.is_err() {
+            tokio::time::sleep(BEAT * 5).await;
         }
     }
     if let Err(error) = ledger.drop_lease(LEASE, owner).await {

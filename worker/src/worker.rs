@@ -23,6 +23,9 @@ const HEARTBEAT: Duration = Duration::from_secs(3);
 /// Workers whose last heartbeat is not older than this are taken for alive.
 pub const ALIVE: Duration = Duration::from_secs(15);
 
+/// How long an abort waits for the registry to take the outcomes.
+const ABORT_LIMIT: Duration = Duration::from_secs(5);
+
 /// What a worker is made of.
 pub struct Parts {
     /// Where tenants and bundles are.
@@ -83,8 +86,13 @@ impl Worker {
             lease,
             concurrency,
         };
-        tasks.spawn(serve(served, handler, stopped.clone()));
-        tasks.spawn(async move { conductor::conduct(ledger, parts.queue, &owner, stopped).await });
+        // The conductor stays until the last outcome is recorded: nobody else may be there to close the run.
+        let (ended, all_ended) = watch::channel(false);
+        tasks.spawn(async move {
+            serve(served, handler, stopped).await;
+            ended.send_replace(true);
+        });
+        tasks.spawn(async move { conductor::conduct(ledger, parts.queue, &owner, all_ended).await });
         Self { stop, abort, tasks, beat, beating }
     }
 
@@ -99,11 +107,23 @@ impl Worker {
         self.abort.send_replace(true);
     }
 
-    /// Waits until all that was begun has ended, after [`Self::drain`] or [`Self::abort`].
+    /// Waits until all that was begun has ended, after [`Self::drain`] or [`Self::abort`]. After an abort not for
+    /// long: what a registry that is away has not taken by then is lost, and its lease lapses.
     pub async fn ended(&mut self) {
-        while self.tasks.join_next().await.is_some() {}
-        self.beating.abort();
-        self.beat.once(WorkerState::Stopped).await;
+        let mut abort = self.abort.subscribe();
+        let all_ended = async {
+            while self.tasks.join_next().await.is_some() {}
+            self.beating.abort();
+            self.beat.once(WorkerState::Stopped).await;
+        };
+        let given_up = async {
+            let _ = abort.wait_for(|abort| *abort).await; // the sender is ours
+            tokio::time::sleep(ABORT_LIMIT).await;
+        };
+        tokio::select! {
+            () = all_ended => {}
+            () = given_up => tracing::warn!("the registry did not take all outcomes in time; their leases will lapse"),
+        }
     }
 }
 
