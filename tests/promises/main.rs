@@ -10,6 +10,7 @@ mod faults;
 mod fleet;
 mod limits;
 mod mariadb;
+mod outages;
 mod postgres;
 mod runs;
 mod site;

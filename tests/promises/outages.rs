@@ -1,0 +1,236 @@
+//! Faults of servers: tenants', the registry's and the queue's go away in the middle of a run. It costs attempts or time,
+//! never a tenant.
+
+use std::time::{Duration, Instant};
+
+use redis::AsyncCommands as _;
+use sqlx::{Connection as _, PgConnection};
+use tenantry_tests::{
+    Fleet, Home, TenantDb,
+    fleet::{Kind, unique},
+    home::finish,
+    server::{self, Private, with_database},
+    wait::until,
+};
+
+use crate::stage::{Gates, all_applied_once, enqueue, gated, ledger, targets, until_at_their_gates};
+
+const FIRST: (&str, &str) = ("1_first.sql", "CREATE TABLE first (n INTEGER);");
+
+/// So many empty schemas of one new database on a server of the test's own.
+async fn schemas(server: &Private, count: usize) -> Fleet {
+    let url = with_database(&server.url, "fleet");
+    let maintenance =
+        TenantDb { id: "server".into(), kind: Kind::PostgresDatabase, url: server.url.clone(), schema: None };
+    maintenance.execute("CREATE DATABASE fleet").await;
+    let database = TenantDb { id: "fleet".into(), url: url.clone(), ..maintenance };
+    let mut fleet = Fleet::default();
+    for _ in 0..count {
+        let id = unique("schema");
+        database.execute(&format!("CREATE SCHEMA {id}")).await;
+        fleet.tenants.push(TenantDb {
+            schema: Some(id.clone()),
+            id,
+            kind: Kind::PostgresSchema,
+            url: url.clone(),
+        });
+    }
+    fleet
+}
+
+/// A registry with these tenants and one migration.
+fn with_first(home: &Home, fleet: &Fleet) {
+    home.migration(FIRST.0, FIRST.1);
+    let _ = home.run(&["registry", "init"]).exits(0);
+    fleet.register(home);
+}
+
+async fn sqlite_tenants(home: &Home, count: usize) -> Fleet {
+    let mut fleet = Fleet::default();
+    fleet.add(Kind::Sqlite, count, home.path()).await;
+    with_first(home, &fleet);
+    fleet
+}
+
+#[tokio::test]
+async fn a_tenant_server_that_crashes_costs_retries_and_not_tenants() {
+    let (home, server) = (Home::new(), Private::start("postgres", ""));
+    let mut fleet = schemas(&server, 4).await;
+    fleet.add(Kind::Sqlite, 2, home.path()).await;
+    home.migration("1_slow.sql", "CREATE TABLE slow (n INTEGER);\nINSERT INTO slow SELECT n FROM first;\n");
+    for tenant in &fleet.tenants {
+        tenant.execute("CREATE TABLE first (n INTEGER)").await;
+    }
+    let _ = home.run(&["registry", "init"]).exits(0);
+    fleet.register(&home);
+    let mut lock = PgConnection::connect(&fleet.tenants[0].url).await.expect("postgres");
+    for tenant in &fleet.tenants[..4] {
+        let sql = format!("BEGIN; LOCK TABLE {}.first", tenant.id);
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut lock).await.expect("a lock");
+    }
+    let _worker = home.worker(&["--concurrency", "4"]);
+    enqueue(&home, &[]);
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = 'tenantry'";
+    until("all run", || async { fleet.tenants[0].number(waiting).await == 4 }).await;
+    server.stop("immediate");
+    server.restart();
+    let run = home.run(&["wait", "--json"]).exits(0).json();
+    assert_eq!((&run["counts"]["applied"], &run["counts"]["retried"]), (&6.into(), &4.into()), "{run}");
+    for tenant in &fleet.tenants {
+        assert_eq!(tenant.versions().await, [1], "{}", tenant.id);
+    }
+}
+
+#[tokio::test]
+async fn a_server_without_free_connections_costs_retries_and_not_tenants() {
+    let (home, server) = (Home::new(), Private::start("postgres", "-c max_connections=12"));
+    let fleet = schemas(&server, 40).await;
+    with_first(&home, &fleet);
+    let mut strangers = Vec::new();
+    while strangers.len() < 20 {
+        match PgConnection::connect(&server.url).await {
+            Ok(stranger) => strangers.push(stranger),
+            Err(_) => break,
+        }
+    }
+    assert!((8..20).contains(&strangers.len()), "{} strangers hold all connections", strangers.len());
+    let _worker = home.worker(&["--concurrency", "16"]);
+    enqueue(&home, &["--retries", "20"]);
+    let refused =
+        "SELECT count(*) FROM attempts WHERE code = '53300' AND class = 'transient' AND outcome = 'failed'";
+    until("every tenant was refused once", || async { ledger(&home).number(refused).await >= 40 }).await;
+    drop(strangers);
+    let run = home.run(&["wait", "--json"]).exits(0).json();
+    assert_eq!((&run["counts"]["applied"], &run["counts"]["retried"]), (&40.into(), &40.into()), "{run}");
+}
+
+#[tokio::test]
+async fn a_syntax_error_costs_one_attempt() {
+    let home = Home::new();
+    let mut fleet = Fleet::default();
+    fleet.add(Kind::PostgresDatabase, 1, home.path()).await;
+    fleet.add(Kind::MariaDb, 1, home.path()).await;
+    fleet.add(Kind::Sqlite, 1, home.path()).await;
+    home.migration("1_wrong.sql", "CREATE TABEL wrong (n INTEGER);");
+    let _ = home.run(&["registry", "init"]).exits(0);
+    fleet.register(&home);
+    let _worker = home.worker(&[]);
+    let run = home.run(&["enqueue", "--all", "--wait", "--json"]).exits(100).json();
+    assert_eq!(run["counts"]["failed"], 3, "{run}");
+    assert_eq!(targets(&home, "state = 'failed' AND attempt = 1 AND uncounted = 0").await, 3);
+    assert_eq!(ledger(&home).number("SELECT count(*) FROM attempts").await, 3);
+}
+
+#[tokio::test]
+async fn a_registry_that_crashes_in_the_middle_of_a_run_does_not_hurt_it() {
+    let server = Private::start("postgres", "");
+    let home = Home::new().with("TENANTRY_REGISTRY_URL", &server.url);
+    let mut fleet = gated(&home, &[Kind::PostgresDatabase, Kind::MariaDb]).await;
+    let mut more = Fleet::default();
+    more.add(Kind::Sqlite, 20, home.path()).await;
+    for tenant in &more.tenants {
+        tenant.execute("CREATE TABLE counter (n BIGINT); INSERT INTO counter VALUES (0); CREATE TABLE gate (n BIGINT)").await;
+    }
+    more.register(&home);
+    let gates = Gates::close(&fleet.tenants).await;
+    let _workers = [home.worker(&["--lease", "2s"]), home.worker(&["--lease", "2s"])];
+    let waiting = home.spawn(&["enqueue", "--all", "--wait", "--json", "--lock-timeout", "60s"]);
+    until_at_their_gates(&fleet.tenants).await;
+    server.stop("immediate");
+    gates.open().await;
+    server.restart();
+    let run = finish(waiting).exits(0).json();
+    assert_eq!((&run["counts"]["total"], &run["counts"]["failed"]), (&22.into(), &0.into()), "{run}");
+    fleet.tenants.append(&mut more.tenants);
+    all_applied_once(&home, &fleet).await;
+}
+
+#[tokio::test]
+async fn a_queue_that_crashes_and_forgets_everything_loses_nothing() {
+    let server = Private::start("redis", "");
+    let home = Home::new().with_postgres_registry().await.with("TENANTRY_QUEUE_URL", &server.url);
+    let fleet = sqlite_tenants(&home, 300).await;
+    let _workers = [home.worker(&["--concurrency", "2"]), home.worker(&["--concurrency", "2"])];
+    enqueue(&home, &[]);
+    until("a part is done", || async { targets(&home, "state = 'applied'").await >= 30 }).await;
+    server.stop("kill");
+    let left = targets(&home, "state IN ('pending', 'retryable')").await;
+    server.restart();
+    let run = home.run(&["wait", "--json"]).exits(0).json();
+    assert_eq!((&run["counts"]["applied"], &run["counts"]["retried"]), (&300.into(), &0.into()), "{run}");
+    assert!(left > 0, "the queue was lost when it had nothing to lose");
+    for tenant in &fleet.tenants {
+        assert_eq!(tenant.versions().await, [1], "{}", tenant.id);
+    }
+}
+
+#[tokio::test]
+async fn an_enqueue_that_is_killed_leaves_a_whole_run_or_none() {
+    let home = Home::new().with_postgres_registry().await;
+    let fleet = sqlite_tenants(&home, 200).await;
+    let begun = Instant::now();
+    enqueue(&home, &[]);
+    let (undisturbed, kills) = (begun.elapsed(), 10);
+    for kill in 1..=kills {
+        let mut child = home.spawn(&["enqueue", "--all", "--yes"]);
+        // Any moment will do, as long as it is another one each time.
+        std::thread::sleep(undisturbed * kill / kills);
+        child.kill().expect("a kill");
+        child.wait().expect("its end");
+    }
+    enqueue(&home, &[]);
+    let (ledger, whole) = (ledger(&home), "(SELECT count(*) FROM targets g WHERE g.run_id = r.id) = 200");
+    let runs = ledger.number("SELECT count(*) FROM runs").await;
+    assert!((2..=12).contains(&runs), "{runs} runs");
+    assert_eq!(ledger.number(&format!("SELECT count(*) FROM runs r WHERE {whole}")).await, runs);
+    assert_eq!(ledger.number("SELECT max(number) FROM runs").await, runs);
+    let _workers = [home.worker(&["--concurrency", "8"]), home.worker(&["--concurrency", "8"])];
+    for number in 1..=runs {
+        let run = home.run(&["wait", &number.to_string(), "--json"]).exits(0).json();
+        assert_eq!(run["counts"]["total"], fleet.tenants.len(), "{run}");
+    }
+    assert_eq!(targets(&home, "state = 'applied'").await, 200);
+    assert_eq!(targets(&home, "state = 'current'").await, 200 * (runs - 1));
+}
+
+#[tokio::test]
+async fn messages_that_are_garbage_stale_or_double_do_no_harm() {
+    let home = Home::new().with_postgres_registry().await.with_redis_queue();
+    let _fleet = sqlite_tenants(&home, 30).await;
+    enqueue(&home, &[]);
+    let id: String = ledger_text(&home, "SELECT value FROM settings WHERE name = 'registry_id'").await;
+    let job = ledger_text(
+        &home,
+        "SELECT json_build_object('run', run_id, 'tenant', tenant_id)::text FROM targets LIMIT 1",
+    )
+    .await;
+    let stale = job.replace(|c: char| c.is_ascii_digit(), "7");
+    let garbage =
+        ["", "null", "{}", "[1,2]", "\u{0}\u{7f}", "{\"run\": 1}", "'; DROP TABLE targets; --", &stale, &job];
+    let key = format!("{{tenantry:{id}}}:jobs");
+    let client = redis::Client::open(server::redis()).expect("a URL");
+    let mut redis = client.get_multiplexed_async_connection().await.expect("redis");
+    let begun = Instant::now();
+    let mut workers = Vec::new();
+    for _ in 0..50 {
+        let _: u64 = redis.rpush(&key, &garbage[..]).await.expect("pushed");
+        let _: u64 = redis.lpush(&key, b"\xff\xfe".as_slice()).await.expect("pushed");
+        if workers.is_empty() {
+            workers.push(home.worker(&["--concurrency", "1"]));
+        }
+    }
+    let run = home.run(&["wait", "--json"]).exits(0).json();
+    assert_eq!((&run["counts"]["applied"], &run["counts"]["retried"]), (&30.into(), &0.into()), "{run}");
+    assert!(begun.elapsed() < Duration::from_secs(30), "held up for {:?}", begun.elapsed());
+    assert_eq!(targets(&home, "attempt = 1 AND uncounted = 0").await, 30);
+    until("the rest is taken away, too", || {
+        let (mut redis, key) = (redis.clone(), key.clone());
+        async move { redis.llen::<_, u64>(&key).await.expect("a length") == 0 }
+    })
+    .await;
+}
+
+async fn ledger_text(home: &Home, sql: &str) -> String {
+    let pool = Fleet::postgres_registry(home).await;
+    sqlx::query_scalar(sqlx::AssertSqlSafe(sql.to_owned())).fetch_one(&pool).await.expect("a text")
+}
