@@ -13,6 +13,7 @@ mod mariadb;
 mod outages;
 mod postgres;
 mod runs;
+mod secrets;
 mod site;
 mod sqlite;
 mod sqlx;
