@@ -12,6 +12,7 @@ use tenantry_shared::{
     retry,
     run::{Policy, TargetState},
     secret::MasterKey,
+    store::StoreError,
 };
 use tokio::{sync::watch, time::MissedTickBehavior};
 
@@ -80,10 +81,15 @@ async fn load(house: &House, claim: &Claim) -> Result<(Arc<Order>, Access), Fail
     Ok((order, access.map_err(|e| unloaded(&LedgerError::from(e)))?))
 }
 
-/// A registry that is away is not the tenant's fault; a URL that does not open is for somebody to mend.
+/// A registry that is away, or refuses for now, is not the tenant's fault; a URL that does not open is for somebody to
+/// mend.
 fn unloaded(error: &LedgerError) -> Failure {
     match error {
         error if error.is_temporary() => Failure::new(Class::Interrupted, "registry", error.to_string()),
+        LedgerError::Store(StoreError::Database(_))
+        | LedgerError::Registry(RegistryError::Store(StoreError::Database(_))) => {
+            Failure::new(Class::Transient, "registry", error.to_string())
+        }
         LedgerError::Registry(RegistryError::Secret(_) | RegistryError::Url(_)) => {
             Failure::new(Class::Permanent, "sealed-url", error.to_string())
                 .with_hint("set the tenant's URL again: tenantry tenants set ID --url-stdin")
