@@ -23,6 +23,9 @@ const HEARTBEAT: Duration = Duration::from_secs(3);
 /// Workers whose last heartbeat is not older than this are taken for alive.
 pub const ALIVE: Duration = Duration::from_secs(15);
 
+/// A shorter lease would lapse while its worker is well.
+const SHORTEST_LEASE: Duration = Duration::from_secs(1);
+
 /// How long an abort waits for the registry to take the outcomes.
 const ABORT_LIMIT: Duration = Duration::from_secs(5);
 
@@ -59,7 +62,7 @@ impl Worker {
         let owner: Arc<str> =
             format!("{host}/{}/{}", std::process::id(), uuid::Uuid::now_v7().simple()).into();
         let ledger = Ledger::new(parts.registry.store().clone());
-        let (concurrency, lease) = (parts.config.concurrency, parts.config.lease);
+        let (concurrency, lease) = (parts.config.concurrency, parts.config.lease.max(SHORTEST_LEASE));
         let house = Arc::new(House {
             registry: parts.registry,
             ledger: ledger.clone(),
@@ -152,8 +155,12 @@ impl Beat {
         if let Some(Err(error)) = self.health_file.as_deref().map(health::touch) {
             tracing::warn!(%error, "no sign of life could be left for health checks");
         }
-        if let Err(error) = self.ledger.beat(&self.owner, &self.host, self.slots, state).await {
-            tracing::warn!(%error, "no heartbeat could be written");
+        // A registry that hangs must not keep the next sign of life back.
+        let beat = self.ledger.beat(&self.owner, &self.host, self.slots, state);
+        match tokio::time::timeout(HEARTBEAT, beat).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "no heartbeat could be written"),
+            Err(_) => tracing::warn!(limit = ?HEARTBEAT, "no heartbeat could be written in time"),
         }
     }
 }
