@@ -205,3 +205,13 @@ async fn a_second_signal_stops_a_worker_whose_registry_is_gone() {
     stopped.signal("TERM");
     assert_eq!(stopped.exit_code(), Some(143));
 }
+
+#[tokio::test]
+async fn a_lease_of_nothing_does_not_lapse_while_its_worker_is_well() {
+    let home = Home::new();
+    let fleet = gated(&home, &ALL_KINDS).await;
+    let _worker = home.worker(&["--lease", "0s"]);
+    enqueue(&home, &[]);
+    all_applied_once(&home, &fleet).await;
+    assert_eq!(targets(&home, "lapses = 0 AND attempt = 1").await, 4);
+}

@@ -146,6 +146,36 @@ async fn a_registry_that_crashes_in_the_middle_of_a_run_does_not_hurt_it() {
 }
 
 #[tokio::test]
+async fn a_registry_that_refuses_for_a_while_costs_retries_and_not_tenants() {
+    let home = Home::new().with_postgres_registry().await;
+    let _fleet = sqlite_tenants(&home, 3).await;
+    enqueue(&home, &["--retries", "20"]);
+    ledger(&home).execute("ALTER TABLE bundle_files RENAME TO hidden").await;
+    let _worker = home.worker(&[]);
+    let refused = "SELECT count(*) FROM attempts WHERE code = 'registry'";
+    until("every tenant was kept waiting", || async { ledger(&home).number(refused).await >= 3 }).await;
+    ledger(&home).execute("ALTER TABLE hidden RENAME TO bundle_files").await;
+    let run = home.run(&["wait", "--json"]).exits(0).json();
+    assert_eq!((&run["counts"]["applied"], &run["counts"]["retried"]), (&3.into(), &3.into()), "{run}");
+}
+
+#[tokio::test]
+async fn a_registry_that_hangs_does_not_make_a_worker_look_dead() {
+    let home = Home::new().with_postgres_registry().await;
+    let _ = home.run(&["registry", "init"]).exits(0);
+    let worker = home.worker(&[]);
+    let life = || std::fs::read_to_string(&worker.health).unwrap_or_default();
+    until("a worker is there", || async { ledger(&home).number("SELECT count(*) FROM workers").await == 1 })
+        .await;
+    let mut registry = PgConnection::connect(&home.registry_url()).await.expect("postgres");
+    sqlx::raw_sql("BEGIN; LOCK TABLE workers").execute(&mut registry).await.expect("a lock");
+    for _ in 0..3 {
+        let before = life();
+        until("it gives another sign of life", || async { life() != before }).await;
+    }
+}
+
+#[tokio::test]
 async fn a_queue_that_crashes_and_forgets_everything_loses_nothing() {
     let server = Private::start("redis", "");
     let home = Home::new().with_postgres_registry().await.with("TENANTRY_QUEUE_URL", &server.url);
