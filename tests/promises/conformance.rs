@@ -499,9 +499,12 @@ async fn a_late_claim_is_given_back(bench: Bench) {
     let served = bench.serve("a", 2, LEASE, work);
     until("the first one runs", || async { bench.targets("state = 'running'").await == 1 }).await;
     let mut registry = PgConnection::connect(&bench.sql.url).await.expect("postgres");
-    let lock =
-        "BEGIN; LOCK TABLE targets IN EXCLUSIVE MODE; UPDATE targets SET due_at = 0 WHERE state = 'pending'";
-    registry.execute(sqlx::raw_sql(lock)).await.expect("a lock");
+    // With Redis it counts as sent already, so that no conductor comes first.
+    let ready = if bench.queue.kind() == "ledger" { "due_at = 0" } else { "sent_at = 1" };
+    let lock = format!(
+        "BEGIN; LOCK TABLE targets IN EXCLUSIVE MODE; UPDATE targets SET {ready} WHERE state = 'pending'"
+    );
+    registry.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(lock))).await.expect("a lock");
     bench.queue.send(&[bench.job("t01").await]).await.expect("sent");
     let blocked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
         AND query LIKE 'WITH ready%'";
