@@ -192,9 +192,10 @@ async fn prepare(connection: &mut AnyConnection, dialect: Dialect) -> Result<(),
     Ok(())
 }
 
-/// Whether an SQLite result code, extended or not, says that somebody else holds a lock.
+/// Whether an SQLite result code, extended or not, says that somebody else holds a lock. SQLSTATEs are longer.
 fn is_busy(code: Option<&str>) -> bool {
-    code.and_then(|code| code.parse::<i32>().ok()).is_some_and(|code| matches!(code & 0xff, 5 | 6))
+    let code = code.filter(|code| code.len() < 5).and_then(|code| code.parse::<i32>().ok());
+    code.is_some_and(|code| matches!(code & 0xff, 5 | 6))
 }
 
 /// The parameters `$first`, `$first+1`, … for a list of so many values.

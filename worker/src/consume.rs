@@ -151,10 +151,10 @@ fn report(claim: &Claim, outcome: &Outcome, next: Next) {
             tracing::info!(run.id = %run, tenant.id = %tenant, attempt, duration_ms, applied = outcome.steps.len(), "the tenant is at the run's version");
         }
         (Verdict::Failed(failure), Next::End(TargetState::Failed)) => {
-            tracing::error!(run.id = %run, tenant.id = %tenant, attempt, duration_ms, code = %failure.code, migration = failure.version, message = %failure.message, "the tenant failed");
+            tracing::error!(run.id = %run, tenant.id = %tenant, attempt, duration_ms, code = %failure.code, migration = failure.version, error = %failure.message, "the tenant failed");
         }
         (Verdict::Failed(failure), _) => {
-            tracing::warn!(run.id = %run, tenant.id = %tenant, attempt, duration_ms, code = %failure.code, migration = failure.version, message = %failure.message, "the tenant will be tried again");
+            tracing::warn!(run.id = %run, tenant.id = %tenant, attempt, duration_ms, code = %failure.code, migration = failure.version, error = %failure.message, "the tenant will be tried again");
         }
     }
 }

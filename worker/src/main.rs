@@ -2,10 +2,10 @@
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use secrecy::ExposeSecret as _;
 use tenantry_shared::{
-    config::{Config, Flags, environment, parse_duration},
+    config::{Config, Flags, environment, is_empty_variable, parse_duration},
     exit::Exit,
     fault::Fault,
     log::{self, LogFormat},
@@ -94,9 +94,11 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let command = without_empty_variables(Cli::command());
+    let cli = Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let json = cli.global.log_format.map_or(!terminal, |format| matches!(format, Format::Json));
+    let for_a_person = terminal || matches!(cli.command, Command::Healthcheck { .. });
+    let json = cli.global.log_format.map_or(!for_a_person, |format| matches!(format, Format::Json));
     log::start(&cli.global.log, if json { LogFormat::Json } else { LogFormat::Text }, terminal);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let ended = match runtime {
@@ -109,6 +111,13 @@ fn main() -> ExitCode {
             fault.exit
         })
         .into()
+}
+
+/// A variable that is set and empty counts as not set.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let command = command
+        .mut_args(|arg| if arg.get_env().is_some_and(is_empty_variable) { arg.env(None) } else { arg });
+    command.mut_subcommands(without_empty_variables)
 }
 
 async fn dispatch(cli: Cli) -> Result<Exit, Fault> {

@@ -28,10 +28,15 @@ pub(crate) struct Cli {
 impl Cli {
     /// What was asked for; ends the process when that cannot be read. An empty variable counts as not set.
     pub(crate) fn read() -> Self {
-        let command = Self::command()
-            .mut_args(|arg| if arg.get_env().is_some_and(is_empty_variable) { arg.env(None) } else { arg });
+        let command = without_empty_variables(Self::command());
         Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
     }
+}
+
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let command = command
+        .mut_args(|arg| if arg.get_env().is_some_and(is_empty_variable) { arg.env(None) } else { arg });
+    command.mut_subcommands(without_empty_variables)
 }
 
 /// Flags that every command takes.

@@ -4,11 +4,8 @@ use std::time::Duration;
 
 use sqlx::any::AnyRow;
 
-use super::{Ledger, LedgerError, number, read_job};
-use crate::{
-    clock::millis,
-    job::{Claim, Job},
-};
+use super::{Ledger, LedgerError, bind_attempt, ms, number, read_job};
+use crate::job::{Claim, Job};
 
 /// Claims what `ready` selects: `$1` is the owner, `$2` the lease. Materialized, because a plan may run a subquery
 /// anew for every row of `targets`, and a LIMIT in it is none then. Skipping what is locked, two claims of the same
@@ -37,7 +34,7 @@ impl Ledger {
             "SELECT run_id, tenant_id FROM targets WHERE due_at <= {{now}} AND state IN ('pending', 'retryable')
              ORDER BY due_at LIMIT {limit}"
         ));
-        let query = sqlx::query(self.store.sql(&sql)).bind(owner.to_owned()).bind(lease_ms(lease));
+        let query = sqlx::query(self.store.sql(&sql)).bind(owner.to_owned()).bind(ms(lease));
         read_claims(&query.fetch_all(self.store.pool()).await?)
     }
 
@@ -61,7 +58,7 @@ impl Ledger {
                 AND state IN ('pending', 'retryable') AND (sent_at IS NOT NULL OR due_at <= {{now}})",
             pairs.join(",")
         ));
-        let query = sqlx::query(self.store.sql(&sql)).bind(owner.to_owned()).bind(lease_ms(lease));
+        let query = sqlx::query(self.store.sql(&sql)).bind(owner.to_owned()).bind(ms(lease));
         let query = jobs
             .iter()
             .fold(query, |query, job| query.bind(job.run.to_string()).bind(job.tenant.to_string()));
@@ -74,13 +71,8 @@ impl Ledger {
     /// When the registry cannot be reached.
     pub async fn renew(&self, claim: &Claim, lease: Duration) -> Result<bool, LedgerError> {
         let sql = "UPDATE targets SET due_at = {now} + $1 WHERE run_id = $2 AND tenant_id = $3 AND attempt = $4 AND state = 'running'";
-        let done = sqlx::query(self.store.sql(sql))
-            .bind(lease_ms(lease))
-            .bind(claim.job.run.to_string())
-            .bind(claim.job.tenant.to_string())
-            .bind(i64::from(claim.attempt))
-            .execute(self.store.pool())
-            .await?;
+        let query = sqlx::query(self.store.sql(sql)).bind(ms(lease));
+        let done = bind_attempt(query, claim).execute(self.store.pool()).await?;
         Ok(done.rows_affected() == 1)
     }
 
@@ -91,18 +83,10 @@ impl Ledger {
     pub async fn release(&self, claim: &Claim) -> Result<bool, LedgerError> {
         let sql = "UPDATE targets SET state = 'retryable', uncounted = uncounted + 1, due_at = {now}
             WHERE run_id = $1 AND tenant_id = $2 AND attempt = $3 AND state = 'running'";
-        let done = sqlx::query(self.store.sql(sql))
-            .bind(claim.job.run.to_string())
-            .bind(claim.job.tenant.to_string())
-            .bind(i64::from(claim.attempt))
-            .execute(self.store.pool())
-            .await?;
+        let query = sqlx::query(self.store.sql(sql));
+        let done = bind_attempt(query, claim).execute(self.store.pool()).await?;
         Ok(done.rows_affected() == 1)
     }
-}
-
-fn lease_ms(lease: Duration) -> i64 {
-    i64::try_from(millis(lease)).unwrap_or(i64::MAX)
 }
 
 fn read_claims(rows: &[AnyRow]) -> Result<Vec<Claim>, LedgerError> {

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use sqlx::Row as _;
 
-use super::{Ledger, LedgerError, number, read_job};
+use super::{Ledger, LedgerError, bind_attempt, ms, number, read_job};
 use crate::{
-    clock::millis,
     failure::{Class, Failure},
     job::{Claim, Job, Next, Outcome, Verdict},
     run::{RunState, TargetState},
@@ -40,7 +39,7 @@ impl Ledger {
         let done = sqlx::query(self.store.sql(sql))
             .bind(name.to_owned())
             .bind(holder.to_owned())
-            .bind(i64::try_from(millis(term)).unwrap_or(i64::MAX))
+            .bind(ms(term))
             .execute(self.store.pool())
             .await?;
         Ok(done.rows_affected() == 1)
@@ -82,7 +81,7 @@ impl Ledger {
              UPDATE targets SET sent_at = {{now}}, due_at = {{now}} + $1
              WHERE (run_id, tenant_id) IN (SELECT run_id, tenant_id FROM due) RETURNING run_id, tenant_id"
         );
-        let query = sqlx::query(self.store.sql(&sql)).bind(i64::try_from(millis(resend)).unwrap_or(i64::MAX));
+        let query = sqlx::query(self.store.sql(&sql)).bind(ms(resend));
         query.fetch_all(self.store.pool()).await?.iter().map(read_job).collect()
     }
 
@@ -93,7 +92,7 @@ impl Ledger {
     pub async fn resend_lost(&self, grace: Duration) -> Result<u64, LedgerError> {
         let sql = "UPDATE targets SET sent_at = NULL, due_at = {now}
             WHERE due_at IS NOT NULL AND state IN ('pending', 'retryable') AND sent_at <= {now} - $1";
-        let query = sqlx::query(self.store.sql(sql)).bind(i64::try_from(millis(grace)).unwrap_or(i64::MAX));
+        let query = sqlx::query(self.store.sql(sql)).bind(ms(grace));
         Ok(query.execute(self.store.pool()).await?.rows_affected())
     }
 
@@ -131,13 +130,8 @@ impl Ledger {
         duration: Duration,
     ) -> Result<bool, LedgerError> {
         let sql = "UPDATE targets SET lapses = $1 WHERE run_id = $2 AND tenant_id = $3 AND attempt = $4 AND state = 'running' AND due_at <= {now}";
-        let lapsed = sqlx::query(self.store.sql(sql))
-            .bind(i64::from(lapses))
-            .bind(claim.job.run.to_string())
-            .bind(claim.job.tenant.to_string())
-            .bind(i64::from(claim.attempt))
-            .execute(self.store.pool())
-            .await?;
+        let query = sqlx::query(self.store.sql(sql)).bind(i64::from(lapses));
+        let lapsed = bind_attempt(query, claim).execute(self.store.pool()).await?;
         if lapsed.rows_affected() == 0 {
             return Ok(false);
         }

@@ -20,11 +20,18 @@ pub use enqueue::Enqueued;
 pub use read::{AttemptRow, TargetQuery, TargetRow};
 pub use workers::{WorkerRow, WorkerState};
 
-use sqlx::{Row as _, any::AnyRow};
+use std::time::Duration;
+
+use sqlx::{
+    Any, Row as _,
+    any::{AnyArguments, AnyRow},
+    query::Query,
+};
 
 use crate::{
+    clock::millis,
     id::{RunId, TenantId},
-    job::Job,
+    job::{Claim, Job},
     registry::RegistryError,
     store::{Store, StoreError},
 };
@@ -104,4 +111,14 @@ fn read_job(row: &AnyRow) -> Result<Job, LedgerError> {
 fn number(row: &AnyRow, at: usize) -> Result<u32, LedgerError> {
     let value: i64 = row.try_get(at)?;
     u32::try_from(value).map_err(|_| StoreError::Value(format!("{value}")).into())
+}
+
+/// A duration in the database's milliseconds.
+fn ms(duration: Duration) -> i64 {
+    i64::try_from(millis(duration)).unwrap_or(i64::MAX)
+}
+
+/// Binds what guards a write: run, tenant and number of the attempt.
+fn bind_attempt<'q>(query: Query<'q, Any, AnyArguments>, claim: &Claim) -> Query<'q, Any, AnyArguments> {
+    query.bind(claim.job.run.to_string()).bind(claim.job.tenant.to_string()).bind(i64::from(claim.attempt))
 }

@@ -1,11 +1,11 @@
 //! Writing the outcome of an attempt: the target, the attempt and what is known of the tenant, in one transaction
 //! that is guarded by the attempt's number.
 
-use sqlx::{Any, Transaction};
+use sqlx::{Any, Transaction, any::AnyArguments, query::Query};
 
-use super::{Ledger, LedgerError};
+use super::{Ledger, LedgerError, bind_attempt, ms};
 use crate::{
-    clock::millis,
+    failure::Failure,
     job::{Claim, Next, Outcome, Verdict},
     run::TargetState,
 };
@@ -47,9 +47,7 @@ impl Ledger {
     ) -> Result<bool, LedgerError> {
         let (state, due, uncounted) = match next {
             Next::End(state) => (state, None, 0),
-            Next::RetryIn(delay) => {
-                (TargetState::Retryable, Some(i64::try_from(millis(delay)).unwrap_or(i64::MAX)), 0)
-            }
+            Next::RetryIn(delay) => (TargetState::Retryable, Some(ms(delay)), 0),
             Next::Again => (TargetState::Retryable, Some(0), 1),
         };
         let failure = failure_of(outcome);
@@ -60,27 +58,17 @@ impl Ledger {
                 class = $6, code = $7, message = $8, hint = $9, version = $10, statement = $11, line = $12, refused = $13, fingerprint = $14,
                 finished_at = CASE WHEN $15 = 1 THEN {now} ELSE NULL END
             WHERE run_id = $16 AND tenant_id = $17 AND attempt = $18 AND state = 'running'";
-        let done = sqlx::query(self.store.sql(update))
+        let query = sqlx::query(self.store.sql(update))
             .bind(state.as_str())
             .bind(due)
             .bind(i64::from(uncounted))
             .bind(outcome.from)
-            .bind(outcome.to)
-            .bind(failure.map(|f| f.class.as_str()))
-            .bind(failure.map(|f| f.code.clone()))
-            .bind(failure.map(|f| f.message.clone()))
-            .bind(failure.and_then(|f| f.hint.clone()))
-            .bind(failure.and_then(|f| f.version))
-            .bind(failure.and_then(|f| f.statement).map(i64::from))
-            .bind(failure.and_then(|f| f.line).map(i64::from))
+            .bind(outcome.to);
+        let query = bind_failure(query, failure)
             .bind(refused)
             .bind(failure.map(|f| f.fingerprint()))
-            .bind(i64::from(state.is_final()))
-            .bind(claim.job.run.to_string())
-            .bind(claim.job.tenant.to_string())
-            .bind(i64::from(claim.attempt))
-            .execute(&mut **tx)
-            .await?;
+            .bind(i64::from(state.is_final()));
+        let done = bind_attempt(query, claim).execute(&mut **tx).await?;
         Ok(done.rows_affected() == 1)
     }
 
@@ -97,31 +85,34 @@ impl Ledger {
             Next::Again => "interrupted",
             _ => "failed",
         };
-        let failure = failure_of(outcome);
         let insert = "INSERT INTO attempts (run_id, tenant_id, number, worker, started_at, finished_at, outcome, steps, class, code, message, hint, version, statement, line)
             VALUES ($1, $2, $3, $4, {now} - $5, {now}, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
-        sqlx::query(self.store.sql(insert))
-            .bind(claim.job.run.to_string())
-            .bind(claim.job.tenant.to_string())
-            .bind(i64::from(claim.attempt))
+        let query = bind_attempt(sqlx::query(self.store.sql(insert)), claim)
             .bind(owner.to_owned())
-            .bind(i64::try_from(millis(outcome.duration)).unwrap_or(0))
+            .bind(ms(outcome.duration))
             .bind(word)
-            .bind(serde_json::to_string(&outcome.steps).unwrap_or_default())
-            .bind(failure.map(|f| f.class.as_str()))
-            .bind(failure.map(|f| f.code.clone()))
-            .bind(failure.map(|f| f.message.clone()))
-            .bind(failure.and_then(|f| f.hint.clone()))
-            .bind(failure.and_then(|f| f.version))
-            .bind(failure.and_then(|f| f.statement).map(i64::from))
-            .bind(failure.and_then(|f| f.line).map(i64::from))
-            .execute(&mut **tx)
-            .await?;
+            .bind(serde_json::to_string(&outcome.steps).unwrap_or_default());
+        bind_failure(query, failure_of(outcome)).execute(&mut **tx).await?;
         Ok(())
     }
 }
 
-fn failure_of(outcome: &Outcome) -> Option<&crate::failure::Failure> {
+/// Binds class, code, message, hint, version, statement and line.
+fn bind_failure<'q>(
+    query: Query<'q, Any, AnyArguments>,
+    failure: Option<&Failure>,
+) -> Query<'q, Any, AnyArguments> {
+    query
+        .bind(failure.map(|f| f.class.as_str()))
+        .bind(failure.map(|f| f.code.clone()))
+        .bind(failure.map(|f| f.message.clone()))
+        .bind(failure.and_then(|f| f.hint.clone()))
+        .bind(failure.and_then(|f| f.version))
+        .bind(failure.and_then(|f| f.statement).map(i64::from))
+        .bind(failure.and_then(|f| f.line).map(i64::from))
+}
+
+fn failure_of(outcome: &Outcome) -> Option<&Failure> {
     match &outcome.verdict {
         Verdict::Proven => None,
         Verdict::Failed(failure) => Some(failure),

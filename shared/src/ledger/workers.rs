@@ -4,8 +4,8 @@ use std::{fmt, time::Duration};
 
 use sqlx::Row as _;
 
-use super::{Ledger, LedgerError};
-use crate::{clock::millis, store::StoreError};
+use super::{Ledger, LedgerError, ms};
+use crate::store::StoreError;
 
 /// Where a worker is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,10 +80,7 @@ impl Ledger {
     /// When the registry cannot be reached.
     pub async fn forget_workers(&self, silent: Duration) -> Result<u64, LedgerError> {
         let sql = self.store.sql("DELETE FROM workers WHERE heartbeat_at < {now} - $1");
-        let done = sqlx::query(sql)
-            .bind(i64::try_from(millis(silent)).unwrap_or(i64::MAX))
-            .execute(self.store.pool())
-            .await?;
+        let done = sqlx::query(sql).bind(ms(silent)).execute(self.store.pool()).await?;
         Ok(done.rows_affected())
     }
 
@@ -95,10 +92,7 @@ impl Ledger {
         let sql = "SELECT w.id, w.host, w.pid, w.program, w.slots, w.state,
                 (SELECT count(*) FROM targets g WHERE g.owner = w.id AND g.state = 'running' AND g.due_at IS NOT NULL)
             FROM workers w WHERE w.state <> 'stopped' AND w.heartbeat_at >= {now} - $1 ORDER BY w.host, w.started_at";
-        let rows = sqlx::query(self.store.sql(sql))
-            .bind(i64::try_from(millis(within)).unwrap_or(i64::MAX))
-            .fetch_all(self.store.pool())
-            .await?;
+        let rows = sqlx::query(self.store.sql(sql)).bind(ms(within)).fetch_all(self.store.pool()).await?;
         let read = |row: &sqlx::any::AnyRow| -> Result<WorkerRow, sqlx::Error> {
             Ok(WorkerRow {
                 worker: row.try_get(0)?,

@@ -1,5 +1,7 @@
 //! What can go wrong between us and the registry database.
 
+use crate::{codes, failure::Class};
+
 /// What can go wrong between us and the registry database.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -60,8 +62,9 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
+/// Busy, locked, full or going down: of PostgreSQL and SQLite, whose codes are never alike.
 fn is_unreachable(code: &str) -> bool {
-    code.starts_with("57P") || code.starts_with("08") || code.starts_with("53")
+    codes::postgres(code) == Class::Transient || super::is_busy(Some(code))
 }
 
 impl StoreError {

@@ -23,13 +23,14 @@ use tenantry_shared::{
 
 use super::{LOCK_POLL, Limits, Session, failure, in_time, nanos, run_all, unwritten};
 
-/// A worker that is paused between two statements does not hold its tenant's locks for longer than this.
-const IDLE_IN_TRANSACTION_MS: u64 = 60_000;
+/// A worker that is paused between two statements does not hold its tenant's locks for longer than this. Outside of a
+/// transaction, since version 14.
+const IDLE_MS: u64 = 15_000;
 
 /// How often the server looks whether its client is still there while a statement runs. Since version 14, and only
 /// where its system can tell.
 const CLIENT_CHECK_MS: u64 = 2_000;
-const CLIENT_CHECK_SINCE: u32 = 140_000;
+const VERSION_14: u32 = 140_000;
 
 const UNDEFINED_TABLE: &str = "42P01";
 const SYNTAX_ERROR: &str = "42601";
@@ -61,8 +62,11 @@ impl Session for PostgresSession {
             format!("{settings}SELECT current_database(), current_schema(), version() LIKE '%linux%'");
         let row = sqlx::raw_sql(AssertSqlSafe(start)).fetch_one(&mut connection).await.map_err(fail)?;
         let (database, current, linux): (String, Option<String>, bool) = (row.get(0), row.get(1), row.get(2));
-        if linux && connection.server_version_num().is_some_and(|v| v >= CLIENT_CHECK_SINCE) {
-            settings.push_str(&format!("SET client_connection_check_interval = {CLIENT_CHECK_MS}; "));
+        if connection.server_version_num().is_some_and(|v| v >= VERSION_14) {
+            settings.push_str(&format!("SET idle_session_timeout = {IDLE_MS}; "));
+            if linux {
+                settings.push_str(&format!("SET client_connection_check_interval = {CLIENT_CHECK_MS}; "));
+            }
         }
         let wanted = access.place.schema.clone();
         if let (Some(schema), None) = (&wanted, &current) {
@@ -265,7 +269,7 @@ impl PostgresSession {
 
 fn settings(limits: Limits, schema: Option<&str>) -> String {
     let mut text = format!(
-        "SET SESSION AUTHORIZATION DEFAULT; RESET ROLE; RESET ALL; SET lock_timeout = {}; SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {IDLE_IN_TRANSACTION_MS}; ",
+        "SET SESSION AUTHORIZATION DEFAULT; RESET ROLE; RESET ALL; SET lock_timeout = {}; SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {IDLE_MS}; ",
         // Zero would be without limit there.
         millis(limits.lock).max(1),
         limits.statement.map_or(0, millis),
