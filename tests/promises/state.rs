@@ -5,10 +5,19 @@ use std::{fmt::Write as _, path::Path};
 use sqlx::{AssertSqlSafe, Connection as _, Row as _, SqliteConnection};
 use tenantry_tests::Home;
 
-/// Tables whose rows only change when something is done. Bundles are not among them: one is named by its bytes, and may
-/// be stored before the run that needs it is refused.
-const TABLES: [&str; 8] =
-    ["servers", "tenants", "tenant_labels", "runs", "targets", "attempts", "events", "counters"];
+/// Tables whose rows only change when something is done.
+const TABLES: [&str; 10] = [
+    "servers",
+    "tenants",
+    "tenant_labels",
+    "bundles",
+    "bundle_files",
+    "runs",
+    "targets",
+    "attempts",
+    "events",
+    "counters",
+];
 
 /// Every row of the registry, where there is one, and every file with its size.
 pub(crate) async fn of(home: &Home) -> String {

@@ -9,7 +9,11 @@ use tenantry_shared::{
 };
 
 use super::{enqueue, selection, work};
-use crate::{app::App, cli::RetryArgs, output::Output};
+use crate::{
+    app::App,
+    cli::RetryArgs,
+    output::{Output, plural},
+};
 
 pub(crate) async fn run(app: &App, args: RetryArgs, output: &Output) -> Result<Exit, Fault> {
     let failed = match (app.ledger.find_run(args.run).await, args.run) {
@@ -23,13 +27,23 @@ pub(crate) async fn run(app: &App, args: RetryArgs, output: &Output) -> Result<E
     };
     app.key().await?;
     app.queue().await?;
-    let given = args.source.as_deref().map(read_directory).transpose()?;
-    if !args.yes
-        && !output.confirm(&format!("Try the failed tenants of run #{} again?", failed.number), "--yes")?
-    {
+    let bundle = args.source.as_deref().map(read_directory).transpose()?;
+    let nobody = match &args.error {
+        Some(print) => format!("no tenant failed with cause {print} in run #{}", failed.number),
+        None => format!("no tenant failed in run #{}", failed.number),
+    };
+    let pick = Pick::FailedIn { run: failed.id, fingerprint: args.error, tenants: args.tenants };
+    let selection = Selection { pick, exclude: Vec::new(), limit: None };
+    let tenants = app.ledger.count_selected(&selection).await?;
+    if tenants == 0 {
+        let hint = format!("see its failures with: tenantry status {} --state failed", failed.number);
+        return Err(Fault::new(Exit::NothingSelected, nobody).with_hint(hint));
+    }
+    let question = format!("Try {} of run #{} again?", plural(tenants, "failed tenant"), failed.number);
+    if !args.yes && !output.confirm(&question, "--yes")? {
         return Err(Fault::new(Exit::Usage, "not started"));
     }
-    let (digest, target, description) = match given {
+    let (digest, target, description) = match bundle {
         None => (failed.digest, failed.target, failed.description),
         Some(bundle) => {
             app.registry.put_bundle(&bundle).await?;
@@ -37,27 +51,16 @@ pub(crate) async fn run(app: &App, args: RetryArgs, output: &Output) -> Result<E
             (bundle.digest().clone(), latest.version, latest.description.clone())
         }
     };
-    let nobody = match &args.error {
-        Some(print) => format!("no tenant failed with cause {print} in run #{}", failed.number),
-        None => format!("no tenant failed in run #{}", failed.number),
-    };
-    let pick = Pick::FailedIn { run: failed.id, fingerprint: args.error, tenants: args.tenants };
     let spec = RunSpec {
         digest,
         target,
-        selection: Selection { pick, exclude: Vec::new(), limit: None },
+        selection,
         policy: failed.policy,
         parent: Some(failed.id),
         requested_by: selection::requested_by(),
         reason: selection::reason(args.reason),
     };
-    let run = match app.ledger.enqueue(&spec, &description).await {
-        Err(LedgerError::NothingSelected) => {
-            let hint = format!("see its failures with: tenantry status {} --state failed", failed.number);
-            return Err(Fault::new(Exit::NothingSelected, nobody).with_hint(hint));
-        }
-        result => result?,
-    };
+    let run = app.ledger.enqueue(&spec, &description).await?;
     if args.work {
         if !output.is_json() {
             output.data(&run.number.to_string());

@@ -4,7 +4,7 @@ use serde_json::json;
 use tenantry_shared::{
     exit::Exit,
     fault::Fault,
-    ledger::{TargetQuery, TargetRow},
+    ledger::{LedgerError, TargetQuery, TargetRow},
     run::{RunRef, RunState},
     tenant::Slug,
 };
@@ -120,7 +120,8 @@ async fn of_tenant(app: &App, slug: &Slug, output: &Output) -> Result<Exit, Faul
             let now = app.ledger.store().now_ms().await?;
             app.ledger.targets(run.id, &query).await?.pop().map(|target| (run, target, now))
         }
-        Err(_) => None,
+        Err(LedgerError::UnknownRun(_)) => None,
+        Err(error) => return Err(error.into()),
     };
     let document = json!({
         "schema": "tenantry.tenant/v1",
