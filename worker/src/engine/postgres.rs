@@ -5,9 +5,10 @@
 //! once. Where the tenant is the whole database, the lock of sqlx is taken too, so that an application that
 //! calls `sqlx::migrate!` when it starts is kept out.
 
+mod keys;
+
 use std::{str::FromStr as _, time::Duration};
 
-use sha2::{Digest as _, Sha256};
 use sqlx::{
     AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, Row as _,
     postgres::{PgConnectOptions, PgDatabaseError, PgErrorPosition},
@@ -21,6 +22,7 @@ use tenantry_shared::{
     registry::Access,
 };
 
+use self::keys::{own_key, sqlx_key};
 use super::{LOCK_POLL, Limits, Session, failure, in_time, nanos, run_all, unwritten};
 
 /// A worker that is paused between two statements does not hold its tenant's locks for longer than this. Outside of a
@@ -284,18 +286,6 @@ fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// Our key for a schema of the database we are connected to.
-fn own_key(schema: &str) -> i64 {
-    let digest = Sha256::digest(format!("tenantry tenant lock {schema}").as_bytes());
-    digest.first_chunk().map_or(0, |bytes| i64::from_be_bytes(*bytes))
-}
-
-/// The key that sqlx locks a database with (`sqlx-postgres/src/migrate.rs`).
-fn sqlx_key(database: &str) -> i64 {
-    const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
-    0x3d32_ad9e * i64::from(CRC.checksum(database.as_bytes()))
-}
-
 fn line_of(error: &sqlx::Error, sql: &str) -> Option<u32> {
     let error = error.as_database_error()?.try_downcast_ref::<PgDatabaseError>()?;
     let Some(PgErrorPosition::Original(position)) = error.position() else { return None };
@@ -306,16 +296,6 @@ fn line_of(error: &sqlx::Error, sql: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_key_of_sqlx_is_the_one_sqlx_takes() {
-        assert_eq!(sqlx_key("appdb"), 4_402_498_167_645_207_530);
-    }
-
-    #[test]
-    fn two_schemas_have_two_keys() {
-        assert_ne!(own_key("a"), own_key("b"));
-    }
 
     #[test]
     fn names_are_quoted() {

@@ -1,0 +1,180 @@
+//! What the rules are tested on: a registry, a queue before it, and consumers.
+
+use std::{sync::Arc, time::Duration};
+
+use tenantry_shared::{
+    bundle::Bundle,
+    failure::{Class, Failure},
+    format::File,
+    job::{Claim, Job, Next, Outcome, Verdict},
+    ledger::Ledger,
+    place::DatabaseUrl,
+    queue::{Handler, Queue, Serve, serve},
+    registry::{NewTenant, Registry},
+    run::{Pick, Policy, RunRef, RunSpec, Selection, TargetState},
+    secret::MasterKey,
+    store::Store,
+    tenant::{Labels, Status},
+};
+use tenantry_tests::{Home, TenantDb, fleet::Kind, server, wait::until};
+use tokio::{sync::watch, task::JoinHandle};
+
+use super::{LEASE, SHORT_LEASE};
+
+/// A registry with some tenants, the queue before it, and a second way to look into the registry.
+#[derive(Clone)]
+pub(super) struct Bench {
+    pub(super) registry: Registry,
+    pub(super) ledger: Ledger,
+    pub(super) queue: Queue,
+    pub(super) sql: TenantDb,
+    pub(super) spec: RunSpec,
+    _home: Arc<Home>,
+}
+
+impl Bench {
+    pub(super) async fn new(home: Home, redis: bool, tenants: usize) -> Self {
+        let url = home.registry_url();
+        let kind = if url.starts_with("sqlite") { Kind::Sqlite } else { Kind::PostgresDatabase };
+        let registry = Registry::new(Store::init(&url).await.expect("a registry"));
+        let queue_url = redis.then(server::redis);
+        let identity = registry.identity().await.expect("an identity");
+        let queue = Queue::open(queue_url.as_deref(), &url, &identity).await.expect("a queue");
+        registry.add_tenants(&MasterKey::generate().expect("a key"), &some(tenants)).await.expect("tenants");
+        let file = File { name: "1_first.sql".into(), content: "SELECT 1;".into() };
+        let bundle = Bundle::new(vec![file]).expect("a bundle");
+        registry.put_bundle(&bundle).await.expect("a stored bundle");
+        Self {
+            ledger: Ledger::new(registry.store().clone()),
+            queue,
+            sql: TenantDb { id: "the registry".into(), kind, url, schema: None },
+            spec: RunSpec {
+                digest: bundle.digest().clone(),
+                target: 1,
+                selection: Selection { pick: Pick::All, exclude: vec![], limit: None },
+                policy: Policy::default(),
+                parent: None,
+                requested_by: "a test".into(),
+                reason: None,
+            },
+            registry,
+            _home: Arc::new(home),
+        }
+    }
+
+    pub(super) async fn enqueue(&self) {
+        self.ledger.enqueue(&self.spec, "first").await.expect("a run");
+    }
+
+    /// Enqueues a run of so many of the tenants.
+    pub(super) async fn enqueue_some(&self, limit: u32) {
+        let selection = Selection { limit: Some(limit), ..self.spec.selection.clone() };
+        self.ledger.enqueue(&RunSpec { selection, ..self.spec.clone() }, "first").await.expect("a run");
+    }
+
+    /// What a conductor does at a beat, without closing runs.
+    pub(super) async fn conduct(&self) {
+        self.ledger.rescue().await.expect("a rescue");
+        if self.queue.depth().await.expect("a depth").is_some() {
+            let due = self.ledger.take_due(1000, LEASE).await.expect("due jobs");
+            self.queue.send(&due).await.expect("sent jobs");
+        }
+    }
+
+    pub(super) async fn take(&self, limit: usize, owner: &str, lease: Duration) -> Vec<Claim> {
+        self.conduct().await;
+        self.queue.take(&self.ledger, limit, owner, lease).await.expect("claims")
+    }
+
+    /// Takes one claim and lets its lease lapse.
+    pub(super) async fn take_and_lose(&self) -> Claim {
+        let claim = self.take(1, "lost", SHORT_LEASE).await.remove(0);
+        until("the lease lapses and the target is rescued", || async {
+            self.ledger.rescue().await.expect("a rescue") == 1
+        })
+        .await;
+        claim
+    }
+
+    pub(super) async fn record(&self, claim: &Claim, verdict: Verdict, next: Next) -> bool {
+        let (to, steps) = (matches!(verdict, Verdict::Proven).then_some(1), Vec::new());
+        let outcome = Outcome { verdict, from: None, to, steps, duration: Duration::ZERO };
+        self.ledger.record(claim, "a test", &outcome, next).await.expect("an answer")
+    }
+
+    pub(super) async fn succeed(&self, claim: &Claim) -> bool {
+        self.record(claim, Verdict::Proven, Next::End(TargetState::Applied)).await
+    }
+
+    /// The job of a tenant in the newest run.
+    pub(super) async fn job(&self, slug: &str) -> Job {
+        let run = self.ledger.find_run(RunRef::Latest).await.expect("a run").id;
+        let tenant = self.registry.tenant(&slug.parse().expect("a slug")).await.expect("a tenant").id;
+        Job { run, tenant }
+    }
+
+    pub(super) async fn targets(&self, condition: &str) -> i64 {
+        self.sql.number(&format!("SELECT count(*) FROM targets WHERE {condition}")).await
+    }
+
+    /// Serves until the returned switch is turned, with a conductor beside it.
+    pub(super) fn serve(&self, owner: &str, concurrency: usize, lease: Duration, handler: Handler) -> Served {
+        let (stop, stopped) = watch::channel(false);
+        let served = Serve {
+            queue: self.queue.clone(),
+            ledger: self.ledger.clone(),
+            owner: owner.into(),
+            lease,
+            concurrency,
+        };
+        let (bench, mut conducting) = (self.clone(), stopped.clone());
+        let conductor = tokio::spawn(async move {
+            let mut beat = tokio::time::interval(Duration::from_millis(50));
+            while !*conducting.borrow_and_update() {
+                beat.tick().await;
+                bench.conduct().await;
+            }
+        });
+        Served { stop, tasks: [conductor, tokio::spawn(serve(served, handler, stopped))] }
+    }
+}
+
+pub(super) struct Served {
+    pub(super) stop: watch::Sender<bool>,
+    tasks: [JoinHandle<()>; 2],
+}
+
+impl Served {
+    pub(super) async fn drain(self) {
+        self.stop.send_replace(true);
+        for task in self.tasks {
+            task.await.expect("an end");
+        }
+    }
+}
+
+pub(super) fn some(count: usize) -> Vec<NewTenant> {
+    let tenant = |at: usize| {
+        let path = format!("sqlite:/nowhere/t{at:02}.db");
+        let url = DatabaseUrl::parse(&path, "/".as_ref()).expect("a URL");
+        NewTenant {
+            slug: format!("t{at:02}").parse().expect("a slug"),
+            place: url.place(None).expect("a place"),
+            url,
+            status: Status::Active,
+            labels: Labels::new(),
+        }
+    };
+    (0..count).map(tenant).collect()
+}
+
+pub(super) fn failure(class: Class) -> Verdict {
+    Verdict::Failed(Failure::new(class, "of-a-test", "it went wrong"))
+}
+
+/// A handler out of an async closure.
+pub(super) fn handler<F: Future<Output = ()> + Send + 'static>(
+    work: impl Fn(Claim) -> F + Send + Sync + 'static,
+) -> Handler {
+    Arc::new(move |claim| Box::pin(work(claim)))
+}
