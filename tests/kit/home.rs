@@ -224,6 +224,24 @@ impl WorkerProcess {
         let done =
             Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status().expect("kill");
         assert!(done.success(), "kill -{name}");
+        if name == "STOP" {
+            self.stands_still();
+        }
+    }
+
+    /// Waits until none of its threads runs any more: a signal is not there at once.
+    fn stands_still(&self) {
+        let begun = Instant::now();
+        let stopped =
+            |stat: String| stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'));
+        let all_stopped = || {
+            let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid())).expect("its threads");
+            threads.flatten().all(|t| std::fs::read_to_string(t.path().join("stat")).is_ok_and(stopped))
+        };
+        while !all_stopped() {
+            assert!(begun.elapsed() < DEADLINE, "the worker does not stop");
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Waits for its end and gives its exit code; none when a signal ended it.

@@ -1,9 +1,14 @@
 //! The time limits: what takes too long is stopped where it runs, tried again, and leaves nothing behind.
 
-use std::{process::Command, time::Instant};
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use sqlx::{Connection as _, Executor as _, SqliteConnection};
+use tenantry_shared::{place::DatabaseUrl, registry::Access};
 use tenantry_tests::{Fleet, TenantDb, fleet::Kind, home::finish, server::Private, wait::until};
+use tenantry_worker::engine::{Limits, MySqlSession, PostgresSession, Session};
 
 use crate::site::{KINDS, Site, Stranger, quick_home};
 
@@ -117,4 +122,29 @@ async fn a_server_that_stops_answering_holds_up_nobody_for_ever() {
     drop(stranger);
     assert_eq!(ended.exits(100).json()["failures"][0]["code"], "no-answer");
     let _ = site.home.run(&["retry", "--json"]).exits(0);
+}
+
+/// Takes a tenant's lock in a session that then stands still, as that of a paused worker does, and in a second one.
+async fn taken_over<S: Session>(kind: Kind) {
+    let site = Site::new(&[kind], 1).await;
+    let tenant = site.tenant();
+    let url = DatabaseUrl::parse(&tenant.url, site.home.path()).expect("a URL");
+    let place = url.place(tenant.schema.as_deref()).expect("a place");
+    let access = Access { slug: tenant.id.parse().expect("a slug"), place, url };
+    let limits =
+        |lock| Limits { connect: Duration::from_secs(10), lock: Duration::from_secs(lock), statement: None };
+    let mut paused = S::connect(&access, limits(1)).await.expect("a session");
+    paused.lock().await.expect("the lock");
+    let mut next = S::connect(&access, limits(60)).await.expect("a session");
+    next.lock().await.expect("the lock of a session that stood still");
+    assert!(paused.history().await.is_err(), "the first session is still there");
+}
+
+#[tokio::test]
+async fn a_session_that_stands_still_loses_the_tenants_lock() {
+    tokio::join!(
+        taken_over::<PostgresSession>(Kind::PostgresDatabase),
+        taken_over::<PostgresSession>(Kind::PostgresSchema),
+        taken_over::<MySqlSession>(Kind::MariaDb),
+    );
 }

@@ -133,7 +133,7 @@ async fn a_registry_that_crashes_in_the_middle_of_a_run_does_not_hurt_it() {
     }
     more.register(&home);
     let gates = Gates::close(&fleet.tenants).await;
-    let _workers = [home.worker(&["--lease", "2s"]), home.worker(&["--lease", "2s"])];
+    let _workers = [home.worker(&["--lease", "5s"]), home.worker(&["--lease", "5s"])];
     let waiting = home.spawn(&["enqueue", "--all", "--wait", "--json", "--lock-timeout", "60s"]);
     until_at_their_gates(&fleet.tenants).await;
     server.stop("immediate");

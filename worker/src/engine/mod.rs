@@ -30,6 +30,10 @@ pub use mysql::MySqlSession;
 pub use postgres::PostgresSession;
 pub use sqlite::SqliteSession;
 
+/// A worker that is paused between two statements does not hold its tenant's locks for longer than this: the server
+/// ends the session then.
+const IDLE: Duration = Duration::from_secs(15);
+
 /// How often a tenant's lock that somebody else holds is tried again.
 const LOCK_POLL: Duration = Duration::from_millis(100);
 

@@ -24,7 +24,7 @@ use tenantry_shared::{
     registry::Access,
 };
 
-use super::{Limits, Session, failure, hint, in_time, nanos, unwritten};
+use super::{IDLE, Limits, Session, failure, hint, in_time, nanos, unwritten};
 
 const NO_SUCH_TABLE: u16 = 1146;
 
@@ -51,8 +51,10 @@ impl Session for MySqlSession {
         let connect = async { MySqlConnection::connect_with(&options).await.map_err(fail) };
         let mut connection = in_time(limits.connect, connect).await?;
         let seconds = millis(limits.lock).div_ceil(1000).max(1);
-        let settings =
-            format!("SET SESSION lock_wait_timeout = {seconds}, innodb_lock_wait_timeout = {seconds}");
+        let settings = format!(
+            "SET SESSION lock_wait_timeout = {seconds}, innodb_lock_wait_timeout = {seconds}, wait_timeout = {}",
+            IDLE.as_secs()
+        );
         sqlx::raw_sql(AssertSqlSafe(settings)).execute(&mut connection).await.map_err(fail)?;
         let who = sqlx::query("SELECT CAST(CONNECTION_ID() AS UNSIGNED)")
             .fetch_one(&mut connection)

@@ -23,11 +23,10 @@ use tenantry_shared::{
 };
 
 use self::keys::{own_key, sqlx_key};
-use super::{LOCK_POLL, Limits, Session, failure, in_time, nanos, run_all, unwritten};
+use super::{IDLE, LOCK_POLL, Limits, Session, failure, in_time, nanos, run_all, unwritten};
 
-/// A worker that is paused between two statements does not hold its tenant's locks for longer than this. Outside of a
-/// transaction, since version 14.
-const IDLE_MS: u64 = 15_000;
+/// Outside of a transaction, since version 14.
+const IDLE_MS: u128 = IDLE.as_millis();
 
 /// How often the server looks whether its client is still there while a statement runs. Since version 14, and only
 /// where its system can tell.
@@ -59,16 +58,14 @@ impl Session for PostgresSession {
         let options = options.application_name("tenantry").disable_statement_logging();
         let connect = async { PgConnection::connect_with(&options).await.map_err(fail) };
         let mut connection = in_time(limits.connect, connect).await?;
-        let mut settings = settings(limits, access.place.schema.as_deref());
+        let since_14 = connection.server_version_num().is_some_and(|v| v >= VERSION_14);
+        let mut settings = settings(limits, access.place.schema.as_deref(), since_14);
         let start =
             format!("{settings}SELECT current_database(), current_schema(), version() LIKE '%linux%'");
         let row = sqlx::raw_sql(AssertSqlSafe(start)).fetch_one(&mut connection).await.map_err(fail)?;
         let (database, current, linux): (String, Option<String>, bool) = (row.get(0), row.get(1), row.get(2));
-        if connection.server_version_num().is_some_and(|v| v >= VERSION_14) {
-            settings.push_str(&format!("SET idle_session_timeout = {IDLE_MS}; "));
-            if linux {
-                settings.push_str(&format!("SET client_connection_check_interval = {CLIENT_CHECK_MS}; "));
-            }
+        if linux && since_14 {
+            settings.push_str(&format!("SET client_connection_check_interval = {CLIENT_CHECK_MS}; "));
         }
         let wanted = access.place.schema.clone();
         if let (Some(schema), None) = (&wanted, &current) {
@@ -269,13 +266,16 @@ impl PostgresSession {
     }
 }
 
-fn settings(limits: Limits, schema: Option<&str>) -> String {
+fn settings(limits: Limits, schema: Option<&str>, since_14: bool) -> String {
     let mut text = format!(
         "SET SESSION AUTHORIZATION DEFAULT; RESET ROLE; RESET ALL; SET lock_timeout = {}; SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {IDLE_MS}; ",
         // Zero would be without limit there.
         millis(limits.lock).max(1),
         limits.statement.map_or(0, millis),
     );
+    if since_14 {
+        text.push_str(&format!("SET idle_session_timeout = {IDLE_MS}; "));
+    }
     if let Some(schema) = schema {
         text.push_str(&format!("SET search_path = {}; ", quoted(schema)));
     }
