@@ -11,4 +11,5 @@ pub mod engine;
 pub mod health;
 pub mod orders;
 pub mod signals;
+pub mod variables;
 pub mod worker;

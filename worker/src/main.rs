@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use secrecy::ExposeSecret as _;
 use tenantry_shared::{
-    config::{Config, Flags, environment, is_empty_variable, parse_duration},
+    config::{Config, Flags, environment, parse_duration},
     exit::Exit,
     fault::Fault,
     log::{self, LogFormat},
@@ -16,6 +16,7 @@ use tenantry_shared::{
 use tenantry_worker::{
     health,
     signals::Signals,
+    variables::without_empty_variables,
     worker::{Parts, Worker},
 };
 
@@ -111,13 +112,6 @@ fn main() -> ExitCode {
             fault.exit
         })
         .into()
-}
-
-/// A variable that is set and empty counts as not set.
-fn without_empty_variables(command: clap::Command) -> clap::Command {
-    let command = command
-        .mut_args(|arg| if arg.get_env().is_some_and(is_empty_variable) { arg.env(None) } else { arg });
-    command.mut_subcommands(without_empty_variables)
 }
 
 async fn dispatch(cli: Cli) -> Result<Exit, Fault> {

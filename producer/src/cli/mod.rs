@@ -7,7 +7,8 @@ mod tenants;
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
-use tenantry_shared::{config::is_empty_variable, exit::Exit, log::LogFormat};
+use tenantry_shared::{exit::Exit, log::LogFormat};
+use tenantry_worker::variables::without_empty_variables;
 
 pub(crate) use runs::{
     EnqueueArgs, How, LogsArgs, MigrateArgs, NoTenants, RetryArgs, RunsArgs, SelectionArgs, StatusArgs,
@@ -31,12 +32,6 @@ impl Cli {
         let command = without_empty_variables(Self::command());
         Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
     }
-}
-
-fn without_empty_variables(command: clap::Command) -> clap::Command {
-    let command = command
-        .mut_args(|arg| if arg.get_env().is_some_and(is_empty_variable) { arg.env(None) } else { arg });
-    command.mut_subcommands(without_empty_variables)
 }
 
 /// Flags that every command takes.

@@ -17,10 +17,9 @@ use tenantry_shared::{
     tenant::{Labels, Slug, Status},
 };
 
-use super::{enqueue, registry, work};
+use super::{enqueue::Draft, registry, work};
 use crate::{
     app::App,
-    cli::NoTenants,
     output::{Output, RunView},
 };
 
@@ -129,11 +128,8 @@ async fn migrate(app: &App, target: Option<i64>, output: &Output) -> Result<RunV
     let bundle = read_directory(&app.config.migrations)?;
     let target = target.unwrap_or(bundle.latest().version);
     let selection = Selection { pick: Pick::All, exclude: Vec::new(), limit: None };
-    let reason = Some("demo".to_owned());
-    let run =
-        enqueue::write(app, &bundle, target, selection, Policy::default(), reason, NoTenants::Fail, output)
-            .await?;
-    let run = run.ok_or_else(|| Fault::new(Exit::Error, "no run"))?;
+    let draft = Draft { bundle, target, selection, policy: Policy::default() };
+    let run = draft.write(app, Some("demo".to_owned())).await?;
     match work::until_ended(app, RunRef::Id(run.id), None, output).await? {
         Ok(view) => Ok(view),
         Err(exit) => Err(Fault::new(exit, "interrupted")),

@@ -15,69 +15,74 @@ use super::{
 };
 use crate::{
     app::App,
-    cli::{EnqueueArgs, Global, NoTenants},
+    cli::{EnqueueArgs, Global, How, SelectionArgs},
     output::{Output, plural},
 };
 
 pub(crate) async fn run(global: &Global, args: EnqueueArgs, output: &Output) -> Result<Exit, Fault> {
     selection::must_be_given(&args.selection)?;
     let app = App::open(global).await?;
-    let (bundle, target) = selection::bundle(&app.config, &args.how)?;
-    let selected = selection::selection(&app.ledger, args.selection).await;
-    let Some(selection) = selection::or_nobody(selected, args.no_tenants, output)? else {
+    let looked = Draft::look(&app, args.selection, &args.how, output).await;
+    let Some((draft, tenants)) = selection::or_nobody(looked, args.no_tenants, output)? else {
         return Ok(Exit::Ok);
     };
-    // What workers will need is looked at before anything is written.
-    app.key().await?;
-    let queue = app.queue().await?;
-    selection::announce(output, &bundle, target);
-    let tenants = app.ledger.count_selected(&selection).await?;
-    let question = format!("Start a run of {} ({})?", plural(tenants, "tenant"), selection.describe());
-    if tenants > 0 && !args.yes && !output.confirm(&question, "--yes")? {
+    let question = format!("Start a run of {} ({})?", plural(tenants, "tenant"), draft.selection.describe());
+    if !args.yes && !output.confirm(&question, "--yes")? {
         return Err(Fault::new(Exit::Usage, "not started"));
     }
-    let policy = selection::policy(&app.config, &args.how);
-    let reason = selection::reason(args.reason);
-    let Some(run) = write(&app, &bundle, target, selection, policy, reason, args.no_tenants, output).await?
-    else {
-        return Ok(Exit::Ok);
-    };
-    drop(queue);
-    started(&app, run, args.wait.then_some(args.timeout), output).await
+    let written = draft.write(&app, selection::reason(args.reason)).await;
+    match selection::or_nobody(written, args.no_tenants, output)? {
+        Some(run) => started(&app, run, args.wait.then_some(args.timeout), output).await,
+        None => Ok(Exit::Ok),
+    }
 }
 
-/// Stores the bundle and writes the run. None: nobody was selected, and that is fine.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "a run is made of these, and no two callers share a part of them"
-)]
-pub(crate) async fn write(
-    app: &App,
-    bundle: &Bundle,
-    target: i64,
-    selection: Selection,
-    policy: Policy,
-    reason: Option<String>,
-    no_tenants: NoTenants,
-    output: &Output,
-) -> Result<Option<Enqueued>, Fault> {
-    // A selection of nobody, or of somebody unknown, leaves nothing behind, not even the bundle.
-    if app.ledger.count_selected(&selection).await? == 0 {
-        return selection::or_nobody(Err(LedgerError::NothingSelected.into()), no_tenants, output);
+/// A run that is not written yet.
+pub(crate) struct Draft {
+    pub(crate) bundle: Bundle,
+    pub(crate) target: i64,
+    pub(crate) selection: Selection,
+    pub(crate) policy: Policy,
+}
+
+impl Draft {
+    /// What the flags ask for, and how many tenants that is. All that workers will need is looked at, and nothing is
+    /// written: a selection of nobody, or of somebody unknown, leaves nothing behind, not even the bundle.
+    pub(crate) async fn look(
+        app: &App,
+        args: SelectionArgs,
+        how: &How,
+        output: &Output,
+    ) -> Result<(Self, u64), Fault> {
+        let (bundle, target) = selection::bundle(&app.config, how)?;
+        let selection = selection::selection(&app.ledger, args).await?;
+        app.key().await?;
+        app.queue().await?;
+        selection::announce(output, &bundle, target);
+        match app.ledger.count_selected(&selection).await? {
+            0 => Err(LedgerError::NothingSelected.into()),
+            tenants => {
+                let policy = selection::policy(&app.config, how);
+                Ok((Self { bundle, target, selection, policy }, tenants))
+            }
+        }
     }
-    app.registry.put_bundle(bundle).await?;
-    let description = bundle.get(target).map(|m| m.description.clone()).unwrap_or_default();
-    let spec = RunSpec {
-        digest: bundle.digest().clone(),
-        target,
-        selection,
-        policy,
-        parent: None,
-        requested_by: selection::requested_by(),
-        reason,
-    };
-    let enqueued = app.ledger.enqueue(&spec, &description).await.map_err(Fault::from);
-    selection::or_nobody(enqueued, no_tenants, output)
+
+    /// Stores the bundle and writes the run.
+    pub(crate) async fn write(self, app: &App, reason: Option<String>) -> Result<Enqueued, Fault> {
+        app.registry.put_bundle(&self.bundle).await?;
+        let description = self.bundle.get(self.target).map(|m| m.description.clone()).unwrap_or_default();
+        let spec = RunSpec {
+            digest: self.bundle.digest().clone(),
+            target: self.target,
+            selection: self.selection,
+            policy: self.policy,
+            parent: None,
+            requested_by: selection::requested_by(),
+            reason,
+        };
+        Ok(app.ledger.enqueue(&spec, &description).await?)
+    }
 }
 
 /// Tells of a run that was written, and follows it if `wait` is given: with its time limit, if it has one.

@@ -115,7 +115,7 @@ impl RawWorker {
         WorkerConfig {
             concurrency: self.concurrency.unwrap_or(default.concurrency).max(1),
             drain_timeout: self.drain_timeout.map_or(default.drain_timeout, |span| span.0),
-            lease: self.lease.map_or(default.lease, |span| span.0.max(Duration::from_secs(1))),
+            lease: self.lease.map_or(default.lease, |span| span.0),
         }
     }
 }

@@ -108,7 +108,7 @@ impl Ledger {
     /// # Errors
     /// As [`Self::enqueue`], but for an empty selection.
     pub async fn count_selected(&self, selection: &Selection) -> Result<u64, LedgerError> {
-        let mut tx = self.store.begin().await?;
+        let mut tx = self.store.pool().begin().await?; // it only reads: no write lock
         names_are_right(&mut tx, selection).await?;
         let mut count = 0;
         for clause in clauses(selection, 1) {
