@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::{bundle::hex, plan::Refusal};
+use crate::{digest::hex, plan::Refusal, version::Version};
 
 /// What kind of trouble it was, and so what happens next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,7 +43,7 @@ pub struct Failure {
     /// The way out, where one is known.
     pub hint: Option<String>,
     /// The migration that was running or refused.
-    pub version: Option<i64>,
+    pub version: Option<Version>,
     /// Which of that migration's statements, counted from 1.
     pub statement: Option<u32>,
     /// The line in that migration's file, counted from 1, where the database tells it.
@@ -83,8 +83,8 @@ impl Failure {
 
     /// The same failure while this migration ran.
     #[must_use]
-    pub fn in_migration(mut self, version: i64) -> Self {
-        self.version = Some(version);
+    pub fn in_migration(mut self, version: impl Into<Version>) -> Self {
+        self.version = Some(version.into());
         self
     }
 
@@ -94,7 +94,7 @@ impl Failure {
     pub fn fingerprint(&self) -> String {
         let key = format!(
             "{:?}|{:?}|{}|{}",
-            self.version,
+            self.version.as_ref().map(Version::as_str),
             self.statement,
             self.code,
             without_values(&self.message)
@@ -106,7 +106,7 @@ impl Failure {
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         let failure = Self::new(Class::Permanent, refusal.code(), refusal.to_string());
-        Self { version: Some(refusal.version()), refused: true, ..failure.with_hint(refusal.hint()) }
+        Self { version: Some(refusal.version().clone()), refused: true, ..failure.with_hint(refusal.hint()) }
     }
 }
 
@@ -161,8 +161,8 @@ mod tests {
 
     #[test]
     fn a_refusal_is_a_permanent_failure_that_changed_nothing() {
-        let failure = Failure::from(Refusal::Missing { version: 7 });
+        let failure = Failure::from(Refusal::Missing { version: 7.into() });
         assert!(failure.refused && failure.class == Class::Permanent && failure.hint.is_some());
-        assert_eq!((failure.code.as_str(), failure.version), ("missing", Some(7)));
+        assert_eq!((failure.code.as_str(), failure.version), ("missing", Some(7.into())));
     }
 }

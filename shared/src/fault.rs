@@ -4,8 +4,8 @@
 use std::fmt;
 
 use crate::{
-    config::ConfigError, exit::Exit, format::FormatError, ledger::LedgerError, place::UrlError,
-    queue::QueueError, registry::RegistryError, secret::SecretError, store::StoreError,
+    bundle::BundleError, config::ConfigError, exit::Exit, format::FormatError, ledger::LedgerError,
+    place::UrlError, queue::QueueError, registry::RegistryError, secret::SecretError, store::StoreError,
 };
 
 /// What a person reads when a command does not do what it was asked for.
@@ -114,7 +114,7 @@ impl From<RegistryError> for Fault {
             }
             RegistryError::Directory { .. } => Self::new(Exit::Config, message)
                 .with_hint("give the directory with --source, or `migrations` in tenantry.toml"),
-            RegistryError::Format { source: FormatError::Empty, .. } => {
+            RegistryError::Format { source: BundleError::Format(FormatError::Empty), .. } => {
                 Self::new(Exit::Config, message).with_hint("make one with: tenantry new migration NAME")
             }
             RegistryError::Text(_) => Self::new(Exit::Config, message).with_hint("save it as UTF-8"),

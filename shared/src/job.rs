@@ -9,6 +9,7 @@ use crate::{
     id::{RunId, TenantId},
     retry,
     run::{Policy, TargetState},
+    version::Version,
 };
 
 /// The queue's message to work one target. Ids only: nothing in it can go stale, and nothing is secret.
@@ -38,26 +39,11 @@ pub struct Claim {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     /// Its version.
-    #[serde(with = "version_text")]
-    pub version: i64,
+    pub version: Version,
     /// Its file.
     pub file: String,
     /// How long it took, in milliseconds.
     pub duration_ms: u64,
-}
-
-/// Versions are texts in JSON, so that no consumer has to think about the width of its numbers.
-mod version_text {
-    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
-
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-    pub(super) fn serialize<S: Serializer>(version: &i64, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(version)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
-    }
 }
 
 /// How an attempt ended.
@@ -75,9 +61,9 @@ pub struct Outcome {
     /// How it ended.
     pub verdict: Verdict,
     /// The newest version before it, where the history was read.
-    pub from: Option<i64>,
+    pub from: Option<Version>,
     /// The newest version after it, where the history was read.
-    pub to: Option<i64>,
+    pub to: Option<Version>,
     /// What it applied, in order. Not empty for some failures too: a later migration failed.
     pub steps: Vec<Step>,
     /// How long it took.

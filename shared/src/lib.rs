@@ -6,7 +6,10 @@
 
 pub mod exit;
 pub mod id;
+pub mod digest;
+pub mod version;
 pub mod place;
+pub mod site;
 pub mod tenant;
 pub mod selector;
 pub mod format;

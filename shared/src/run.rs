@@ -12,7 +12,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{bundle::Digest, id::RunId, plan::Order, selector::Selector, tenant::Slug};
+use crate::{digest::Digest, id::RunId, plan::Order, selector::Selector, tenant::Slug, version::Version};
 
 macro_rules! states {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
@@ -193,7 +193,7 @@ pub struct RunSpec {
     /// The bundle, which is in the registry already.
     pub digest: Digest,
     /// The version every tenant should have afterwards.
-    pub target: i64,
+    pub target: Version,
     /// Which tenants.
     pub selection: Selection,
     /// How.
@@ -216,7 +216,7 @@ pub struct Run {
     /// Its bundle.
     pub digest: Digest,
     /// The version every tenant should have afterwards.
-    pub target: i64,
+    pub target: Version,
     /// The target migration's description.
     pub description: String,
     /// Its selection in a few words.

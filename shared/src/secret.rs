@@ -14,7 +14,7 @@ use hkdf::Hkdf;
 use secrecy::{ExposeSecret, SecretBox};
 use sha2::Sha256;
 
-use crate::{bundle::hex, id::TenantId};
+use crate::{digest::hex, id::TenantId};
 
 const NONCE_BYTES: usize = 24;
 

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::tenant::is_label_key;
+use crate::tenant::{Labels, is_label_key};
 
 /// One condition on one label.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +23,19 @@ pub struct Selector {
     /// The conditions, in the order they were written.
     pub conditions: Vec<Condition>,
     text: String,
+}
+
+impl Selector {
+    /// Whether these labels meet every condition.
+    #[must_use]
+    pub fn matches(&self, labels: &Labels) -> bool {
+        self.conditions.iter().all(|condition| match condition {
+            Condition::In(key, values) => labels.get(key).is_some_and(|value| values.contains(value)),
+            Condition::NotIn(key, values) => labels.get(key).is_none_or(|value| !values.contains(value)),
+            Condition::Exists(key) => labels.contains_key(key),
+            Condition::Absent(key) => !labels.contains_key(key),
+        })
+    }
 }
 
 impl fmt::Display for Selector {

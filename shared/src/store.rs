@@ -82,6 +82,10 @@ impl Store {
         }
         // A connection of its own: sqlx leaves its advisory lock behind when a migration fails, and it goes with the connection.
         let mut connection = connect_once(&creating(url, dialect), dialect).await?;
+        if dialect == Dialect::Sqlite {
+            // A table that is made anew is dropped in between.
+            sqlx::query("PRAGMA foreign_keys = OFF").execute(&mut connection).await?;
+        }
         let mut migrator = Migrator::with_migrations(own_migrations(dialect));
         migrator.dangerous_set_table_name(OWN_HISTORY);
         migrator
@@ -243,13 +247,25 @@ fn private_directory(path: &std::path::Path) -> std::io::Result<()> {
 }
 
 fn own_migrations(dialect: Dialect) -> Vec<Migration> {
-    let files: [(i64, &'static str, &'static str); 1] = match dialect {
-        Dialect::Sqlite => {
-            [(1, "registry", include_str!("../../migrations/registry/sqlite/0001_registry.sql"))]
-        }
-        Dialect::Postgres => {
-            [(1, "registry", include_str!("../../migrations/registry/postgres/0001_registry.sql"))]
-        }
+    macro_rules! files {
+        ($dialect:literal) => {
+            [
+                (
+                    1,
+                    "registry",
+                    include_str!(concat!("../../migrations/registry/", $dialect, "/0001_registry.sql")),
+                ),
+                (
+                    2,
+                    "versions",
+                    include_str!(concat!("../../migrations/registry/", $dialect, "/0002_versions.sql")),
+                ),
+            ]
+        };
+    }
+    let files: [(i64, &'static str, &'static str); 2] = match dialect {
+        Dialect::Sqlite => files!("sqlite"),
+        Dialect::Postgres => files!("postgres"),
     };
     let migration = |(version, name, sql): (i64, &'static str, &'static str)| {
         Migration::new(version, name.into(), MigrationType::Simple, sqlx::SqlStr::from_static(sql), false)
@@ -263,6 +279,8 @@ fn newest(dialect: Dialect) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use ::sqlx::Row as _;
+
     use super::*;
 
     #[test]
@@ -270,6 +288,34 @@ mod tests {
         assert_eq!(dialect_of("sqlite:a.db").unwrap(), Dialect::Sqlite);
         assert_eq!(dialect_of("postgresql://h/d").unwrap(), Dialect::Postgres);
         assert!(dialect_of("mysql://h/d").is_err());
+    }
+
+    #[tokio::test]
+    async fn a_registry_of_the_first_version_is_brought_up_with_all_it_holds() {
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", directory.path().join("registry.db").display());
+        let mut connection = connect_once(&creating(&url, Dialect::Sqlite), Dialect::Sqlite).await.unwrap();
+        let first = own_migrations(Dialect::Sqlite).remove(0);
+        let mut migrator = Migrator::with_migrations(vec![first]);
+        migrator.dangerous_set_table_name(OWN_HISTORY);
+        migrator.run_direct(None, &mut connection, false).await.unwrap();
+        let rows = "INSERT INTO servers VALUES (1, 'sqlite', '/d');
+            INSERT INTO tenants VALUES ('t', 'acme', 'active', 1, 'd', NULL, 'sealed', 20261121103012, 5, 1);
+            INSERT INTO bundles VALUES ('b', 1);
+            INSERT INTO runs VALUES ('r', 1, 'b', 3, 'd', 'all', '{}', 'failed', NULL, 'me', NULL, 1, 1, 1);
+            INSERT INTO targets (run_id, tenant_id, state, max_attempts, from_version, to_version, version) VALUES ('r', 't', 'failed', 1, 1, 2, 3);
+            INSERT INTO attempts VALUES ('r', 't', 1, 'w', 1, 2, 'failed', '[]', NULL, NULL, NULL, NULL, 3, NULL, NULL);";
+        sqlx::raw_sql(rows).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+
+        let store = Store::init(&url).await.unwrap();
+        let kept = "SELECT t.version, r.target_version, g.from_version, g.to_version, g.version, a.version
+            FROM attempts a JOIN targets g USING (run_id, tenant_id) JOIN runs r ON r.id = g.run_id JOIN tenants t ON t.id = g.tenant_id";
+        let row = sqlx::query(kept).fetch_one(store.pool()).await.unwrap();
+        let text = |at: usize| row.try_get::<String, _>(at).unwrap();
+        assert_eq!([0, 1, 2, 3, 4, 5].map(text), ["20261121103012", "3", "1", "2", "3", "3"]);
+        let broken = sqlx::query("PRAGMA foreign_key_check").fetch_all(store.pool()).await.unwrap();
+        assert!(broken.is_empty());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{id::TenantId, place::Place};
+use crate::{id::TenantId, place::Place, version::Version};
 
 /// The name people use for a tenant: 1 to 128 letters, digits, `.`, `_` or `-`, the first a letter or digit.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -130,7 +130,7 @@ pub struct Tenant {
     pub labels: Labels,
     /// The version last proven by reading its history, and when that was (milliseconds since 1970).
     #[serde(skip)]
-    pub version: Option<(i64, i64)>,
+    pub version: Option<(Version, i64)>,
 }
 
 #[cfg(test)]

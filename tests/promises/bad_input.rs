@@ -274,7 +274,7 @@ async fn words_that_do_not_fit_a_flag_are_usage_errors() {
         (&["tenants", "list", "-l", "a,,b"], "'' is not a label condition"),
         (&["enqueue", "--all", "-t", "alpha"], "cannot be used with"),
         (&["enqueue", "--all", "--target", "2"], "there is no migration 2"),
-        (&["enqueue", "--all", "--target", "newest"], "'newest' is not a version"),
+        (&["enqueue", "--all", "--target", "newest"], "there is no migration newest"),
         (&["enqueue", "--all", "--limit", "0"], "invalid value '0'"),
         (&["enqueue", "--all", "--timeout", "5s"], "required"),
         (&["retry", "--timeout", "5s"], "required"),

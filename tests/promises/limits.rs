@@ -6,7 +6,7 @@ use std::{
 };
 
 use sqlx::{Connection as _, Executor as _, SqliteConnection};
-use tenantry_shared::{place::DatabaseUrl, registry::Access};
+use tenantry_shared::{bundle::Scope, place::DatabaseUrl, registry::Access, tenant::Labels};
 use tenantry_tests::{Fleet, TenantDb, fleet::Kind, home::finish, server::Private, wait::until};
 use tenantry_worker::engine::{Limits, MySqlSession, PostgresSession, Session};
 
@@ -130,14 +130,20 @@ async fn taken_over<S: Session>(kind: Kind) {
     let tenant = site.tenant();
     let url = DatabaseUrl::parse(&tenant.url, site.home.path()).expect("a URL");
     let place = url.place(tenant.schema.as_deref()).expect("a place");
-    let access = Access { slug: tenant.id.parse().expect("a slug"), place, url };
+    let access = Access {
+        slug: tenant.id.parse().expect("a slug"),
+        place,
+        url,
+        labels: Labels::new(),
+        scope: Scope::Tenants,
+    };
     let limits =
         |lock| Limits { connect: Duration::from_secs(10), lock: Duration::from_secs(lock), statement: None };
     let mut paused = S::connect(&access, limits(1)).await.expect("a session");
     paused.lock().await.expect("the lock");
     let mut next = S::connect(&access, limits(60)).await.expect("a session");
     next.lock().await.expect("the lock of a session that stood still");
-    assert!(paused.history().await.is_err(), "the first session is still there");
+    assert!(paused.read("SELECT '1'").await.is_err(), "the first session is still there");
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use tenantry_shared::{
     run::{Policy, TargetState},
     secret::MasterKey,
     store::StoreError,
+    version::Version,
 };
 use tokio::{sync::watch, time::MissedTickBehavior};
 
@@ -77,7 +78,8 @@ pub async fn consume(house: Arc<House>, claim: Claim) {
 async fn load(house: &House, claim: &Claim) -> Result<(Arc<Order>, Access), Failure> {
     let order =
         house.orders.get(&house.registry, &house.ledger, claim.job.run).await.map_err(|e| unloaded(&e))?;
-    let access = house.registry.access(&house.key, claim.job.tenant).await;
+    let labels = order.bundle.asks_for_labels();
+    let access = house.registry.access(&house.key, claim.job.tenant, labels).await;
     Ok((order, access.map_err(|e| unloaded(&LedgerError::from(e)))?))
 }
 
@@ -151,10 +153,10 @@ fn report(claim: &Claim, outcome: &Outcome, next: Next) {
             tracing::info!(run.id = %run, tenant.id = %tenant, attempt, duration_ms, applied = outcome.steps.len(), "the tenant is at the run's version");
         }
         (Verdict::Failed(failure), Next::End(TargetState::Failed)) => {
-            tracing::error!(run.id = %run, tenant.id = %tenant, attempt, duration_ms, code = %failure.code, migration = failure.version, error = %failure.message, "the tenant failed");
+            tracing::error!(run.id = %run, tenant.id = %tenant, attempt, duration_ms, code = %failure.code, migration = failure.version.as_ref().map(Version::as_str), error = %failure.message, "the tenant failed");
         }
         (Verdict::Failed(failure), _) => {
-            tracing::warn!(run.id = %run, tenant.id = %tenant, attempt, duration_ms, code = %failure.code, migration = failure.version, error = %failure.message, "the tenant will be tried again");
+            tracing::warn!(run.id = %run, tenant.id = %tenant, attempt, duration_ms, code = %failure.code, migration = failure.version.as_ref().map(Version::as_str), error = %failure.message, "the tenant will be tried again");
         }
     }
 }

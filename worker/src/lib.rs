@@ -5,6 +5,7 @@
 //! commands, and nothing here prints.
 
 pub mod attempt;
+pub mod change;
 pub mod conductor;
 pub mod consume;
 pub mod engine;

@@ -11,6 +11,7 @@ use tenantry_shared::{
     ledger::{Ledger, LedgerError},
     registry::Registry,
     run::{Policy, RunRef},
+    version::Version,
 };
 
 /// How many runs' orders are kept. One that is dropped is fetched again when it is needed.
@@ -22,7 +23,7 @@ pub struct Order {
     /// The migrations.
     pub bundle: Arc<Bundle>,
     /// The version to reach.
-    pub target: i64,
+    pub target: Version,
     /// How.
     pub policy: Policy,
 }

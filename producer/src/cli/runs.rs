@@ -9,6 +9,7 @@ use tenantry_shared::{
     run::{RunRef, TargetState},
     selector::Selector,
     tenant::Slug,
+    version::Version,
 };
 
 use super::examples;
@@ -71,19 +72,17 @@ pub(crate) struct How {
 }
 
 /// Where to stop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
     Latest,
-    Version(i64),
+    Version(Version),
 }
 
 fn parse_target(text: &str) -> Result<Target, String> {
     match text {
         "latest" => Ok(Target::Latest),
-        _ => text
-            .parse()
-            .map(Target::Version)
-            .map_err(|_| format!("'{text}' is not a version (a number, or latest)")),
+        "" => Err("'' is not a version (a migration's, or latest)".into()),
+        _ => Ok(Target::Version(text.into())),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use tenantry_shared::{
+    bundle::Scope,
     clock::{Stopwatch, chance},
     config::{Config, Env, dedicated_url},
     exit::Exit,
@@ -10,6 +11,7 @@ use tenantry_shared::{
     place::DatabaseUrl,
     registry::Access,
     retry,
+    tenant::Labels,
 };
 use tenantry_worker::{
     attempt::{Trail, attempt},
@@ -40,7 +42,7 @@ pub(crate) async fn run(
     let place = url.place(args.schema.as_deref())?;
     let name = place.schema.clone().unwrap_or_else(|| place.database.clone());
     let slug = "dedicated".parse().map_err(|_| Fault::new(Exit::Error, "no name"))?;
-    let access = Access { slug, place, url };
+    let access = Access { slug, place, url, labels: Labels::new(), scope: Scope::Tenants };
     let order = Order { bundle: bundle.into(), target, policy: selection::policy(config, &args.how) };
     let watch = Stopwatch::start();
     let mut trail = Trail::default();
@@ -98,13 +100,13 @@ fn tell(name: &str, order: &Order, trail: &Trail, ended: &Ended, output: &Output
             "exit_code": ended.exit.code(),
             "database": name,
             "target": order.target.to_string(),
-            "from": trail.from.map(|v| v.to_string()),
-            "to": trail.to.map(|v| v.to_string()),
+            "from": trail.from,
+            "to": trail.to,
             "applied": trail.steps,
             "duration_ms": took_ms,
             "error": failure.map(|f| json!({
                 "class": f.class, "code": f.code, "message": f.message, "hint": f.hint, "refused": f.refused,
-                "migration": f.version.map(|v| v.to_string()), "statement": f.statement, "line": f.line,
+                "migration": f.version, "statement": f.statement, "line": f.line,
             })),
         }));
     }
@@ -119,7 +121,7 @@ fn tell(name: &str, order: &Order, trail: &Trail, ended: &Ended, output: &Output
             short_duration(took_ms)
         )),
         Some(failure) => {
-            let file = failure.version.and_then(|v| order.bundle.get(v)).map(|m| m.file.as_str());
+            let file = failure.version.as_ref().and_then(|v| order.bundle.get(v)).map(|m| m.file.as_str());
             let line = failure_line(file, failure.statement, &failure.code, &failure.message);
             let fault = Fault::new(ended.exit, format!("{name}: {line}"));
             output.fault(&Fault { hint: failure.hint.clone(), ..fault });

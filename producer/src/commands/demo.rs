@@ -15,6 +15,7 @@ use tenantry_shared::{
     registry::{NewTenant, read_directory},
     run::{Pick, Policy, RunRef, Selection},
     tenant::{Labels, Slug, Status},
+    version::Version,
 };
 
 use super::{enqueue::Draft, registry, work};
@@ -104,7 +105,7 @@ async fn make(dir: &Path, tenants: u32, output: &Output) -> Result<App, Fault> {
         std::fs::write(&tenant.place.database, "")?;
     }
     app.registry.add_tenants(&app.key().await?, &new).await?;
-    let before = migrate(&app, Some(BEFORE), output).await?;
+    let before = migrate(&app, Some(BEFORE.into()), output).await?;
     if before.counts.failed > 0 {
         return Err(Fault::new(Exit::Error, "the demo's tenants could not be made"));
     }
@@ -124,9 +125,9 @@ fn new_tenant(name: &str, databases: &Path) -> Result<NewTenant, Fault> {
 }
 
 /// Runs the fleet to a version, the newest if none is given, with workers in this process.
-async fn migrate(app: &App, target: Option<i64>, output: &Output) -> Result<RunView, Fault> {
+async fn migrate(app: &App, target: Option<Version>, output: &Output) -> Result<RunView, Fault> {
     let bundle = read_directory(&app.config.migrations)?;
-    let target = target.unwrap_or(bundle.latest().version);
+    let target = target.unwrap_or_else(|| bundle.latest().version.clone());
     let selection = Selection { pick: Pick::All, exclude: Vec::new(), limit: None };
     let draft = Draft { bundle, target, selection, policy: Policy::default() };
     let run = draft.write(app, Some("demo".to_owned())).await?;

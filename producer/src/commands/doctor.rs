@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::json;
 use tenantry_shared::{
+    bundle::Bundle,
     clock::unix_ms,
     exit::Exit,
     fault::Fault,
@@ -91,10 +92,10 @@ async fn examine(global: &Global, findings: &mut Findings) {
     };
     let Some(config) = findings.note("configuration", app::config(global), shown) else { return };
     let migrations = read_directory(&config.migrations);
-    findings.note("migrations", migrations, |bundle| {
+    let bundle = findings.note("migrations", migrations, |bundle| {
         format!(
             "{} in {}, newest {}",
-            bundle.migrations().len(),
+            bundle.migrations().count(),
             config.migrations.display(),
             bundle.latest().version
         )
@@ -126,12 +127,13 @@ async fn examine(global: &Global, findings: &mut Findings) {
             for tenant in tenants {
                 let check = format!("{} {}", tenant.place.engine, tenant.slug);
                 let reached = async {
-                    let access = app.registry.access(&key, tenant.id).await?;
+                    let labels = bundle.as_ref().is_some_and(Bundle::asks_for_labels);
+                    let access = app.registry.access(&key, tenant.id, labels).await?;
                     let failed = |f: tenantry_shared::failure::Failure| Fault {
                         hint: f.hint.clone(),
                         ..Fault::new(Exit::TenantsFailed, f.to_string())
                     };
-                    probe(&access, Limits::from(&app.config.policy)).await.map_err(failed)
+                    probe(&access, Limits::from(&app.config.policy), bundle.as_ref()).await.map_err(failed)
                 };
                 findings.note(&check, reached.await, |count| {
                     let migrations = plural(*count as u64, "migration");

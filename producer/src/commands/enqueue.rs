@@ -6,6 +6,7 @@ use tenantry_shared::{
     fault::Fault,
     ledger::{Enqueued, LedgerError},
     run::{Policy, RunRef, RunSpec, Selection},
+    version::Version,
 };
 use tenantry_worker::worker::ALIVE;
 
@@ -40,7 +41,7 @@ pub(crate) async fn run(global: &Global, args: EnqueueArgs, output: &Output) -> 
 /// A run that is not written yet.
 pub(crate) struct Draft {
     pub(crate) bundle: Bundle,
-    pub(crate) target: i64,
+    pub(crate) target: Version,
     pub(crate) selection: Selection,
     pub(crate) policy: Policy,
 }
@@ -58,7 +59,7 @@ impl Draft {
         let selection = selection::selection(&app.ledger, args).await?;
         app.key().await?;
         app.queue().await?;
-        selection::announce(output, &bundle, target);
+        selection::announce(output, &bundle, &target);
         match app.ledger.count_selected(&selection).await? {
             0 => Err(LedgerError::NothingSelected.into()),
             tenants => {
@@ -71,7 +72,7 @@ impl Draft {
     /// Stores the bundle and writes the run.
     pub(crate) async fn write(self, app: &App, reason: Option<String>) -> Result<Enqueued, Fault> {
         app.registry.put_bundle(&self.bundle).await?;
-        let description = self.bundle.get(self.target).map(|m| m.description.clone()).unwrap_or_default();
+        let description = self.bundle.get(&self.target).map(|m| m.description.clone()).unwrap_or_default();
         let spec = RunSpec {
             digest: self.bundle.digest().clone(),
             target: self.target,

@@ -46,8 +46,7 @@ fn text(attempt: &AttemptRow) -> String {
         let _ = writeln!(out, "  applied  {}  {}", step.file, short_duration(step.duration_ms));
     }
     if let (Some(code), Some(message)) = (&attempt.code, &attempt.message) {
-        let version = attempt.version.map(|version| version.to_string());
-        let error = failure_line(version.as_deref(), attempt.statement, code, message);
+        let error = failure_line(attempt.version.as_deref(), attempt.statement, code, message);
         let line = attempt.line.map(|line| format!(" (line {line})")).unwrap_or_default();
         let _ = writeln!(out, "  error    {error}{line}");
     }
@@ -62,6 +61,6 @@ fn document(attempt: &AttemptRow) -> serde_json::Value {
         "attempt": attempt.number, "worker": attempt.worker, "outcome": attempt.outcome,
         "started_at": rfc3339(attempt.started_at), "finished_at": rfc3339(attempt.finished_at), "duration_ms": took(attempt),
         "applied": attempt.steps, "code": attempt.code, "message": attempt.message, "hint": attempt.hint,
-        "migration": attempt.version.map(|v| v.to_string()), "statement": attempt.statement, "line": attempt.line,
+        "migration": attempt.version, "statement": attempt.statement, "line": attempt.line,
     })
 }

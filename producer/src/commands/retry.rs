@@ -48,7 +48,7 @@ pub(crate) async fn run(app: &App, args: RetryArgs, output: &Output) -> Result<E
         Some(bundle) => {
             app.registry.put_bundle(&bundle).await?;
             let latest = bundle.latest();
-            (bundle.digest().clone(), latest.version, latest.description.clone())
+            (bundle.digest().clone(), latest.version.clone(), latest.description.clone())
         }
     };
     let spec = RunSpec {

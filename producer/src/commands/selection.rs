@@ -14,6 +14,7 @@ use tenantry_shared::{
     run::{Pick, Policy, Selection},
     summary::Counts,
     tenant::Slug,
+    version::Version,
 };
 
 use crate::{
@@ -110,11 +111,11 @@ pub(crate) fn name_of(path: &Path) -> String {
 }
 
 /// The bundle that the flags ask for, and the version to reach.
-pub(crate) fn bundle(config: &Config, how: &How) -> Result<(Bundle, i64), Fault> {
+pub(crate) fn bundle(config: &Config, how: &How) -> Result<(Bundle, Version), Fault> {
     let bundle = read_directory(how.source.as_deref().unwrap_or(&config.migrations))?;
-    let target = match how.target {
-        None | Some(Target::Latest) => bundle.latest().version,
-        Some(Target::Version(version)) if bundle.get(version).is_some() => version,
+    let target = match &how.target {
+        None | Some(Target::Latest) => bundle.latest().version.clone(),
+        Some(Target::Version(version)) if bundle.main().position(version).is_some() => version.clone(),
         Some(Target::Version(version)) => {
             let fault = Fault::usage(format!("there is no migration {version}"));
             return Err(fault.with_hint(format!("the newest is {}", bundle.latest().version)));
@@ -158,11 +159,11 @@ pub(crate) fn reason(said: Option<String>) -> Option<String> {
 }
 
 /// Says what is going to be done.
-pub(crate) fn announce(output: &Output, bundle: &Bundle, target: i64) {
+pub(crate) fn announce(output: &Output, bundle: &Bundle, target: &Version) {
     let description = bundle.get(target).map(|m| m.description.as_str()).unwrap_or_default();
     output.note(&format!(
         "target {target} {description}: {} in bundle {}",
-        plural(bundle.migrations().len() as u64, "migration"),
+        plural(bundle.migrations().count() as u64, "migration"),
         &bundle.digest().as_str()[..12]
     ));
 }

@@ -36,7 +36,7 @@ async fn of_fleet(app: &App, output: &Output) -> Result<Exit, Fault> {
     let document = json!({
         "schema": "tenantry.status/v1",
         "tenants": total,
-        "versions": versions.iter().map(|(v, n)| json!({ "version": v.map(|v| v.to_string()), "tenants": n })).collect::<Vec<_>>(),
+        "versions": versions.iter().map(|(v, n)| json!({ "version": v, "tenants": n })).collect::<Vec<_>>(),
         "workers": workers,
         "runs": runs.iter().map(|r| r.document()).collect::<Vec<_>>(),
     });
@@ -59,8 +59,8 @@ async fn of_fleet(app: &App, output: &Output) -> Result<Exit, Fault> {
         let runs = if runs.is_empty() { "no run yet\n".into() } else { runs::table(&runs).text() };
         format!("{fleet}\n{workers}\n\n{runs}")
     });
-    let newest = runs.first().map(|view| view.run.target);
-    let behind = versions.iter().any(|(version, _)| version.is_none() || *version < newest);
+    let newest = runs.first().map(|view| &view.run.target);
+    let behind = versions.iter().any(|(version, _)| version.is_none() || version.as_ref() < newest);
     let unfinished = runs.iter().any(|view| !view.run.state.is_final());
     let failed = runs.first().is_some_and(|view| view.run.state == RunState::Failed);
     Ok(if behind || unfinished || failed { Exit::ChangesPending } else { Exit::Ok })
@@ -129,8 +129,10 @@ async fn of_tenant(app: &App, slug: &Slug, output: &Output) -> Result<Exit, Faul
         "latest_run": latest.as_ref().map(|(run, target, _)| json!({ "number": run.number, "target": target })),
     });
     output.either(&document, || {
-        let version =
-            tenant.version.map_or_else(|| "not seen yet".into(), |(version, _)| format!("at {version}"));
+        let version = tenant
+            .version
+            .as_ref()
+            .map_or_else(|| "not seen yet".into(), |(version, _)| format!("at {version}"));
         let mut text = format!(
             "{slug}  {}  {} on {}  {version}\n",
             tenant.status, tenant.place.engine, tenant.place.server

@@ -103,7 +103,9 @@ async fn show(app: &App, slug: &Slug, output: &Output) -> Result<(), Fault> {
             ("labels", labels_text(&tenant.labels)),
             (
                 "version",
-                or_dash(tenant.version.map(|(version, at)| format!("{version}, read {}", rfc3339(at)))),
+                or_dash(
+                    tenant.version.as_ref().map(|(version, at)| format!("{version}, read {}", rfc3339(*at))),
+                ),
             ),
         ];
         rows.iter().map(|(name, value)| format!("{name:<9} {value}\n")).collect()
@@ -128,7 +130,7 @@ fn list(tenants: &[Tenant], output: &Output) {
                 place.server.clone(),
                 place.database.clone(),
                 or_dash(place.schema.as_ref()),
-                or_dash(tenant.version.map(|(version, _)| version)),
+                or_dash(tenant.version.as_ref().map(|(version, _)| version)),
                 labels_text(&tenant.labels),
             ]);
         }
@@ -139,8 +141,8 @@ fn list(tenants: &[Tenant], output: &Output) {
 /// A tenant as every JSON document shows it.
 pub(super) fn document(tenant: &Tenant) -> serde_json::Value {
     let mut value = json!(tenant);
-    value["version"] = json!(tenant.version.map(|(version, _)| version.to_string()));
-    value["version_read_at"] = json!(tenant.version.map(|(_, at)| rfc3339(at)));
+    value["version"] = json!(tenant.version.as_ref().map(|(version, _)| version));
+    value["version_read_at"] = json!(tenant.version.as_ref().map(|(_, at)| rfc3339(*at)));
     value
 }
 

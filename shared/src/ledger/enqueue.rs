@@ -67,7 +67,7 @@ impl Ledger {
             .bind(id.to_string())
             .bind(number)
             .bind(spec.digest.as_str().to_owned())
-            .bind(spec.target)
+            .bind(spec.target.to_string())
             .bind(description.to_owned())
             .bind(spec.selection.describe())
             .bind(serde_json::to_string(&spec.policy).unwrap_or_default())

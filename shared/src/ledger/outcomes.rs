@@ -27,9 +27,9 @@ impl Ledger {
             return Ok(false);
         }
         self.insert_attempt(&mut tx, claim, owner, outcome, next).await?;
-        if let (Verdict::Proven, Some(to)) = (&outcome.verdict, outcome.to) {
+        if let (Verdict::Proven, Some(to)) = (&outcome.verdict, &outcome.to) {
             sqlx::query(self.store.sql("UPDATE tenants SET version = $1, version_at = {now} WHERE id = $2"))
-                .bind(to)
+                .bind(to.to_string())
                 .bind(claim.job.tenant.to_string())
                 .execute(&mut *tx)
                 .await?;
@@ -62,8 +62,8 @@ impl Ledger {
             .bind(state.as_str())
             .bind(due)
             .bind(i64::from(uncounted))
-            .bind(outcome.from)
-            .bind(outcome.to);
+            .bind(outcome.from.as_ref().map(ToString::to_string))
+            .bind(outcome.to.as_ref().map(ToString::to_string));
         let query = bind_failure(query, failure)
             .bind(refused)
             .bind(failure.map(|f| f.fingerprint()))
@@ -107,7 +107,7 @@ fn bind_failure<'q>(
         .bind(failure.map(|f| f.code.clone()))
         .bind(failure.map(|f| f.message.clone()))
         .bind(failure.and_then(|f| f.hint.clone()))
-        .bind(failure.and_then(|f| f.version))
+        .bind(failure.and_then(|f| f.version.as_ref()).map(ToString::to_string))
         .bind(failure.and_then(|f| f.statement).map(i64::from))
         .bind(failure.and_then(|f| f.line).map(i64::from))
 }

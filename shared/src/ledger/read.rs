@@ -11,6 +11,7 @@ use crate::{
     run::{Run, RunRef, TargetState},
     store::StoreError,
     summary::{Cause, Counts},
+    version::Version,
 };
 
 /// How many causes a summary tells apart, and how many tenants it names for each.
@@ -80,7 +81,7 @@ pub struct AttemptRow {
     /// The way out.
     pub hint: Option<String>,
     /// The migration that failed.
-    pub version: Option<i64>,
+    pub version: Option<String>,
     /// Which of its statements, counted from 1.
     pub statement: Option<u32>,
     /// The line in its file.
@@ -181,7 +182,7 @@ impl Ledger {
             clause.compare("t.slug >", after);
         }
         let sql = format!(
-            "SELECT t.slug, g.state, g.attempt - g.uncounted, CAST(g.from_version AS TEXT), CAST(g.to_version AS TEXT), g.code, g.message, g.hint, g.fingerprint
+            "SELECT t.slug, g.state, g.attempt - g.uncounted, g.from_version, g.to_version, g.code, g.message, g.hint, g.fingerprint
              FROM targets g JOIN tenants t ON t.id = g.tenant_id WHERE g.run_id = $1 AND {} ORDER BY t.slug LIMIT {}",
             clause.text(),
             query.limit
@@ -209,14 +210,15 @@ impl Ledger {
     ///
     /// # Errors
     /// When the registry cannot be reached.
-    pub async fn fleet(&self) -> Result<Vec<(Option<i64>, i64)>, LedgerError> {
-        let sql = "SELECT version, count(*) FROM tenants WHERE status = 'active' GROUP BY version ORDER BY version DESC";
+    pub async fn fleet(&self) -> Result<Vec<(Option<Version>, i64)>, LedgerError> {
+        let sql = "SELECT version, count(*) FROM tenants WHERE status = 'active' GROUP BY version";
         let rows = sqlx::query(sql).fetch_all(self.store.pool()).await?;
-        Ok(rows
+        let mut versions = rows
             .iter()
-            .map(|r| Ok((r.try_get(0)?, r.try_get(1)?)))
-            .collect::<Result<_, sqlx::Error>>()
-            .map_err(StoreError::from)?)
+            .map(|r| Ok((r.try_get::<Option<String>, _>(0)?.map(Version::from), r.try_get(1)?)))
+            .collect::<Result<Vec<(Option<Version>, i64)>, sqlx::Error>>()?;
+        versions.sort_by(|a, b| b.0.cmp(&a.0));
+        Ok(versions)
     }
 }
 
@@ -227,7 +229,7 @@ fn read_run(row: &AnyRow) -> Result<Run, LedgerError> {
         id: text(0)?.parse().map_err(|_| damaged("id"))?,
         number: row.try_get(1)?,
         digest: text(2)?.parse().map_err(|_| damaged("digest"))?,
-        target: row.try_get(3)?,
+        target: row.try_get::<String, _>(3)?.into(),
         description: text(4)?,
         selection: text(5)?,
         policy: serde_json::from_str(&text(6)?).map_err(|_| damaged("policy"))?,
@@ -246,7 +248,7 @@ fn read_cause(row: &AnyRow) -> Result<Cause, LedgerError> {
         fingerprint: row.try_get::<Option<String>, _>(0)?.unwrap_or_default(),
         class: row.try_get::<Option<String>, _>(1)?.unwrap_or_default(),
         code: row.try_get::<Option<String>, _>(2)?.unwrap_or_default(),
-        version: row.try_get::<Option<i64>, _>(3)?.map(|v| v.to_string()),
+        version: row.try_get(3)?,
         statement: row.try_get::<Option<i64>, _>(4)?.and_then(|n| u32::try_from(n).ok()),
         line: row.try_get::<Option<i64>, _>(5)?.and_then(|n| u32::try_from(n).ok()),
         message: row.try_get::<Option<String>, _>(6)?.unwrap_or_default(),

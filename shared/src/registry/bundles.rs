@@ -10,21 +10,42 @@ use crate::{
     format::File,
 };
 
-/// Reads the migrations of a directory, not of those below it.
+/// Directories of what others wrote, or of what was built.
+const PACKAGES: [&str; 4] = ["__pycache__", "node_modules", "target", "vendor"];
+
+/// Reads the migrations of a directory as a bundle of one set.
 ///
 /// # Errors
 /// When the directory cannot be read, a migration is not UTF-8, or they are not valid together.
 pub fn read_directory(path: &Path) -> Result<Bundle, RegistryError> {
-    let shown = path.display().to_string();
-    let unreadable = |reason: String| RegistryError::Directory { path: shown.clone(), reason };
+    let path_shown = path.display().to_string();
+    Bundle::new(read_files(path)?).map_err(|source| RegistryError::Format { path: path_shown, source })
+}
+
+/// Reads the files of a directory and of those below it, but for hidden ones and installed packages.
+///
+/// # Errors
+/// When it cannot be read, or an SQL file is not UTF-8.
+pub fn read_files(path: &Path) -> Result<Vec<File>, RegistryError> {
     let mut files = Vec::new();
+    read_below(path, "", &mut files)?;
+    files.sort_by(|a: &File, b: &File| a.name.cmp(&b.name));
+    Ok(files)
+}
+
+fn read_below(path: &Path, prefix: &str, files: &mut Vec<File>) -> Result<(), RegistryError> {
+    let unreadable = |reason: String| RegistryError::Directory { path: path.display().to_string(), reason };
     for entry in std::fs::read_dir(path).map_err(|e| unreadable(e.to_string()))? {
         let entry = entry.map_err(|e| unreadable(e.to_string()))?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if !entry.path().is_file() {
+        let own = entry.file_name().to_string_lossy().into_owned();
+        let name = format!("{prefix}{own}");
+        if entry.path().is_dir() {
+            if !own.starts_with('.') && !PACKAGES.contains(&own.as_str()) {
+                read_below(&entry.path(), &format!("{name}/"), files)?;
+            }
             continue;
         }
-        let bytes = std::fs::read(entry.path()).map_err(|e| unreadable(format!("{name}: {e}")))?;
+        let bytes = std::fs::read(entry.path()).map_err(|e| unreadable(format!("{own}: {e}")))?;
         match String::from_utf8(bytes) {
             Ok(content) => files.push(File { name, content }),
             Err(_) if name.ends_with(".sql") => {
@@ -33,7 +54,7 @@ pub fn read_directory(path: &Path) -> Result<Bundle, RegistryError> {
             Err(_) => {}
         }
     }
-    Bundle::new(files).map_err(|source| RegistryError::Format { path: shown, source })
+    Ok(())
 }
 
 impl Registry {
@@ -75,7 +96,7 @@ impl Registry {
             .await?;
         let file = |row: &sqlx::any::AnyRow| Ok(File { name: row.try_get(0)?, content: row.try_get(1)? });
         let files = rows.iter().map(file).collect::<Result<Vec<_>, sqlx::Error>>()?;
-        match Bundle::new(files) {
+        match Bundle::stored(files) {
             Ok(bundle) if bundle.digest() == digest => Ok(bundle),
             _ => Err(RegistryError::Bundle(digest.to_string())),
         }

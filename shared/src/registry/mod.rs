@@ -8,11 +8,11 @@ mod tenants;
 
 use sqlx::Row as _;
 
-pub use bundles::read_directory;
+pub use bundles::{read_directory, read_files};
 pub use tenants::{Access, Change, ListQuery, NewTenant};
 
 use crate::{
-    format::FormatError,
+    bundle::BundleError,
     secret::{MasterKey, SecretError},
     store::{Store, StoreError},
 };
@@ -52,7 +52,7 @@ pub enum RegistryError {
         /// The directory.
         path: String,
         /// What is wrong.
-        source: FormatError,
+        source: BundleError,
     },
     /// A stored bundle is not there or is not what its digest says.
     #[error("bundle {0} is not in the registry, or is damaged")]

@@ -4,12 +4,14 @@ use sqlx::{Any, Row as _, Transaction, any::AnyRow};
 
 use super::{Registry, RegistryError, clause::Clause};
 use crate::{
+    bundle::Scope,
     id::TenantId,
     place::{DatabaseUrl, Place},
     secret::MasterKey,
     selector::Selector,
     store::{StoreError, expect_rows, parameters},
     tenant::{Labels, Slug, Status, Tenant},
+    version::Version,
 };
 
 /// A tenant to be added.
@@ -60,6 +62,10 @@ pub struct Access {
     pub place: Place,
     /// Its URL, opened.
     pub url: DatabaseUrl,
+    /// Its labels, where they were asked for.
+    pub labels: Labels,
+    /// Whether it is a tenant or the central database.
+    pub scope: Scope,
 }
 
 /// Which tenants to list: a page in the order of their slugs.
@@ -198,21 +204,26 @@ impl Registry {
         Ok(tenants)
     }
 
-    /// What a worker needs to reach one tenant.
+    /// What a worker needs to reach one tenant; its labels only if they are needed.
     ///
     /// # Errors
     /// When it is not there, its URL does not open with this key, or the registry cannot be reached.
-    pub async fn access(&self, key: &MasterKey, id: TenantId) -> Result<Access, RegistryError> {
-        let sql =
-            format!("SELECT {COLUMNS} FROM tenants t JOIN servers s ON s.id = t.server_id WHERE t.id = $1");
+    pub async fn access(&self, key: &MasterKey, id: TenantId, labels: bool) -> Result<Access, RegistryError> {
+        let sql = format!(
+            "SELECT {COLUMNS}, t.central FROM tenants t JOIN servers s ON s.id = t.server_id WHERE t.id = $1"
+        );
         let row =
             sqlx::query(self.store.sql(&sql)).bind(id.to_string()).fetch_optional(self.store.pool()).await?;
         let row = row.ok_or_else(|| RegistryError::UnknownTenant(id.to_string()))?;
-        let tenant = read_tenant(&row)?;
+        let mut tenant = read_tenant(&row)?;
+        if labels {
+            self.load_labels(std::slice::from_mut(&mut tenant)).await?;
+        }
+        let scope = if row.try_get::<i64, _>(10)? == 1 { Scope::Central } else { Scope::Tenants };
         let text = key.open(id, row.try_get(9)?)?;
         let url = DatabaseUrl::parse(&text, std::path::Path::new("/"))
             .map_err(|_| RegistryError::Url(tenant.slug.to_string()))?;
-        Ok(Access { slug: tenant.slug, place: tenant.place, url })
+        Ok(Access { slug: tenant.slug, place: tenant.place, url, labels: tenant.labels, scope })
     }
 
     async fn load_labels(&self, tenants: &mut [Tenant]) -> Result<(), RegistryError> {
@@ -269,7 +280,7 @@ async fn set_labels(
 fn read_tenant(row: &AnyRow) -> Result<Tenant, RegistryError> {
     let damaged = |what: String| RegistryError::Store(StoreError::Value(what));
     let text = |at: usize| row.try_get::<String, _>(at);
-    let version: (Option<i64>, Option<i64>) = (row.try_get(7)?, row.try_get(8)?);
+    let version: (Option<String>, Option<i64>) = (row.try_get(7)?, row.try_get(8)?);
     Ok(Tenant {
         id: text(0)?.parse().map_err(|_| damaged("tenants.id".into()))?,
         slug: text(1)?.parse().map_err(|_| damaged("tenants.slug".into()))?,
@@ -281,6 +292,6 @@ fn read_tenant(row: &AnyRow) -> Result<Tenant, RegistryError> {
             schema: row.try_get(6)?,
         },
         labels: Labels::new(),
-        version: version.0.zip(version.1),
+        version: version.0.map(Version::from).zip(version.1),
     })
 }

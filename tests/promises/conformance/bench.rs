@@ -50,7 +50,7 @@ impl Bench {
             sql: TenantDb { id: "the registry".into(), kind, url, schema: None },
             spec: RunSpec {
                 digest: bundle.digest().clone(),
-                target: 1,
+                target: 1.into(),
                 selection: Selection { pick: Pick::All, exclude: vec![], limit: None },
                 policy: Policy::default(),
                 parent: None,
@@ -97,7 +97,7 @@ impl Bench {
     }
 
     pub(super) async fn record(&self, claim: &Claim, verdict: Verdict, next: Next) -> bool {
-        let (to, steps) = (matches!(verdict, Verdict::Proven).then_some(1), Vec::new());
+        let (to, steps) = (matches!(verdict, Verdict::Proven).then_some(1.into()), Vec::new());
         let outcome = Outcome { verdict, from: None, to, steps, duration: Duration::ZERO };
         self.ledger.record(claim, "a test", &outcome, next).await.expect("an answer")
     }

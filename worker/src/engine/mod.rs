@@ -17,13 +17,15 @@ use std::time::Duration;
 
 use futures::{StreamExt as _, stream::BoxStream};
 use tenantry_shared::{
+    bundle::{Bundle, Taken},
     failure::{Class, Failure},
-    format::Migration,
+    format::Script,
     place::Engine,
-    plan::Applied,
+    plan::{Applied, Progress},
     registry::Access,
     run::Policy,
     secret::redact,
+    site::{Row, Site},
 };
 
 pub use mysql::MySqlSession;
@@ -77,39 +79,87 @@ impl From<&Policy> for Limits {
     }
 }
 
+/// One migration in one direction, with all that is written of it in the tenant.
+pub struct Change<'a> {
+    /// What to run.
+    pub script: &'a Script,
+    /// Settings of the session that it begins with.
+    pub preamble: Option<&'a str>,
+    /// Makes the history table.
+    pub create: String,
+    /// Reads the history.
+    pub select: String,
+    /// Marks it as begun, where it does not run in one transaction with its record. None: the tool knows no mark.
+    pub begin: Option<String>,
+    /// Takes the mark away again: nothing was done.
+    pub unmark: String,
+    /// Its record once it has run: after how long, and whether it was marked.
+    pub record: Box<dyn Fn(Duration, bool) -> String + Send + Sync + 'a>,
+    /// What its progress is kept under, and how far it has come.
+    pub progress: Progress,
+    /// Whether that is from an earlier attempt.
+    pub resumed: bool,
+}
+
 /// One connection to one tenant's database.
 pub trait Session: Send + Sized {
     /// Connects, and sets the limits.
     fn connect(access: &Access, limits: Limits) -> impl Future<Output = Result<Self, Failure>> + Send;
 
-    /// Reads the history, and changes nothing. A tenant without a history table has an empty one.
-    fn history(&mut self) -> impl Future<Output = Result<Vec<Applied>, Failure>> + Send;
+    /// Where a history table of this name is in the tenant.
+    fn site(&self, table: &str) -> Site;
+
+    /// Reads rows of texts, and changes nothing. None: the table is not there.
+    fn read(&mut self, select: &str) -> impl Future<Output = Result<Option<Vec<Row>>, Failure>> + Send;
 
     /// Takes the tenant's lock, which this session holds until it is closed.
     fn lock(&mut self) -> impl Future<Output = Result<(), Failure>> + Send;
 
-    /// Applies one migration and writes its history row. After an error the session is of no more use.
-    fn apply(&mut self, migration: &Migration) -> impl Future<Output = Result<(), Failure>> + Send;
+    /// Runs one migration and writes its record. After an error the session is of no more use.
+    fn run(&mut self, change: &Change<'_>) -> impl Future<Output = Result<(), Failure>> + Send;
 
     /// Ends the session, and the lock with it.
     fn close(self) -> impl Future<Output = ()> + Send;
 }
 
-/// Connects to a tenant, reads how many rows its history has, and changes nothing.
+/// Reads the histories of the chains that a database takes, and changes nothing. A database without a history table
+/// has an empty history.
+///
+/// # Errors
+/// What the reading fails with.
+pub async fn histories(
+    session: &mut impl Session,
+    taken: &[Taken<'_>],
+) -> Result<Vec<Vec<Applied>>, Failure> {
+    let mut histories = Vec::with_capacity(taken.len());
+    for Taken { chain, .. } in taken {
+        let select = chain.rules.select(&session.site(&chain.table));
+        let rows = session.read(&select).await?.unwrap_or_default();
+        histories.push(chain.history(&rows));
+    }
+    Ok(histories)
+}
+
+/// Connects to a tenant, counts the migrations in its histories of this bundle, and changes nothing.
 ///
 /// # Errors
 /// What an attempt would fail with at that point.
-pub async fn probe(access: &Access, limits: Limits) -> Result<usize, Failure> {
-    async fn count<S: Session>(access: &Access, limits: Limits) -> Result<usize, Failure> {
+pub async fn probe(access: &Access, limits: Limits, bundle: Option<&Bundle>) -> Result<usize, Failure> {
+    async fn count<S: Session>(
+        access: &Access,
+        limits: Limits,
+        bundle: Option<&Bundle>,
+    ) -> Result<usize, Failure> {
         let mut session = S::connect(access, limits).await?;
-        let history = session.history().await;
+        let taken = bundle.map(|bundle| bundle.taken_by(access.scope, &access.labels));
+        let found = histories(&mut session, &taken.unwrap_or_default()).await;
         session.close().await;
-        history.map(|rows| rows.len())
+        found.map(|histories| histories.iter().map(Vec::len).sum())
     }
     match access.place.engine {
-        Engine::Postgres => count::<PostgresSession>(access, limits).await,
-        Engine::MySql => count::<MySqlSession>(access, limits).await,
-        Engine::Sqlite => count::<SqliteSession>(access, limits).await,
+        Engine::Postgres => count::<PostgresSession>(access, limits, bundle).await,
+        Engine::MySql => count::<MySqlSession>(access, limits, bundle).await,
+        Engine::Sqlite => count::<SqliteSession>(access, limits, bundle).await,
     }
 }
 
@@ -204,9 +254,4 @@ async fn run_all<T>(mut results: BoxStream<'_, Result<T, sqlx::Error>>) -> Resul
         statement += 1;
     }
     Ok(())
-}
-
-/// Nanoseconds, as sqlx keeps them in the history.
-fn nanos(duration: Duration) -> i64 {
-    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
 }

@@ -12,19 +12,19 @@ use futures::StreamExt as _;
 use sha2::{Digest as _, Sha256};
 use sqlx::{
     AssertSqlSafe, ConnectOptions as _, Connection as _, MySqlConnection, Row as _,
-    mysql::{MySqlConnectOptions, MySqlDatabaseError},
+    mysql::{MySqlConnectOptions, MySqlDatabaseError, MySqlRow},
 };
 use tenantry_shared::{
-    bundle::hex,
     clock::{Stopwatch, millis},
+    digest::hex,
     failure::{Class, Failure},
-    format::{Migration, sqlx::HISTORY_TABLE},
+    format::Script,
     place::Engine,
-    plan::Applied,
     registry::Access,
+    site::{Row, Site, quoted},
 };
 
-use super::{IDLE, Limits, Session, failure, hint, in_time, nanos, unwritten};
+use super::{Change, IDLE, Limits, Session, failure, hint, in_time, unwritten};
 
 const NO_SUCH_TABLE: u16 = 1146;
 
@@ -64,20 +64,14 @@ impl Session for MySqlSession {
         Ok(Self { connection, options, number, limits, database: access.place.database.clone(), password })
     }
 
-    async fn history(&mut self) -> Result<Vec<Applied>, Failure> {
-        let sql = format!("SELECT version, checksum, success FROM {}", self.table());
-        match sqlx::query(AssertSqlSafe(sql)).persistent(false).fetch_all(&mut self.connection).await {
-            Ok(rows) => {
-                let row = |row: &sqlx::mysql::MySqlRow| {
-                    Ok(Applied {
-                        version: row.try_get(0)?,
-                        checksum: row.try_get(1)?,
-                        success: row.try_get(2)?,
-                    })
-                };
-                rows.iter().map(row).collect::<Result<_, sqlx::Error>>().map_err(|e| self.fail(&e))
-            }
-            Err(error) if number_of(&error) == Some(NO_SUCH_TABLE) => Ok(Vec::new()),
+    fn site(&self, table: &str) -> Site {
+        Site { engine: Engine::MySql, schema: Some(self.database.clone()), table: table.to_owned() }
+    }
+
+    async fn read(&mut self, select: &str) -> Result<Option<Vec<Row>>, Failure> {
+        match sqlx::raw_sql(AssertSqlSafe(select.to_owned())).fetch_all(&mut self.connection).await {
+            Ok(rows) => rows.iter().map(texts).collect::<Result<_, _>>().map(Some).map_err(|e| self.fail(&e)),
+            Err(error) if number_of(&error) == Some(NO_SUCH_TABLE) => Ok(None),
             Err(error) => Err(self.fail(&error)),
         }
     }
@@ -99,20 +93,19 @@ impl Session for MySqlSession {
         Ok(())
     }
 
-    async fn apply(&mut self, migration: &Migration) -> Result<(), Failure> {
-        self.create_history().await?;
-        self.begin(migration).await?;
-        let watch = Stopwatch::start();
-        if let Err(error) = self.run(migration).await {
-            return Err(self.undo_mark(migration, error).await);
+    async fn run(&mut self, change: &Change<'_>) -> Result<(), Failure> {
+        self.raw(&change.create).await?;
+        // Until its first DDL statement a migration is one transaction together with its mark. The one before may
+        // have gone to another database.
+        self.raw(&format!("USE {}; START TRANSACTION", quoted(Engine::MySql, &self.database))).await?;
+        if let Some(begin) = &change.begin {
+            self.raw(begin).await.map_err(unwritten)?;
         }
-        let done =
-            format!("UPDATE {} SET success = TRUE, execution_time = ? WHERE version = ?", self.table());
-        let done = sqlx::query(AssertSqlSafe(done))
-            .persistent(false)
-            .bind(nanos(watch.elapsed()))
-            .bind(migration.version);
-        done.execute(&mut self.connection).await.map_err(|e| self.fail(&e))?;
+        let watch = Stopwatch::start();
+        if let Err(error) = self.run_script(change.script).await {
+            return Err(self.undo_mark(change, error).await);
+        }
+        self.raw(&(change.record)(watch.elapsed(), change.begin.is_some())).await?;
         self.raw("COMMIT").await
     }
 
@@ -123,35 +116,9 @@ impl Session for MySqlSession {
 }
 
 impl MySqlSession {
-    async fn create_history(&mut self) -> Result<(), Failure> {
-        let create = format!(
-            "CREATE TABLE IF NOT EXISTS {} (version BIGINT PRIMARY KEY, description TEXT NOT NULL,
-                installed_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, success BOOLEAN NOT NULL, checksum BLOB NOT NULL,
-                execution_time BIGINT NOT NULL)",
-            self.table()
-        );
-        self.raw(&create).await
-    }
-
-    /// Until its first DDL statement a migration is one transaction together with this row. The one before may have
-    /// gone to another database.
-    async fn begin(&mut self, migration: &Migration) -> Result<(), Failure> {
-        self.raw(&format!("USE {}; START TRANSACTION", quoted(&self.database))).await?;
-        let insert = format!(
-            "INSERT INTO {} (version, description, success, checksum, execution_time) VALUES (?, ?, FALSE, ?, -1)",
-            self.table()
-        );
-        let insert = sqlx::query(AssertSqlSafe(insert))
-            .persistent(false)
-            .bind(migration.version)
-            .bind(migration.description.clone())
-            .bind(migration.checksum.clone());
-        insert.execute(&mut self.connection).await.map(|_| ()).map_err(|e| unwritten(self.fail(&e)))
-    }
-
-    async fn run(&mut self, migration: &Migration) -> Result<(), Failure> {
+    async fn run_script(&mut self, script: &Script) -> Result<(), Failure> {
         // The server refuses an empty statement at the end, and an empty file.
-        let sql = migration.up.trim_end_matches(|c: char| c == ';' || c.is_whitespace());
+        let sql = script.text.trim_end_matches(|c: char| c == ';' || c.is_whitespace());
         if sql.is_empty() {
             return Ok(());
         }
@@ -186,20 +153,16 @@ impl MySqlSession {
 
     /// Takes the mark away where nothing was done: rolled back with everything, or left by the DDL that failed
     /// first. Where the session is lost, the next attempt's look at the history tells which it was.
-    async fn undo_mark(&mut self, migration: &Migration, error: Failure) -> Failure {
+    async fn undo_mark(&mut self, change: &Change<'_>, error: Failure) -> Failure {
         if self.raw("ROLLBACK").await.is_err() {
             return error;
         }
-        let (table, version) = (self.table(), migration.version);
-        if error.statement == Some(1) {
-            let unmark = format!("DELETE FROM {table} WHERE version = {version} AND success = FALSE");
-            if self.raw(&unmark).await.is_ok() {
-                return error;
-            }
+        if error.statement == Some(1) && self.raw(&change.unmark).await.is_ok() {
+            return error;
         }
-        let marked = format!("SELECT count(*) FROM {table} WHERE version = {version}");
-        let marked = sqlx::query_scalar::<_, i64>(AssertSqlSafe(marked)).persistent(false);
-        if marked.fetch_one(&mut self.connection).await.is_ok_and(|rows| rows == 0) {
+        let history = self.read(&change.select).await.ok().flatten().unwrap_or_default();
+        let version = Some(change.progress.version.to_string());
+        if !history.iter().any(|row| row.first() == Some(&version)) {
             return error;
         }
         let hint = left_behind(error.statement.unwrap_or(1).saturating_sub(1));
@@ -209,11 +172,6 @@ impl MySqlSession {
     async fn raw(&mut self, sql: &str) -> Result<(), Failure> {
         let done = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut self.connection).await;
         done.map(|_| ()).map_err(|e| self.fail(&e))
-    }
-
-    /// The history table of this tenant, whatever database a migration went to.
-    fn table(&self) -> String {
-        format!("{}.{HISTORY_TABLE}", quoted(&self.database))
     }
 
     fn fail(&self, error: &sqlx::Error) -> Failure {
@@ -255,8 +213,8 @@ fn left_behind(done: u32) -> String {
     )
 }
 
-fn quoted(name: &str) -> String {
-    format!("`{}`", name.replace('`', "``"))
+fn texts(row: &MySqlRow) -> Result<Row, sqlx::Error> {
+    (0..row.len()).map(|at| row.try_get(at)).collect()
 }
 
 fn number_of(error: &sqlx::Error) -> Option<u16> {

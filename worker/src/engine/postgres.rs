@@ -7,23 +7,23 @@
 
 mod keys;
 
-use std::{str::FromStr as _, time::Duration};
+use std::str::FromStr as _;
 
 use sqlx::{
     AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, Row as _,
-    postgres::{PgConnectOptions, PgDatabaseError, PgErrorPosition},
+    postgres::{PgConnectOptions, PgDatabaseError, PgErrorPosition, PgRow},
 };
 use tenantry_shared::{
     clock::{Stopwatch, millis},
     failure::{Class, Failure},
-    format::{Migration, sqlx::HISTORY_TABLE},
+    format::Script,
     place::Engine,
-    plan::Applied,
     registry::Access,
+    site::{Row, Site, quoted},
 };
 
 use self::keys::{own_key, sqlx_key};
-use super::{IDLE, LOCK_POLL, Limits, Session, failure, in_time, nanos, run_all, unwritten};
+use super::{Change, IDLE, LOCK_POLL, Limits, Session, failure, in_time, run_all, unwritten};
 
 /// Outside of a transaction, since version 14.
 const IDLE_MS: u128 = IDLE.as_millis();
@@ -47,7 +47,6 @@ pub struct PostgresSession {
     whole: bool,
     /// What every migration begins with: no setting of the one before is left.
     settings: String,
-    history_exists: bool,
 }
 
 impl Session for PostgresSession {
@@ -76,33 +75,17 @@ impl Session for PostgresSession {
             ));
         }
         let schema = current.unwrap_or_else(|| "public".into());
-        Ok(Self {
-            connection,
-            limits,
-            password,
-            database,
-            schema,
-            whole: wanted.is_none(),
-            settings,
-            history_exists: false,
-        })
+        Ok(Self { connection, limits, password, database, schema, whole: wanted.is_none(), settings })
     }
 
-    async fn history(&mut self) -> Result<Vec<Applied>, Failure> {
-        let sql = format!("SELECT version, checksum, success FROM {}", self.table());
-        match sqlx::query(AssertSqlSafe(sql)).persistent(false).fetch_all(&mut self.connection).await {
-            Ok(rows) => {
-                self.history_exists = true;
-                let row = |row: &sqlx::postgres::PgRow| {
-                    Ok(Applied {
-                        version: row.try_get(0)?,
-                        checksum: row.try_get(1)?,
-                        success: row.try_get(2)?,
-                    })
-                };
-                rows.iter().map(row).collect::<Result<_, sqlx::Error>>().map_err(|e| self.fail(&e))
-            }
-            Err(sqlx::Error::Database(e)) if e.code().as_deref() == Some(UNDEFINED_TABLE) => Ok(Vec::new()),
+    fn site(&self, table: &str) -> Site {
+        Site { engine: Engine::Postgres, schema: Some(self.schema.clone()), table: table.to_owned() }
+    }
+
+    async fn read(&mut self, select: &str) -> Result<Option<Vec<Row>>, Failure> {
+        match sqlx::raw_sql(AssertSqlSafe(select.to_owned())).fetch_all(&mut self.connection).await {
+            Ok(rows) => rows.iter().map(texts).collect::<Result<_, _>>().map(Some).map_err(|e| self.fail(&e)),
+            Err(sqlx::Error::Database(e)) if e.code().as_deref() == Some(UNDEFINED_TABLE) => Ok(None),
             Err(error) => Err(self.fail(&error)),
         }
     }
@@ -136,11 +119,11 @@ impl Session for PostgresSession {
         Ok(())
     }
 
-    async fn apply(&mut self, migration: &Migration) -> Result<(), Failure> {
-        if migration.transactional {
-            self.apply_in_transaction(migration).await
+    async fn run(&mut self, change: &Change<'_>) -> Result<(), Failure> {
+        if change.script.marked {
+            self.run_outside(change).await
         } else {
-            self.apply_outside(migration).await
+            self.run_in_transaction(change).await
         }
     }
 
@@ -151,42 +134,33 @@ impl Session for PostgresSession {
 }
 
 impl PostgresSession {
-    async fn apply_in_transaction(&mut self, migration: &Migration) -> Result<(), Failure> {
-        let begin = format!("{}BEGIN; {}", self.settings, self.create_history());
-        self.raw(begin).await?;
+    async fn run_in_transaction(&mut self, change: &Change<'_>) -> Result<(), Failure> {
+        self.raw(format!("{}BEGIN; {}; {}", self.settings, preamble(change), change.create)).await?;
         let watch = Stopwatch::start();
-        self.run(migration).await?;
-        self.insert_row(migration, true, watch.elapsed()).await?;
-        self.raw("COMMIT".into()).await?;
-        self.history_exists = true;
-        Ok(())
+        self.run_script(change.script).await?;
+        self.raw((change.record)(watch.elapsed(), false)).await.map_err(unwritten)?;
+        self.raw("COMMIT".into()).await
     }
 
     /// What cannot run in a transaction is marked as begun first, and as done afterwards: whoever finds it begun
     /// only does not run it again.
-    async fn apply_outside(&mut self, migration: &Migration) -> Result<(), Failure> {
-        let prepare = format!("{}{}", self.settings, self.create_history());
-        self.raw(prepare).await?;
-        self.history_exists = true;
+    async fn run_outside(&mut self, change: &Change<'_>) -> Result<(), Failure> {
+        self.raw(format!("{}{}; {}", self.settings, change.create, preamble(change))).await?;
         let before = self.invalid_indexes().await?;
-        self.insert_row(migration, false, Duration::ZERO).await?;
-        let watch = Stopwatch::start();
-        if let Err(error) = self.run(migration).await {
-            return Err(self.undo_mark(migration, &before, error).await);
+        if let Some(begin) = &change.begin {
+            self.raw(begin.clone()).await.map_err(unwritten)?;
         }
-        let done =
-            format!("UPDATE {} SET success = TRUE, execution_time = $1 WHERE version = $2", self.table());
-        let done = sqlx::query(AssertSqlSafe(done))
-            .persistent(false)
-            .bind(nanos(watch.elapsed()))
-            .bind(migration.version);
-        done.execute(&mut self.connection).await.map(|_| ()).map_err(|e| self.fail(&e))
+        let watch = Stopwatch::start();
+        if let Err(error) = self.run_script(change.script).await {
+            return Err(self.undo_mark(change, &before, error).await);
+        }
+        self.raw((change.record)(watch.elapsed(), change.begin.is_some())).await
     }
 
     /// The server runs a message of several statements as one transaction, and a single statement wholly or not
     /// at all, but for an index that it leaves invalid. So an error that the server itself reported means that
     /// nothing was done, unless there is an invalid index that was not there before.
-    async fn undo_mark(&mut self, migration: &Migration, before: &[String], error: Failure) -> Failure {
+    async fn undo_mark(&mut self, change: &Change<'_>, before: &[String], error: Failure) -> Failure {
         let Ok(invalid) = self.invalid_indexes().await else { return error };
         if let Some(left) = invalid.iter().find(|index| !before.contains(index)) {
             let hint = format!(
@@ -194,9 +168,8 @@ impl PostgresSession {
             );
             return Failure { class: Class::Permanent, ..error }.with_hint(hint);
         }
-        let unmark = format!("DELETE FROM {} WHERE version = {}", self.table(), migration.version);
         // A mark that stays is the truth about a session that was lost: nobody knows how far it came.
-        let _ = self.raw(unmark).await;
+        let _ = self.raw(change.unmark.clone()).await;
         error
     }
 
@@ -209,11 +182,10 @@ impl PostgresSession {
         invalid.fetch_all(&mut self.connection).await.map_err(|e| self.fail(&e))
     }
 
-    async fn run(&mut self, migration: &Migration) -> Result<(), Failure> {
-        let statements =
-            sqlx::raw_sql(AssertSqlSafe(migration.up.clone())).execute_many(&mut self.connection);
+    async fn run_script(&mut self, script: &Script) -> Result<(), Failure> {
+        let statements = sqlx::raw_sql(AssertSqlSafe(script.text.clone())).execute_many(&mut self.connection);
         run_all(statements).await.map_err(|(statement, error)| {
-            let (line, error) = (line_of(&error, &migration.up), self.fail(&error));
+            let (line, error) = (line_of(&error, script), self.fail(&error));
             // The server reads the whole file before it runs any of it: only the line tells which statement it means.
             let statement =
                 Some(statement).filter(|n| *n > 1 || line.is_none() || error.code != SYNTAX_ERROR);
@@ -221,44 +193,9 @@ impl PostgresSession {
         })
     }
 
-    async fn insert_row(
-        &mut self,
-        migration: &Migration,
-        success: bool,
-        took: Duration,
-    ) -> Result<(), Failure> {
-        let insert = format!(
-            "INSERT INTO {} (version, description, success, checksum, execution_time) VALUES ($1, $2, $3, $4, $5)",
-            self.table()
-        );
-        let insert = sqlx::query(AssertSqlSafe(insert))
-            .persistent(false)
-            .bind(migration.version)
-            .bind(migration.description.clone())
-            .bind(success)
-            .bind(migration.checksum.clone())
-            .bind(nanos(took));
-        insert.execute(&mut self.connection).await.map(|_| ()).map_err(|e| unwritten(self.fail(&e)))
-    }
-
     async fn raw(&mut self, sql: String) -> Result<(), Failure> {
         let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut self.connection).await;
         done.map(|_| ()).map_err(|e| self.fail(&e))
-    }
-
-    fn create_history(&self) -> String {
-        if self.history_exists {
-            return String::new();
-        }
-        format!(
-            "CREATE TABLE IF NOT EXISTS {} (version BIGINT PRIMARY KEY, description TEXT NOT NULL, installed_on TIMESTAMPTZ NOT NULL DEFAULT now(),
-                success BOOLEAN NOT NULL, checksum BYTEA NOT NULL, execution_time BIGINT NOT NULL);",
-            self.table()
-        )
-    }
-
-    fn table(&self) -> String {
-        format!("{}.{HISTORY_TABLE}", quoted(&self.schema))
     }
 
     fn fail(&self, error: &sqlx::Error) -> Failure {
@@ -277,28 +214,22 @@ fn settings(limits: Limits, schema: Option<&str>, since_14: bool) -> String {
         text.push_str(&format!("SET idle_session_timeout = {IDLE_MS}; "));
     }
     if let Some(schema) = schema {
-        text.push_str(&format!("SET search_path = {}; ", quoted(schema)));
+        text.push_str(&format!("SET search_path = {}; ", quoted(Engine::Postgres, schema)));
     }
     text
 }
 
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
+fn preamble<'a>(change: &Change<'a>) -> &'a str {
+    change.preamble.unwrap_or_default()
 }
 
-fn line_of(error: &sqlx::Error, sql: &str) -> Option<u32> {
+fn texts(row: &PgRow) -> Result<Row, sqlx::Error> {
+    (0..row.len()).map(|at| row.try_get(at)).collect()
+}
+
+fn line_of(error: &sqlx::Error, script: &Script) -> Option<u32> {
     let error = error.as_database_error()?.try_downcast_ref::<PgDatabaseError>()?;
     let Some(PgErrorPosition::Original(position)) = error.position() else { return None };
-    let breaks = sql.chars().take(position.saturating_sub(1)).filter(|c| *c == '\n').count();
-    u32::try_from(breaks + 1).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_quoted() {
-        assert_eq!(quoted("a\"b"), "\"a\"\"b\"");
-    }
+    let breaks = script.text.chars().take(position.saturating_sub(1)).filter(|c| *c == '\n').count();
+    u32::try_from(breaks).ok().map(|breaks| script.line + breaks)
 }

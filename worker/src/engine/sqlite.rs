@@ -4,29 +4,29 @@
 //! beginning, and looks once more whether somebody else has applied it since the plan was made.
 
 use std::{
+    collections::HashMap,
     str::FromStr as _,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use futures::StreamExt as _;
 use sqlx::{
     AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _, SqliteConnection,
-    sqlite::SqliteConnectOptions,
+    sqlite::{SqliteConnectOptions, SqliteRow},
 };
 use tenantry_shared::{
     clock::{Stopwatch, millis},
     failure::{Class, Failure},
-    format::{Migration, sqlx::HISTORY_TABLE},
+    format::Script,
     place::Engine,
-    plan::Applied,
     registry::Access,
+    site::{Row, Site},
 };
 
-use super::{Limits, Session, failure, in_time, nanos, run_all};
+use super::{Change, Limits, Session, failure, in_time, run_all};
 
 /// How many of SQLite's instructions run between two looks at the clock.
 const INSTRUCTIONS_PER_LOOK: i32 = 10_000;
@@ -35,7 +35,8 @@ const INSTRUCTIONS_PER_LOOK: i32 = 10_000;
 pub struct SqliteSession {
     connection: SqliteConnection,
     limits: Limits,
-    history_exists: bool,
+    /// What each history was when it was last read.
+    seen: HashMap<String, Option<Vec<Row>>>,
 }
 
 impl Session for SqliteSession {
@@ -44,46 +45,32 @@ impl Session for SqliteSession {
         let options = options.create_if_missing(false).busy_timeout(limits.lock).disable_statement_logging();
         let connect = async { SqliteConnection::connect_with(&options).await.map_err(|e| fail(&e)) };
         let connection = in_time(limits.connect, connect).await?;
-        Ok(Self { connection, limits, history_exists: false })
+        Ok(Self { connection, limits, seen: HashMap::new() })
     }
 
-    async fn history(&mut self) -> Result<Vec<Applied>, Failure> {
-        let exists = sqlx::query_scalar::<_, i64>(
-            "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = $1",
-        )
-        .bind(HISTORY_TABLE);
-        self.history_exists = exists.fetch_one(&mut self.connection).await.map_err(|e| fail(&e))? > 0;
-        if !self.history_exists {
-            return Ok(Vec::new());
-        }
-        let sql = format!("SELECT version, checksum, success FROM {HISTORY_TABLE}");
-        let rows =
-            sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut self.connection).await.map_err(|e| fail(&e))?;
-        let row = |row: &sqlx::sqlite::SqliteRow| {
-            Ok(Applied { version: row.try_get(0)?, checksum: row.try_get(1)?, success: row.try_get(2)? })
-        };
-        rows.iter().map(row).collect::<Result<_, sqlx::Error>>().map_err(|e| fail(&e))
+    fn site(&self, table: &str) -> Site {
+        Site { engine: Engine::Sqlite, schema: None, table: table.to_owned() }
+    }
+
+    async fn read(&mut self, select: &str) -> Result<Option<Vec<Row>>, Failure> {
+        let rows = self.rows(select).await?;
+        self.seen.insert(select.to_owned(), rows.clone());
+        Ok(rows)
     }
 
     async fn lock(&mut self) -> Result<(), Failure> {
         Ok(())
     }
 
-    async fn apply(&mut self, migration: &Migration) -> Result<(), Failure> {
+    async fn run(&mut self, change: &Change<'_>) -> Result<(), Failure> {
+        self.raw(change.preamble.unwrap_or_default()).await?;
         self.raw("BEGIN IMMEDIATE").await?;
-        self.create_history().await?;
-        self.still_pending(migration).await?;
-        if migration.transactional {
-            let watch = Stopwatch::start();
-            self.run(migration).await?;
-            // The file may have ended our transaction. Where it has not, this is refused and changes nothing.
-            let _ = self.raw("BEGIN").await;
-            self.insert_row(migration, true, watch.elapsed()).await?;
-            self.raw("COMMIT").await
+        self.nobody_came_between(change).await?;
+        self.raw(&change.create).await?;
+        if change.script.marked {
+            self.run_outside(change).await
         } else {
-            self.insert_row(migration, false, Duration::ZERO).await?;
-            self.raw("COMMIT").await?;
-            self.apply_outside(migration).await
+            self.run_in_transaction(change).await
         }
     }
 
@@ -94,38 +81,53 @@ impl Session for SqliteSession {
 }
 
 impl SqliteSession {
-    async fn apply_outside(&mut self, migration: &Migration) -> Result<(), Failure> {
+    async fn run_in_transaction(&mut self, change: &Change<'_>) -> Result<(), Failure> {
         let watch = Stopwatch::start();
-        if let Err(error) = self.run(migration).await {
+        self.run_script(change.script).await?;
+        // The file may have ended our transaction. Where it has not, this is refused and changes nothing.
+        let _ = self.raw("BEGIN").await;
+        self.raw(&(change.record)(watch.elapsed(), false)).await?;
+        self.read(&change.select).await?;
+        self.raw("COMMIT").await
+    }
+
+    async fn run_outside(&mut self, change: &Change<'_>) -> Result<(), Failure> {
+        if let Some(begin) = &change.begin {
+            self.raw(begin).await?;
+        }
+        self.raw("COMMIT").await?;
+        let watch = Stopwatch::start();
+        if let Err(error) = self.run_script(change.script).await {
             if error.statement == Some(1) {
-                let unmark = format!(
-                    "DELETE FROM {HISTORY_TABLE} WHERE version = {} AND success = FALSE",
-                    migration.version
-                );
-                self.raw(&unmark).await?;
+                self.raw(&change.unmark).await?;
                 return Err(error);
             }
             let hint = "the statements before it are done: finish the rest by hand and set success to true in the history row, or undo them and delete it";
             return Err(Failure { class: Class::Permanent, ..error }.with_hint(hint));
         }
-        let done = format!(
-            "UPDATE {HISTORY_TABLE} SET success = TRUE, execution_time = {} WHERE version = {}",
-            nanos(watch.elapsed()),
-            migration.version
-        );
-        self.raw(&done).await
+        self.raw(&(change.record)(watch.elapsed(), change.begin.is_some())).await?;
+        self.read(&change.select).await.map(|_| ())
     }
 
-    async fn still_pending(&mut self, migration: &Migration) -> Result<(), Failure> {
-        let sql = format!("SELECT count(*) FROM {HISTORY_TABLE} WHERE version = $1");
-        let found = sqlx::query_scalar::<_, i64>(AssertSqlSafe(sql)).bind(migration.version);
-        if found.fetch_one(&mut self.connection).await.map_err(|e| fail(&e))? == 0 {
+    /// The plan was made of a history that was read without the write lock.
+    async fn nobody_came_between(&mut self, change: &Change<'_>) -> Result<(), Failure> {
+        let now = self.rows(&change.select).await?;
+        if self.seen.get(&change.select).is_none_or(|seen| *seen == now) {
             return Ok(());
         }
         Err(Failure::new(Class::Transient, "locked", "somebody else is migrating this tenant"))
     }
 
-    async fn run(&mut self, migration: &Migration) -> Result<(), Failure> {
+    async fn rows(&mut self, select: &str) -> Result<Option<Vec<Row>>, Failure> {
+        match sqlx::raw_sql(AssertSqlSafe(select.to_owned())).fetch_all(&mut self.connection).await {
+            Ok(rows) => rows.iter().map(texts).collect::<Result<_, _>>().map(Some).map_err(|e| fail(&e)),
+            // SQLite has no code of its own for it.
+            Err(sqlx::Error::Database(e)) if e.message().starts_with("no such table") => Ok(None),
+            Err(error) => Err(fail(&error)),
+        }
+    }
+
+    async fn run_script(&mut self, script: &Script) -> Result<(), Failure> {
         // When the running statement began, in milliseconds of this watch.
         let (watch, begun) = (Stopwatch::start(), Arc::new(AtomicU64::new(0)));
         if let Some(limit) = self.limits.statement {
@@ -135,7 +137,7 @@ impl SqliteSession {
                 watch.elapsed_ms() < begun.load(Ordering::Relaxed).saturating_add(limit)
             });
         }
-        let statements = sqlx::raw_sql(AssertSqlSafe(migration.up.clone()))
+        let statements = sqlx::raw_sql(AssertSqlSafe(script.text.clone()))
             .execute_many(&mut self.connection)
             .inspect(|_| begun.store(watch.elapsed_ms(), Ordering::Relaxed));
         let result = run_all(statements.boxed())
@@ -147,40 +149,14 @@ impl SqliteSession {
         result
     }
 
-    async fn create_history(&mut self) -> Result<(), Failure> {
-        if self.history_exists {
-            return Ok(());
-        }
-        let create = format!(
-            "CREATE TABLE IF NOT EXISTS {HISTORY_TABLE} (version BIGINT PRIMARY KEY, description TEXT NOT NULL,
-                installed_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, success BOOLEAN NOT NULL, checksum BLOB NOT NULL,
-                execution_time BIGINT NOT NULL)"
-        );
-        self.raw(&create).await
-    }
-
-    async fn insert_row(
-        &mut self,
-        migration: &Migration,
-        success: bool,
-        took: Duration,
-    ) -> Result<(), Failure> {
-        let insert = format!(
-            "INSERT INTO {HISTORY_TABLE} (version, description, success, checksum, execution_time) VALUES ($1, $2, $3, $4, $5)"
-        );
-        let insert = sqlx::query(AssertSqlSafe(insert))
-            .bind(migration.version)
-            .bind(migration.description.clone())
-            .bind(success)
-            .bind(migration.checksum.clone())
-            .bind(nanos(took));
-        insert.execute(&mut self.connection).await.map(|_| ()).map_err(|e| fail(&e))
-    }
-
     async fn raw(&mut self, sql: &str) -> Result<(), Failure> {
         let done = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut self.connection).await;
         done.map(|_| ()).map_err(|e| fail(&e))
     }
+}
+
+fn texts(row: &SqliteRow) -> Result<Row, sqlx::Error> {
+    (0..row.len()).map(|at| row.try_get(at)).collect()
 }
 
 fn fail(error: &sqlx::Error) -> Failure {
