@@ -9,6 +9,7 @@ pub mod id;
 pub mod digest;
 pub mod version;
 pub mod place;
+pub mod statement;
 pub mod site;
 pub mod tenant;
 pub mod selector;
