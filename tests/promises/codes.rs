@@ -203,7 +203,7 @@ async fn an_error_of_syntax_is_found_by_its_line() {
     let cause = site.fails(100, &[]);
     assert_eq!(
         (&cause["code"], &cause["line"], &cause["statement"]),
-        (&"42601".into(), &3.into(), &Value::Null)
+        (&"42601".into(), &3.into(), &3.into())
     );
     site.home.migration("1_fail.sql", "CREATE TABLE ä (id INTEGER);\r\nSELECT\r\n nothing;\r\n");
     let cause = site.fails(100, &[]);

@@ -4,6 +4,7 @@ use tenantry_tests::{TenantDb, fleet::Kind, home::finish, wait::until};
 
 use crate::site::Site;
 
+const PROGRESS: &str = "_tenantry_progress";
 const ROWS: &str = "SELECT count(*) FROM _sqlx_migrations";
 const MEND: &str = "UPDATE users SET email = CONCAT(id, '@example.com')";
 
@@ -36,32 +37,86 @@ async fn a_migration_that_fails_at_its_first_ddl_statement_leaves_a_clean_histor
 }
 
 #[tokio::test]
-async fn a_migration_that_fails_after_a_ddl_statement_is_dirty_and_never_run_again() {
+async fn a_migration_that_failed_after_a_ddl_statement_goes_on_where_it_failed() {
     let site = with_two_of_one_email().await;
     site.home.migration(
         "2_unique.sql",
         "ALTER TABLE users ADD COLUMN name VARCHAR(100);\nCREATE UNIQUE INDEX users_email ON users (email);",
     );
     let cause = site.fails(100, &[]);
-    assert_eq!((&cause["code"], &cause["statement"]), (&"1062".into(), &2.into()), "{cause}");
+    assert_eq!((&cause["code"], &cause["statement"], &cause["line"]), (&"1062".into(), &2.into(), &2.into()));
     assert_eq!((&cause["class"], &cause["refused"]), (&"permanent".into(), &false.into()), "{cause}");
     assert!(cause["hint"].as_str().is_some_and(|hint| hint.starts_with("statement 1 is done")), "{cause}");
     assert_eq!((site.tenant().versions().await, site.tenant().number(ROWS).await), (vec![1], 2));
 
     site.tenant().execute(MEND).await;
-    let before = site.tenant().tables().await;
-    let cause = site.fails(104, &[]);
-    assert_eq!((&cause["code"], &cause["refused"]), (&"dirty".into(), &true.into()), "{cause}");
-    assert_eq!((site.tenant().tables().await, site.tenant().number(ROWS).await), (before, 2));
-    assert_eq!(site.tenant().number(INDEXES).await, 0);
+    let _ = site.migrate(&[]).exits(0);
+    assert_eq!((site.tenant().versions().await, site.tenant().number(INDEXES).await), (vec![1, 2], 1));
+    assert!(!site.tenant().tables().await.contains_key(PROGRESS));
+}
 
-    site.tenant()
-        .execute(
-            "CREATE UNIQUE INDEX users_email ON users (email); UPDATE _sqlx_migrations SET success = TRUE",
-        )
-        .await;
+/// Five statements, of which the fourth inserts this many columns.
+fn five(row: &str) -> String {
+    format!(
+        "CREATE TABLE a (n INTEGER);\nINSERT INTO a VALUES (1);\nCREATE TABLE b (n INTEGER);\nINSERT INTO b VALUES ({row});\nINSERT INTO a VALUES (2);"
+    )
+}
+
+#[tokio::test]
+async fn after_a_failure_at_statement_four_of_five_and_a_mend_only_four_and_five_run() {
+    let site = Site::new(&[Kind::MariaDb], 1).await;
+    site.home.migration("1_five.sql", &five("1, 2"));
+    let cause = site.fails(100, &[]);
+    assert_eq!((&cause["code"], &cause["statement"], &cause["line"]), (&"1136".into(), &4.into(), &4.into()));
+    let again = site.fails(100, &[]);
+    assert_eq!((&again["code"], &again["statement"]), (&"1136".into(), &4.into()), "{again}");
+
+    // A change of what is done is refused; a comment is none.
+    site.home.migration("1_five.sql", &five("1").replace("VALUES (1);\nC", "VALUES (3);\nC"));
+    let cause = site.fails(104, &[]);
+    assert_eq!((&cause["code"], &cause["refused"]), (&"resume".into(), &true.into()), "{cause}");
+    site.home.migration("1_five.sql", &format!("-- mended\n{}", five("1")));
+    let _ = site.migrate(&[]).exits(0);
+    let (a, b) = ("SELECT count(*) FROM a", "SELECT count(*) FROM b");
+    assert_eq!((site.tenant().number(a).await, site.tenant().number(b).await), (2, 1));
+    assert!(!site.tenant().tables().await.contains_key(PROGRESS));
     let run = site.migrate(&[]).exits(0).json();
     assert_eq!(run["counts"]["current"], 1, "{run}");
+}
+
+#[tokio::test]
+async fn bodies_run_with_and_without_a_delimiter() {
+    let site = Site::new(&[Kind::MariaDb], 1).await;
+    let procedure = |name: &str| {
+        format!(
+            "CREATE PROCEDURE {name}()\nBEGIN\n  INSERT INTO a VALUES (1);\n  IF TRUE THEN INSERT INTO a VALUES (2); END IF;\nEND"
+        )
+    };
+    site.home.migration("1_table.sql", "CREATE TABLE a (n INTEGER);");
+    site.home.migration(
+        "2_client.sql",
+        &format!("DELIMITER //\n{} //\nDELIMITER ;\nCALL one();\n", procedure("one")),
+    );
+    site.home.migration("3_plain.sql", &format!("{};\nCALL two();", procedure("two")));
+    let _ = site.migrate(&[]).exits(0);
+    assert_eq!(site.tenant().number("SELECT count(*) FROM a").await, 4);
+}
+
+#[tokio::test]
+async fn settings_of_one_migration_are_gone_in_the_next() {
+    let site = Site::new(&[Kind::MariaDb], 1).await;
+    let look = "INSERT INTO seen SELECT @@foreign_key_checks, @@sql_mode, @mine;";
+    site.home.migration(
+        "1_seen.sql",
+        &format!(
+            "CREATE TABLE seen (a INTEGER, b VARCHAR(500), c INTEGER); {look} SET FOREIGN_KEY_CHECKS = 0;"
+        ),
+    );
+    site.home.migration("2_mode.sql", &format!("{look} SET sql_mode = '', @mine = 1;"));
+    site.home.migration("3_look.sql", look);
+    let _ = site.migrate(&[]).exits(0);
+    let alike = "SELECT count(*) FROM seen s JOIN (SELECT max(b) AS b FROM seen) m ON m.b = s.b WHERE a = 1 AND c IS NULL";
+    assert_eq!(site.tenant().number(alike).await, 3);
 }
 
 const INDEXES: &str = "SELECT count(*) FROM information_schema.statistics WHERE table_schema = database() AND index_name = 'users_email'";
@@ -153,13 +208,10 @@ async fn a_connection_lost_in_a_migration_of_data_alone_is_tried_again() {
 }
 
 #[tokio::test]
-async fn a_connection_lost_after_a_ddl_statement_is_found_dirty_and_not_run_again() {
+async fn a_connection_lost_after_a_ddl_statement_is_resumed_behind_it() {
     let site = with_two_of_one_email().await;
     let sql = "ALTER TABLE users ADD COLUMN name VARCHAR(100);\nSELECT SLEEP(60) FROM slow;";
     let run = killed_in(&site, sql).await;
-    // Not 104: the first attempt has changed something.
-    assert_eq!((&run["counts"]["failed"], &run["exit_code"]), (&1.into(), &100.into()), "{run}");
-    let attempts = site.attempts(site.tenant());
-    assert_eq!((attempts.len(), &attempts[1]["code"]), (2, &"dirty".into()), "{attempts:?}");
-    assert_eq!(site.tenant().versions().await, [1]);
+    assert_eq!((&run["counts"]["applied"], &run["counts"]["retried"]), (&1.into(), &1.into()), "{run}");
+    assert_eq!(site.tenant().versions().await, [1, 2]);
 }

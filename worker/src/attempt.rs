@@ -4,9 +4,10 @@ use tenantry_shared::{
     bundle::Taken,
     clock::Stopwatch,
     failure::{Class, Failure},
+    format::Script,
     job::Step,
     place::Engine,
-    plan::{Applied, Goal, Pending, Refusal, newest, plan},
+    plan::{Applied, Goal, Pending, Progress, Refusal, newest, plan},
     registry::Access,
     version::Version,
 };
@@ -41,11 +42,24 @@ pub async fn attempt(order: &Order, access: &Access, trail: &mut Trail) -> Resul
 }
 
 async fn migrate<S: Session>(order: &Order, access: &Access, trail: &mut Trail) -> Result<(), Failure> {
-    let limits = Limits::from(&order.policy);
-    let mut session = limits.answered(S::connect(access, limits)).await?;
-    let result = Work::of(order, access).done(&mut session, trail).await;
-    session.close().await;
-    result
+    let work = Work::of(order, access);
+    loop {
+        let mut session = work.limits.answered(S::connect(access, work.limits)).await?;
+        let result = work.done(&mut session, trail).await;
+        session.close().await;
+        if result? == Way::There {
+            return Ok(());
+        }
+    }
+}
+
+/// How far a session has brought a tenant.
+#[derive(PartialEq, Eq)]
+enum Way {
+    /// It is where it should be.
+    There,
+    /// The rest needs a session without the settings that a migration left in this one.
+    Further,
 }
 
 /// What is asked for, as one database takes it.
@@ -61,29 +75,27 @@ impl<'a> Work<'a> {
         Self { order, taken, limits: Limits::from(&order.policy) }
     }
 
-    async fn done(&self, session: &mut impl Session, trail: &mut Trail) -> Result<(), Failure> {
+    async fn done(&self, session: &mut impl Session, trail: &mut Trail) -> Result<Way, Failure> {
         // A tenant that has nothing to do is read and left alone: no lock, no write.
-        let before = self.look(session).await?;
-        trail.from = self.newest(&before);
-        trail.to = trail.from.clone();
+        let before = self.look(session, trail).await?;
         if self.pending(&before, None).is_ok_and(|pending| pending.is_empty()) {
-            return Ok(());
+            return Ok(Way::There);
         }
 
         // What was read without the lock may be somebody's work in progress.
         self.limits.answered(session.lock()).await?;
-        let history = self.look(session).await?;
-        let progress = self.limits.answered(change::progress(session)).await?;
-        trail.from = self.newest(&history);
-        trail.to = trail.from.clone();
+        let history = self.look(session, trail).await?;
+        let progress = self.limits.answered(self.progress(session)).await?;
         for pending in self.pending(&history, progress.as_ref())? {
+            if session.is_stained() {
+                return Ok(Way::Further);
+            }
             self.apply(session, &pending, trail).await?;
         }
 
-        let after = self.look(session).await?;
-        trail.to = self.newest(&after);
+        let after = self.look(session, trail).await?;
         match self.pending(&after, None)?.first() {
-            None => Ok(()),
+            None => Ok(Way::There),
             Some(left) => {
                 let file = &left.link.migration.file;
                 let unproven = format!("{file} was applied and its history row is not there");
@@ -91,6 +103,22 @@ impl<'a> Work<'a> {
                 Err(failure.in_migration(left.link.id.clone()))
             }
         }
+    }
+
+    /// How far a migration came that an earlier attempt did not finish, with its last statement's end found out.
+    async fn progress(&self, session: &mut impl Session) -> Result<Option<Progress>, Failure> {
+        let Some(progress) = change::progress(session).await? else { return Ok(None) };
+        let script = self.script_of(&progress).filter(|_| progress.doubt);
+        match script {
+            Some(script) => session.settle(progress, script).await.map(Some),
+            None => Ok(Some(progress)),
+        }
+    }
+
+    fn script_of(&self, progress: &Progress) -> Option<&'a Script> {
+        let chain = self.taken.iter().map(|taken| taken.chain).find(|chain| chain.table == progress.table)?;
+        let migration = &chain.links[chain.position(&progress.version)?].migration;
+        if progress.down { migration.down.as_ref() } else { migration.up.as_ref() }
     }
 
     async fn apply(
@@ -117,14 +145,24 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    async fn look(&self, session: &mut impl Session) -> Result<Vec<Vec<Applied>>, Failure> {
-        self.limits.answered(histories(session, &self.taken)).await
+    async fn look(
+        &self,
+        session: &mut impl Session,
+        trail: &mut Trail,
+    ) -> Result<Vec<Vec<Applied>>, Failure> {
+        let histories = self.limits.answered(histories(session, &self.taken)).await?;
+        trail.to = self.newest(&histories);
+        // What was applied before it is not what it was found with.
+        if trail.steps.is_empty() {
+            trail.from.clone_from(&trail.to);
+        }
+        Ok(histories)
     }
 
     fn pending(
         &self,
         histories: &[Vec<Applied>],
-        progress: Option<&tenantry_shared::plan::Progress>,
+        progress: Option<&Progress>,
     ) -> Result<Vec<Pending<'a>>, Refusal> {
         let Order { bundle, target, policy } = self.order;
         plan(&self.taken, histories, progress, Goal { main: bundle.main(), target, order: policy.order })

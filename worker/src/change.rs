@@ -9,11 +9,7 @@ use tenantry_shared::{
     site::Site,
 };
 
-use crate::engine::{Change, Session};
-
-/// The table, beside the tenant's history, of the migration that is run statement by statement just now. It is there
-/// only meanwhile.
-pub const PROGRESS_TABLE: &str = "_tenantry_progress";
+use crate::engine::{Change, PROGRESS_TABLE, Session};
 
 /// How far a migration came that an earlier attempt did not finish.
 ///

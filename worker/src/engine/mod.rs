@@ -6,12 +6,15 @@
 //! | | PostgreSQL | MySQL, MariaDB | SQLite |
 //! |---|---|---|---|
 //! | tenant lock | advisory lock of (database, schema), polled | `GET_LOCK` of the database | the write lock of each migration's transaction |
-//! | one migration with its history row | one transaction | each statement by itself, DML together until the first DDL | one transaction |
-//! | interrupted half-way | nothing happened | the history row says `success = false` | nothing happened |
+//! | one migration with its history row | one transaction | each statement with the record of it, DDL alone | one transaction |
+//! | interrupted half-way | nothing happened | goes on at the first statement that is not done | nothing happened |
+//!
+//! A migration that cannot run in one transaction goes statement by statement on every engine: see `steps`.
 
 mod mysql;
 mod postgres;
 mod sqlite;
+mod steps;
 
 use std::time::Duration;
 
@@ -26,11 +29,13 @@ use tenantry_shared::{
     run::Policy,
     secret::redact,
     site::{Row, Site},
+    statement::{Course, ScriptError, course, split},
 };
 
 pub use mysql::MySqlSession;
 pub use postgres::PostgresSession;
 pub use sqlite::SqliteSession;
+pub(crate) use steps::PROGRESS_TABLE;
 
 /// A worker that is paused between two statements does not hold its tenant's locks for longer than this: the server
 /// ends the session then.
@@ -117,6 +122,16 @@ pub trait Session: Send + Sized {
 
     /// Runs one migration and writes its record. After an error the session is of no more use.
     fn run(&mut self, change: &Change<'_>) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Finds out how a statement ended that was begun and nobody knows of, where the database can tell.
+    fn settle(
+        &mut self,
+        progress: Progress,
+        script: &Script,
+    ) -> impl Future<Output = Result<Progress, Failure>> + Send;
+
+    /// Whether a migration has left settings in the session that only a new one is free of.
+    fn is_stained(&self) -> bool;
 
     /// Ends the session, and the lock with it.
     fn close(self) -> impl Future<Output = ()> + Send;
@@ -217,6 +232,35 @@ fn hint(code: &str) -> Option<&'static str> {
         }
         _ => return None,
     })
+}
+
+/// How a change is to run. One that was begun statement by statement goes on so.
+fn course_of(change: &Change<'_>, engine: Engine) -> Result<Course, Failure> {
+    let script = change.script;
+    course(&script.text, engine, script.marked || change.resumed).map_err(|e| unreadable(&e, script))
+}
+
+/// What is wrong with a script that cannot be taken apart.
+fn unreadable(error: &ScriptError, script: &Script) -> Failure {
+    let failure = Failure::new(Class::Permanent, "script", error.reason.clone());
+    Failure { line: Some(script.line + error.line - 1), refused: true, ..failure }
+}
+
+/// Which statement of a script that was sent as a whole has failed, by the line.
+fn numbered(failure: Failure, script: &Script, engine: Engine) -> Failure {
+    let Ok(statements) = split(&script.text, engine) else { return failure };
+    let count = |n: usize| u32::try_from(n).ok();
+    match (failure.line, failure.statement) {
+        (Some(line), _) => {
+            let before = statements.iter().filter(|s| script.line + s.line - 1 <= line).count();
+            Failure { statement: count(before.max(1)), ..failure }
+        }
+        (None, Some(number)) => {
+            let found = statements.get(number as usize - 1);
+            Failure { line: found.map(|s| script.line + s.line - 1), ..failure }
+        }
+        (None, None) => failure,
+    }
 }
 
 /// What writing a history row failed with. That the row is there already is the work of a tool that takes no lock, or

@@ -1,35 +1,34 @@
 //! MySQL and MariaDB: a database per tenant.
 //!
-//! DDL commits by itself there, so a migration's history row is written first with `success = false`, as sqlx
-//! does, and set to true at the end. A migration that failed at its first statement has done nothing, and its row
-//! goes; one that failed later stays marked, and no later attempt runs it again.
+//! DDL commits by itself there, so every migration goes statement by statement (see `steps`). Where a format marks a
+//! migration as begun, the mark comes first, as its own tool does it.
 //!
 //! `GET_LOCK` wants a time limit: MariaDB answers NULL to the endless one that sqlx asks for, and locks nothing.
 
-use std::{str::FromStr as _, time::Duration};
+mod stepwise;
 
-use futures::StreamExt as _;
+use std::str::FromStr as _;
+
 use sha2::{Digest as _, Sha256};
 use sqlx::{
     AssertSqlSafe, ConnectOptions as _, Connection as _, MySqlConnection, Row as _,
     mysql::{MySqlConnectOptions, MySqlDatabaseError, MySqlRow},
 };
 use tenantry_shared::{
-    clock::{Stopwatch, millis},
+    clock::millis,
     digest::hex,
     failure::{Class, Failure},
     format::Script,
     place::Engine,
+    plan::Progress,
     registry::Access,
     site::{Row, Site, quoted},
+    statement::{Course, leaves_settings},
 };
 
-use super::{Change, IDLE, Limits, Session, failure, hint, in_time, unwritten};
+use super::{Change, IDLE, Limits, Session, course_of, failure, in_time, steps};
 
 const NO_SUCH_TABLE: u16 = 1146;
-
-/// How long to wait until a statement over its limit has stopped.
-const STOP_LIMIT: Duration = Duration::from_secs(5);
 
 /// A session with a MySQL or MariaDB tenant.
 pub struct MySqlSession {
@@ -40,6 +39,8 @@ pub struct MySqlSession {
     limits: Limits,
     password: Option<String>,
     database: String,
+    /// Whether a migration may have left settings behind.
+    stained: bool,
 }
 
 impl Session for MySqlSession {
@@ -61,7 +62,15 @@ impl Session for MySqlSession {
             .await
             .map_err(fail)?;
         let number = who.try_get(0).map_err(fail)?;
-        Ok(Self { connection, options, number, limits, database: access.place.database.clone(), password })
+        Ok(Self {
+            connection,
+            options,
+            number,
+            limits,
+            database: access.place.database.clone(),
+            password,
+            stained: false,
+        })
     }
 
     fn site(&self, table: &str) -> Site {
@@ -94,19 +103,24 @@ impl Session for MySqlSession {
     }
 
     async fn run(&mut self, change: &Change<'_>) -> Result<(), Failure> {
-        self.raw(&change.create).await?;
-        // Until its first DDL statement a migration is one transaction together with its mark. The one before may
-        // have gone to another database.
-        self.raw(&format!("USE {}; START TRANSACTION", quoted(Engine::MySql, &self.database))).await?;
-        if let Some(begin) = &change.begin {
-            self.raw(begin).await.map_err(unwritten)?;
-        }
-        let watch = Stopwatch::start();
-        if let Err(error) = self.run_script(change.script).await {
-            return Err(self.undo_mark(change, error).await);
-        }
-        self.raw(&(change.record)(watch.elapsed(), change.begin.is_some())).await?;
-        self.raw("COMMIT").await
+        let Course::Steps(units) = course_of(change, Engine::MySql)? else {
+            let whole = "this script has no statements of its own";
+            return Err(Failure::new(Class::Permanent, "script", whole));
+        };
+        // The one before may have gone to another database.
+        self.raw(&format!("USE {}", quoted(Engine::MySql, &self.database))).await?;
+        self.raw(change.preamble.unwrap_or_default()).await?;
+        self.stained |= change.preamble.is_some()
+            || units.iter().any(|unit| leaves_settings(&unit.statements, Engine::MySql));
+        steps::run(self, change, &units).await
+    }
+
+    async fn settle(&mut self, progress: Progress, script: &Script) -> Result<Progress, Failure> {
+        steps::settle(self, progress, script).await
+    }
+
+    fn is_stained(&self) -> bool {
+        self.stained
     }
 
     async fn close(self) {
@@ -116,60 +130,10 @@ impl Session for MySqlSession {
 }
 
 impl MySqlSession {
-    async fn run_script(&mut self, script: &Script) -> Result<(), Failure> {
-        // The server refuses an empty statement at the end, and an empty file.
-        let sql = script.text.trim_end_matches(|c: char| c == ';' || c.is_whitespace());
+    async fn raw(&mut self, sql: &str) -> Result<(), Failure> {
         if sql.is_empty() {
             return Ok(());
         }
-        let mut results = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute_many(&mut self.connection);
-        let (mut statement, mut stopped) = (1, false);
-        loop {
-            let limit = if stopped { Some(STOP_LIMIT) } else { self.limits.statement };
-            let next = match limit {
-                None => results.next().await,
-                Some(limit) => match tokio::time::timeout(limit, results.next()).await {
-                    Ok(next) => next,
-                    Err(_) if stopped => return Err(overdue(statement, self.limits.statement)),
-                    Err(_) => {
-                        stop(&self.options, self.number).await;
-                        stopped = true;
-                        continue;
-                    }
-                },
-            };
-            match next {
-                None => return Ok(()),
-                // It may have ended by itself at the last moment, and the server goes on with the next one.
-                Some(Ok(_)) => (statement, stopped) = (statement + 1, false),
-                Some(Err(_)) if stopped => return Err(overdue(statement, self.limits.statement)),
-                Some(Err(error)) => {
-                    let made = failure(&error, Engine::MySql, self.password.as_deref());
-                    return Err(Failure { statement: Some(statement), ..made });
-                }
-            }
-        }
-    }
-
-    /// Takes the mark away where nothing was done: rolled back with everything, or left by the DDL that failed
-    /// first. Where the session is lost, the next attempt's look at the history tells which it was.
-    async fn undo_mark(&mut self, change: &Change<'_>, error: Failure) -> Failure {
-        if self.raw("ROLLBACK").await.is_err() {
-            return error;
-        }
-        if error.statement == Some(1) && self.raw(&change.unmark).await.is_ok() {
-            return error;
-        }
-        let history = self.read(&change.select).await.ok().flatten().unwrap_or_default();
-        let version = Some(change.progress.version.to_string());
-        if !history.iter().any(|row| row.first() == Some(&version)) {
-            return error;
-        }
-        let hint = left_behind(error.statement.unwrap_or(1).saturating_sub(1));
-        Failure { class: Class::Permanent, ..error }.with_hint(hint)
-    }
-
-    async fn raw(&mut self, sql: &str) -> Result<(), Failure> {
         let done = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut self.connection).await;
         done.map(|_| ()).map_err(|e| self.fail(&e))
     }
@@ -177,40 +141,6 @@ impl MySqlSession {
     fn fail(&self, error: &sqlx::Error) -> Failure {
         failure(error, Engine::MySql, self.password.as_deref())
     }
-}
-
-/// Stops the running statement of a connection; a client that only goes away leaves it running.
-async fn stop(options: &MySqlConnectOptions, number: u64) {
-    let kill = async {
-        let mut connection = MySqlConnection::connect_with(options).await?;
-        sqlx::raw_sql(AssertSqlSafe(format!("KILL QUERY {number}"))).execute(&mut connection).await?;
-        connection.close().await
-    };
-    if !matches!(tokio::time::timeout(STOP_LIMIT, kill).await, Ok(Ok(()))) {
-        tracing::warn!(
-            connection = number,
-            "a statement over its time limit could not be stopped in the server"
-        );
-    }
-}
-
-fn overdue(statement: u32, limit: Option<Duration>) -> Failure {
-    let text = format!("a statement ran for more than {:?}", limit.unwrap_or_default());
-    let late = Failure::new(Class::Transient, "statement-timeout", text);
-    let hint = hint(&late.code).map(str::to_owned);
-    Failure { statement: Some(statement), hint, ..late }
-}
-
-/// What to do about a migration that failed after so many statements, which stay done.
-fn left_behind(done: u32) -> String {
-    let done = match done {
-        0 => "how far it came is not known".to_owned(),
-        1 => "statement 1 is done and cannot be rolled back".to_owned(),
-        n => format!("statements 1 to {n} are done and cannot be rolled back"),
-    };
-    format!(
-        "{done}: finish the rest by hand and set success to true in the history row, or undo what was done and delete the row"
-    )
 }
 
 fn texts(row: &MySqlRow) -> Result<Row, sqlx::Error> {

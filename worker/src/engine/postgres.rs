@@ -6,6 +6,7 @@
 //! calls `sqlx::migrate!` when it starts is kept out.
 
 mod keys;
+mod stepwise;
 
 use std::str::FromStr as _;
 
@@ -18,12 +19,17 @@ use tenantry_shared::{
     failure::{Class, Failure},
     format::Script,
     place::Engine,
+    plan::Progress,
     registry::Access,
     site::{Row, Site, quoted},
+    statement::Course,
 };
 
 use self::keys::{own_key, sqlx_key};
-use super::{Change, IDLE, LOCK_POLL, Limits, Session, failure, in_time, run_all, unwritten};
+use super::{
+    Change, IDLE, LOCK_POLL, Limits, Session, course_of, failure, in_time, numbered, run_all, steps,
+    unwritten,
+};
 
 /// Outside of a transaction, since version 14.
 const IDLE_MS: u128 = IDLE.as_millis();
@@ -34,7 +40,6 @@ const CLIENT_CHECK_MS: u64 = 2_000;
 const VERSION_14: u32 = 140_000;
 
 const UNDEFINED_TABLE: &str = "42P01";
-const SYNTAX_ERROR: &str = "42601";
 
 /// A session with a PostgreSQL tenant.
 pub struct PostgresSession {
@@ -120,11 +125,22 @@ impl Session for PostgresSession {
     }
 
     async fn run(&mut self, change: &Change<'_>) -> Result<(), Failure> {
-        if change.script.marked {
-            self.run_outside(change).await
-        } else {
-            self.run_in_transaction(change).await
+        match course_of(change, Engine::Postgres)? {
+            Course::Whole { text } => self.run_in_transaction(change, text).await,
+            Course::Steps(units) => {
+                self.raw(format!("{}{}", self.settings, change.preamble.unwrap_or_default())).await?;
+                steps::run(self, change, &units).await
+            }
         }
+    }
+
+    async fn settle(&mut self, progress: Progress, script: &Script) -> Result<Progress, Failure> {
+        steps::settle(self, progress, script).await
+    }
+
+    /// Every migration begins with all settings reset.
+    fn is_stained(&self) -> bool {
+        false
     }
 
     async fn close(self) {
@@ -134,62 +150,22 @@ impl Session for PostgresSession {
 }
 
 impl PostgresSession {
-    async fn run_in_transaction(&mut self, change: &Change<'_>) -> Result<(), Failure> {
-        self.raw(format!("{}BEGIN; {}; {}", self.settings, preamble(change), change.create)).await?;
+    async fn run_in_transaction(&mut self, change: &Change<'_>, text: String) -> Result<(), Failure> {
+        let preamble = change.preamble.unwrap_or_default();
+        self.raw(format!("{}BEGIN; {preamble}; {}", self.settings, change.create)).await?;
         let watch = Stopwatch::start();
-        self.run_script(change.script).await?;
+        self.run_script(change.script, text).await?;
         self.raw((change.record)(watch.elapsed(), false)).await.map_err(unwritten)?;
         self.raw("COMMIT".into()).await
     }
 
-    /// What cannot run in a transaction is marked as begun first, and as done afterwards: whoever finds it begun
-    /// only does not run it again.
-    async fn run_outside(&mut self, change: &Change<'_>) -> Result<(), Failure> {
-        self.raw(format!("{}{}; {}", self.settings, change.create, preamble(change))).await?;
-        let before = self.invalid_indexes().await?;
-        if let Some(begin) = &change.begin {
-            self.raw(begin.clone()).await.map_err(unwritten)?;
-        }
-        let watch = Stopwatch::start();
-        if let Err(error) = self.run_script(change.script).await {
-            return Err(self.undo_mark(change, &before, error).await);
-        }
-        self.raw((change.record)(watch.elapsed(), change.begin.is_some())).await
-    }
-
-    /// The server runs a message of several statements as one transaction, and a single statement wholly or not
-    /// at all, but for an index that it leaves invalid. So an error that the server itself reported means that
-    /// nothing was done, unless there is an invalid index that was not there before.
-    async fn undo_mark(&mut self, change: &Change<'_>, before: &[String], error: Failure) -> Failure {
-        let Ok(invalid) = self.invalid_indexes().await else { return error };
-        if let Some(left) = invalid.iter().find(|index| !before.contains(index)) {
-            let hint = format!(
-                "it left the invalid index {left}: drop it, and then the history row that has success = false"
-            );
-            return Failure { class: Class::Permanent, ..error }.with_hint(hint);
-        }
-        // A mark that stays is the truth about a session that was lost: nobody knows how far it came.
-        let _ = self.raw(change.unmark.clone()).await;
-        error
-    }
-
-    /// The indexes of the tenant that are there and not usable.
-    async fn invalid_indexes(&mut self) -> Result<Vec<String>, Failure> {
-        let invalid = "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
-            JOIN pg_namespace n ON n.oid = c.relnamespace WHERE NOT i.indisvalid AND (n.nspname = $1 OR $2)";
-        let invalid =
-            sqlx::query_scalar(invalid).persistent(false).bind(self.schema.clone()).bind(self.whole);
-        invalid.fetch_all(&mut self.connection).await.map_err(|e| self.fail(&e))
-    }
-
-    async fn run_script(&mut self, script: &Script) -> Result<(), Failure> {
-        let statements = sqlx::raw_sql(AssertSqlSafe(script.text.clone())).execute_many(&mut self.connection);
+    async fn run_script(&mut self, script: &Script, text: String) -> Result<(), Failure> {
+        let statements = sqlx::raw_sql(AssertSqlSafe(text.clone())).execute_many(&mut self.connection);
         run_all(statements).await.map_err(|(statement, error)| {
-            let (line, error) = (line_of(&error, script), self.fail(&error));
+            let line = line_of(&error, &text).map(|line| script.line + line - 1);
             // The server reads the whole file before it runs any of it: only the line tells which statement it means.
-            let statement =
-                Some(statement).filter(|n| *n > 1 || line.is_none() || error.code != SYNTAX_ERROR);
-            Failure { statement, line, ..error }
+            let statement = Some(statement).filter(|n| *n > 1 || line.is_none());
+            numbered(Failure { statement, line, ..self.fail(&error) }, script, Engine::Postgres)
         })
     }
 
@@ -205,7 +181,7 @@ impl PostgresSession {
 
 fn settings(limits: Limits, schema: Option<&str>, since_14: bool) -> String {
     let mut text = format!(
-        "SET SESSION AUTHORIZATION DEFAULT; RESET ROLE; RESET ALL; SET lock_timeout = {}; SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {IDLE_MS}; ",
+        "SET SESSION AUTHORIZATION DEFAULT; RESET ROLE; RESET ALL; DISCARD TEMP; SET lock_timeout = {}; SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {IDLE_MS}; ",
         // Zero would be without limit there.
         millis(limits.lock).max(1),
         limits.statement.map_or(0, millis),
@@ -219,17 +195,14 @@ fn settings(limits: Limits, schema: Option<&str>, since_14: bool) -> String {
     text
 }
 
-fn preamble<'a>(change: &Change<'a>) -> &'a str {
-    change.preamble.unwrap_or_default()
-}
-
 fn texts(row: &PgRow) -> Result<Row, sqlx::Error> {
     (0..row.len()).map(|at| row.try_get(at)).collect()
 }
 
-fn line_of(error: &sqlx::Error, script: &Script) -> Option<u32> {
+/// The line within what was sent.
+fn line_of(error: &sqlx::Error, sent: &str) -> Option<u32> {
     let error = error.as_database_error()?.try_downcast_ref::<PgDatabaseError>()?;
     let Some(PgErrorPosition::Original(position)) = error.position() else { return None };
-    let breaks = script.text.chars().take(position.saturating_sub(1)).filter(|c| *c == '\n').count();
-    u32::try_from(breaks).ok().map(|breaks| script.line + breaks)
+    let breaks = sent.chars().take(position.saturating_sub(1)).filter(|c| *c == '\n').count();
+    u32::try_from(breaks + 1).ok()
 }

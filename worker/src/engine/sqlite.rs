@@ -22,11 +22,16 @@ use tenantry_shared::{
     failure::{Class, Failure},
     format::Script,
     place::Engine,
+    plan::Progress,
     registry::Access,
     site::{Row, Site},
+    statement::Course,
 };
 
-use super::{Change, Limits, Session, failure, in_time, run_all};
+use super::{
+    Change, Limits, Session, course_of, failure, in_time, numbered, run_all,
+    steps::{self, Stepwise},
+};
 
 /// How many of SQLite's instructions run between two looks at the clock.
 const INSTRUCTIONS_PER_LOOK: i32 = 10_000;
@@ -37,6 +42,8 @@ pub struct SqliteSession {
     limits: Limits,
     /// What each history was when it was last read.
     seen: HashMap<String, Option<Vec<Row>>>,
+    /// Whether a migration may have left settings behind.
+    stained: bool,
 }
 
 impl Session for SqliteSession {
@@ -45,7 +52,7 @@ impl Session for SqliteSession {
         let options = options.create_if_missing(false).busy_timeout(limits.lock).disable_statement_logging();
         let connect = async { SqliteConnection::connect_with(&options).await.map_err(|e| fail(&e)) };
         let connection = in_time(limits.connect, connect).await?;
-        Ok(Self { connection, limits, seen: HashMap::new() })
+        Ok(Self { connection, limits, seen: HashMap::new(), stained: false })
     }
 
     fn site(&self, table: &str) -> Site {
@@ -63,15 +70,27 @@ impl Session for SqliteSession {
     }
 
     async fn run(&mut self, change: &Change<'_>) -> Result<(), Failure> {
+        let course = course_of(change, Engine::Sqlite)?;
         self.raw(change.preamble.unwrap_or_default()).await?;
-        self.raw("BEGIN IMMEDIATE").await?;
-        self.nobody_came_between(change).await?;
-        self.raw(&change.create).await?;
-        if change.script.marked {
-            self.run_outside(change).await
-        } else {
-            self.run_in_transaction(change).await
+        self.stained |= change.preamble.is_some();
+        match course {
+            Course::Whole { text } => {
+                self.stained |= may_set(&text);
+                self.run_in_transaction(change, text).await
+            }
+            Course::Steps(units) => {
+                self.stained = true;
+                steps::run(self, change, &units).await
+            }
         }
+    }
+
+    async fn settle(&mut self, progress: Progress, script: &Script) -> Result<Progress, Failure> {
+        steps::settle(self, progress, script).await
+    }
+
+    fn is_stained(&self) -> bool {
+        self.stained
     }
 
     async fn close(self) {
@@ -81,32 +100,16 @@ impl Session for SqliteSession {
 }
 
 impl SqliteSession {
-    async fn run_in_transaction(&mut self, change: &Change<'_>) -> Result<(), Failure> {
+    async fn run_in_transaction(&mut self, change: &Change<'_>, text: String) -> Result<(), Failure> {
+        self.raw(Self::BEGIN).await?;
+        self.nobody_came_between(change).await?;
+        self.raw(&change.create).await?;
         let watch = Stopwatch::start();
-        self.run_script(change.script).await?;
-        // The file may have ended our transaction. Where it has not, this is refused and changes nothing.
-        let _ = self.raw("BEGIN").await;
+        let ran = self.run_script(text).await;
+        ran.map_err(|failure| numbered(failure, change.script, Engine::Sqlite))?;
         self.raw(&(change.record)(watch.elapsed(), false)).await?;
         self.read(&change.select).await?;
         self.raw("COMMIT").await
-    }
-
-    async fn run_outside(&mut self, change: &Change<'_>) -> Result<(), Failure> {
-        if let Some(begin) = &change.begin {
-            self.raw(begin).await?;
-        }
-        self.raw("COMMIT").await?;
-        let watch = Stopwatch::start();
-        if let Err(error) = self.run_script(change.script).await {
-            if error.statement == Some(1) {
-                self.raw(&change.unmark).await?;
-                return Err(error);
-            }
-            let hint = "the statements before it are done: finish the rest by hand and set success to true in the history row, or undo them and delete it";
-            return Err(Failure { class: Class::Permanent, ..error }.with_hint(hint));
-        }
-        self.raw(&(change.record)(watch.elapsed(), change.begin.is_some())).await?;
-        self.read(&change.select).await.map(|_| ())
     }
 
     /// The plan was made of a history that was read without the write lock.
@@ -127,7 +130,7 @@ impl SqliteSession {
         }
     }
 
-    async fn run_script(&mut self, script: &Script) -> Result<(), Failure> {
+    async fn run_script(&mut self, text: String) -> Result<(), Failure> {
         // When the running statement began, in milliseconds of this watch.
         let (watch, begun) = (Stopwatch::start(), Arc::new(AtomicU64::new(0)));
         if let Some(limit) = self.limits.statement {
@@ -137,7 +140,7 @@ impl SqliteSession {
                 watch.elapsed_ms() < begun.load(Ordering::Relaxed).saturating_add(limit)
             });
         }
-        let statements = sqlx::raw_sql(AssertSqlSafe(script.text.clone()))
+        let statements = sqlx::raw_sql(AssertSqlSafe(text))
             .execute_many(&mut self.connection)
             .inspect(|_| begun.store(watch.elapsed_ms(), Ordering::Relaxed));
         let result = run_all(statements.boxed())
@@ -153,6 +156,42 @@ impl SqliteSession {
         let done = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut self.connection).await;
         done.map(|_| ()).map_err(|e| fail(&e))
     }
+}
+
+impl Stepwise for SqliteSession {
+    const BEGIN: &'static str = "BEGIN IMMEDIATE";
+
+    async fn execute(&mut self, sql: &str) -> Result<u64, Failure> {
+        let done = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut self.connection).await;
+        done.map(|done| done.rows_affected()).map_err(|e| fail(&e))
+    }
+
+    async fn statement(&mut self, text: &str) -> Result<(), Failure> {
+        self.run_script(text.to_owned()).await
+    }
+
+    async fn clear(&mut self, _: &str) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    /// What runs alone there (`VACUUM`, settings) may run again.
+    async fn is_done(&mut self, _: &str) -> Result<Option<bool>, Failure> {
+        Ok(Some(false))
+    }
+
+    async fn first(&mut self, change: &Change<'_>) -> Result<(), Failure> {
+        self.nobody_came_between(change).await
+    }
+
+    async fn last(&mut self, change: &Change<'_>) -> Result<(), Failure> {
+        self.read(&change.select).await.map(|_| ())
+    }
+}
+
+/// Whether a script may change settings of its session.
+fn may_set(text: &str) -> bool {
+    let text = text.to_ascii_uppercase();
+    ["PRAGMA", "TEMP", "ATTACH"].iter().any(|word| text.contains(word))
 }
 
 fn texts(row: &SqliteRow) -> Result<Row, sqlx::Error> {

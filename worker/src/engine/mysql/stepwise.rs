@@ -1,0 +1,87 @@
+//! Statements one by one on MySQL and MariaDB, each within its time limit.
+
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, MySqlConnection, mysql::MySqlConnectOptions};
+use tenantry_shared::{
+    failure::{Class, Failure},
+    place::Engine,
+};
+
+use super::MySqlSession;
+use crate::engine::{failure, hint, steps::Stepwise};
+
+/// How long to wait until a statement over its limit has stopped.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
+
+impl Stepwise for MySqlSession {
+    const BEGIN: &'static str = "START TRANSACTION";
+
+    async fn execute(&mut self, sql: &str) -> Result<u64, Failure> {
+        let done = self.connection.execute(sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))).await;
+        done.map(|done| done.rows_affected()).map_err(|e| self.fail(&e))
+    }
+
+    async fn statement(&mut self, text: &str) -> Result<(), Failure> {
+        let mut results = sqlx::raw_sql(AssertSqlSafe(text.to_owned())).execute_many(&mut self.connection);
+        let mut stopped = false;
+        loop {
+            let limit = if stopped { Some(STOP_LIMIT) } else { self.limits.statement };
+            let next = match limit {
+                None => results.next().await,
+                Some(limit) => match tokio::time::timeout(limit, results.next()).await {
+                    Ok(next) => next,
+                    Err(_) if stopped => return Err(unstoppable(self.limits.statement)),
+                    Err(_) => {
+                        stop(&self.options, self.number).await;
+                        stopped = true;
+                        continue;
+                    }
+                },
+            };
+            match next {
+                None => return Ok(()),
+                // It may have ended by itself at the last moment.
+                Some(Ok(_)) => stopped = false,
+                Some(Err(_)) if stopped => return Err(overdue(self.limits.statement)),
+                Some(Err(error)) => return Err(failure(&error, Engine::MySql, self.password.as_deref())),
+            }
+        }
+    }
+
+    async fn clear(&mut self, _: &str) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn is_done(&mut self, _: &str) -> Result<Option<bool>, Failure> {
+        Ok(None)
+    }
+}
+
+/// Stops the running statement of a connection; a client that only goes away leaves it running.
+async fn stop(options: &MySqlConnectOptions, number: u64) {
+    let kill = async {
+        let mut connection = MySqlConnection::connect_with(options).await?;
+        sqlx::raw_sql(AssertSqlSafe(format!("KILL QUERY {number}"))).execute(&mut connection).await?;
+        connection.close().await
+    };
+    if !matches!(tokio::time::timeout(STOP_LIMIT, kill).await, Ok(Ok(()))) {
+        tracing::warn!(
+            connection = number,
+            "a statement over its time limit could not be stopped in the server"
+        );
+    }
+}
+
+fn overdue(limit: Option<Duration>) -> Failure {
+    let text = format!("a statement ran for more than {:?}", limit.unwrap_or_default());
+    let late = Failure::new(Class::Transient, "statement-timeout", text);
+    let hint = hint(&late.code).map(str::to_owned);
+    Failure { hint, ..late }
+}
+
+/// It may be running still: how it ends will not be known.
+fn unstoppable(limit: Option<Duration>) -> Failure {
+    Failure { code: "no-answer".into(), ..overdue(limit) }
+}
