@@ -26,6 +26,8 @@ pub struct Progress {
     pub done: u32,
     /// The statement after them was begun, and nobody knows whether it is done.
     pub doubt: bool,
+    /// What the doubtful statement leaves behind was there before it: the database cannot tell.
+    pub traceless: bool,
     /// The fingerprints of the statements done, in order.
     pub fingerprints: Vec<String>,
 }

@@ -17,6 +17,7 @@ mod postgres;
 mod script;
 mod sqlite;
 mod token;
+mod trace;
 
 #[cfg(test)]
 mod properties;
@@ -24,6 +25,7 @@ mod properties;
 pub use self::{
     course::{Course, Unit, course},
     index::{IndexWork, index_concurrently},
+    trace::{Object, Trace, trace},
 };
 
 /// One statement of a script, by its place in the text.

@@ -4,6 +4,7 @@
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tenantry_tests::{Home, fleet::Kind, server::Private, wait::until};
 
+use crate::site::Stranger;
 use crate::stage::{
     ALL_KINDS, COUNTED, Gates, all_applied_once, enqueue, gated, ledger, targets, until_at_their_gates,
     until_logged,
@@ -163,6 +164,47 @@ async fn a_mariadb_migration_goes_on_at_the_statement_that_its_killed_worker_had
     let _worker = home.worker(&FLAGS);
     let _ = home.run(&["wait"]).exits(0);
     all_applied_once(&home, &fleet).await;
+}
+
+/// Kills the worker while this statement runs in the server, lets go of what it waits for, and sees the run through.
+async fn killed_in_ddl(ddl: &str, waits: &str, gate: Option<&str>) {
+    let home = Home::new();
+    let fleet = gated(&home, &[Kind::MariaDb]).await;
+    let tenant = &fleet.tenants[0];
+    home.migration(COUNTED.0, &format!("{ddl}\n{}", COUNTED.1));
+    let stranger = match gate {
+        Some(sql) => Some(Stranger::that_runs(tenant, sql).await),
+        None => None,
+    };
+    let mut killed = home.worker(&FLAGS);
+    enqueue(&home, &[]);
+    let waits = format!(
+        "SELECT count(*) FROM information_schema.processlist WHERE db = database() AND info LIKE '{waits}'"
+    );
+    until("the statement runs", async || tenant.number(&waits).await == 1).await;
+    killed.signal("KILL");
+    assert_eq!(killed.exit_code(), None);
+    drop(stranger);
+    let _worker = home.worker(&FLAGS);
+    all_applied_once(&home, &fleet).await;
+    let made = "SELECT count(*) FROM information_schema.columns WHERE table_schema = database() AND column_name = 'made'";
+    assert_eq!(tenant.number(made).await, 1);
+}
+
+#[tokio::test]
+async fn a_mariadb_statement_that_ended_after_its_worker_was_killed_is_not_run_again() {
+    killed_in_ddl(
+        "CREATE TABLE slow AS SELECT seq AS made, SLEEP(0.5) AS s FROM seq_1_to_8;",
+        "CREATE TABLE slow%",
+        None,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_mariadb_statement_that_did_not_end_is_run_by_the_next_worker() {
+    let gate = "START TRANSACTION; SELECT count(*) FROM counter";
+    killed_in_ddl("ALTER TABLE counter ADD COLUMN made INTEGER;", "ALTER TABLE counter%", Some(gate)).await;
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use tenantry_shared::{
     site::Site,
 };
 
-use crate::engine::{Change, PROGRESS_TABLE, Session};
+use crate::engine::{Change, PROGRESS_TABLE, Session, TRACELESS};
 
 /// How far a migration came that an earlier attempt did not finish.
 ///
@@ -34,7 +34,8 @@ pub async fn progress(session: &mut impl Session) -> Result<Option<Progress>, Fa
             version: text(1).into(),
             down: text(2) == "1",
             done: text(3).parse().unwrap_or_default(),
-            doubt: text(4) == "1",
+            doubt: text(4) != "0",
+            traceless: text(4) == TRACELESS,
             fingerprints: text(5).split_whitespace().map(str::to_owned).collect(),
         }
     }))

@@ -35,7 +35,7 @@ use tenantry_shared::{
 pub use mysql::MySqlSession;
 pub use postgres::PostgresSession;
 pub use sqlite::SqliteSession;
-pub(crate) use steps::PROGRESS_TABLE;
+pub(crate) use steps::{PROGRESS_TABLE, TRACELESS};
 
 /// A worker that is paused between two statements does not hold its tenant's locks for longer than this: the server
 /// ends the session then.

@@ -26,6 +26,15 @@ use super::{Change, Session, unwritten};
 /// The table of the row.
 pub(crate) const PROGRESS_TABLE: &str = "_tenantry_progress";
 
+/// `doubt` of a statement that runs alone.
+const DOUBT: &str = "1";
+
+/// The same of one whose trace was there before it.
+pub(crate) const TRACELESS: &str = "2";
+
+/// `doubt` when there is none.
+const SURE: &str = "0";
+
 /// In place of the fingerprint where a number has no statement to run.
 const NONE: &str = "-";
 
@@ -46,7 +55,7 @@ pub(super) trait Stepwise: Session {
     /// Makes room for a statement that runs alone: takes away what a failed try of it left behind.
     fn clear(&mut self, statement: &str) -> impl Future<Output = Result<(), Failure>> + Send;
 
-    /// Whether a statement that was begun is done. None: the database does not tell.
+    /// Whether the database looks as it does once a statement is done. None: it does not tell.
     fn is_done(&mut self, statement: &str) -> impl Future<Output = Result<Option<bool>, Failure>> + Send;
 
     /// In the transaction that begins a migration: whether it may begin.
@@ -75,13 +84,13 @@ pub(super) async fn settle<S: Stepwise>(
     let begun = statements.get(number as usize - 1);
     let same =
         |begun: &&Statement| Some(&fingerprint(&begun.text, sql.site.engine)) == progress.fingerprints.last();
-    let Some(begun) = begun.filter(same) else { return Ok(progress) };
+    let Some(begun) = begun.filter(same).filter(|_| !progress.traceless) else { return Ok(progress) };
     let Some(done) = session.is_done(&begun.text).await? else { return Ok(progress) };
     if done {
         session.execute(&sql.advance(progress.done, number, &progress.fingerprints)).await?;
         progress.done = number;
     } else {
-        session.execute(&sql.doubt(false, &progress.fingerprints)).await?;
+        session.execute(&sql.doubt(SURE, &progress.fingerprints)).await?;
     }
     progress.doubt = false;
     Ok(progress)
@@ -212,7 +221,10 @@ impl<'s, S: Stepwise> Walk<'s, S> {
         for (at, statement) in (unit.first..).zip(&unit.statements) {
             let cleared = self.session.clear(&statement.text).await;
             cleared.map_err(|failure| self.of(at, Some(statement), failure))?;
-            let doubt = self.sql.doubt(true, &self.fingerprints[..at as usize]);
+            // What it makes may be there already: then it fails, and its trace would be taken for its own.
+            let there = self.session.is_done(&statement.text).await? == Some(true);
+            let doubt = if there { TRACELESS } else { DOUBT };
+            let doubt = self.sql.doubt(doubt, &self.fingerprints[..at as usize]);
             self.session.execute(&doubt).await?;
             if let Err(failure) = self.statement(at, statement).await {
                 self.undoubt(statement, &failure).await;
@@ -231,7 +243,7 @@ impl<'s, S: Stepwise> Walk<'s, S> {
             return;
         }
         let _ = self.session.clear(&statement.text).await;
-        let undoubt = self.sql.doubt(false, &self.fingerprints[..self.done as usize]);
+        let undoubt = self.sql.doubt(SURE, &self.fingerprints[..self.done as usize]);
         let _ = self.session.execute(&undoubt).await;
     }
 
@@ -330,8 +342,8 @@ impl Row {
     }
 
     /// With the fingerprint of the doubtful statement as the last.
-    fn doubt(&self, doubt: bool, fingerprints: &[String]) -> String {
-        let (doubt, fingerprints) = (i32::from(doubt), fingerprints.join(" "));
+    fn doubt(&self, doubt: &str, fingerprints: &[String]) -> String {
+        let fingerprints = fingerprints.join(" ");
         format!("UPDATE {} SET doubt = {doubt}, fingerprints = '{fingerprints}'", self.site.table())
     }
 

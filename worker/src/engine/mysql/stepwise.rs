@@ -7,10 +7,11 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _, MySqlConnection, mysql
 use tenantry_shared::{
     failure::{Class, Failure},
     place::Engine,
+    statement::{Object, Trace, trace},
 };
 
 use super::MySqlSession;
-use crate::engine::{failure, hint, steps::Stepwise};
+use crate::engine::{Session as _, failure, hint, steps::Stepwise};
 
 /// How long to wait until a statement over its limit has stopped.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
@@ -54,8 +55,51 @@ impl Stepwise for MySqlSession {
         Ok(())
     }
 
-    async fn is_done(&mut self, _: &str) -> Result<Option<bool>, Failure> {
-        Ok(None)
+    async fn is_done(&mut self, statement: &str) -> Result<Option<bool>, Failure> {
+        let (object, made) = match trace(statement) {
+            None => return Ok(None),
+            Some(Trace::Harmless) => return Ok(Some(false)),
+            Some(Trace::Made(object)) => (object, true),
+            Some(Trace::Gone(object)) => (object, false),
+        };
+        let found = self.read(&self.look_for(&object)).await?.is_some_and(|rows| !rows.is_empty());
+        Ok(Some(found == made))
+    }
+}
+
+impl MySqlSession {
+    /// A row where the object is there.
+    fn look_for(&self, object: &Object) -> String {
+        let (view, path, column, name) = match object {
+            Object::Table(path) => ("TABLES", path, "TABLE_NAME", None),
+            Object::Column(path, name) => ("COLUMNS", path, "TABLE_NAME", Some(("COLUMN_NAME", name))),
+            Object::Index(path, name) => ("STATISTICS", path, "TABLE_NAME", Some(("INDEX_NAME", name))),
+            Object::Constraint(path, name) => {
+                ("TABLE_CONSTRAINTS", path, "TABLE_NAME", Some(("CONSTRAINT_NAME", name)))
+            }
+            Object::Routine(path) => ("ROUTINES", path, "ROUTINE_NAME", None),
+            Object::Trigger(path) => ("TRIGGERS", path, "TRIGGER_NAME", None),
+            Object::Event(path) => ("EVENTS", path, "EVENT_NAME", None),
+        };
+        let schema = match view {
+            "ROUTINES" => "ROUTINE_SCHEMA",
+            "TRIGGERS" => "TRIGGER_SCHEMA",
+            "EVENTS" => "EVENT_SCHEMA",
+            _ => "TABLE_SCHEMA",
+        };
+        let site = self.site("");
+        let (last, database) = match path.as_slice() {
+            [database, last] => (last.as_str(), site.text(database)),
+            path => (path.last().map_or("", String::as_str), "DATABASE()".to_owned()),
+        };
+        let mut sql = format!(
+            "SELECT '1' FROM information_schema.{view} WHERE {schema} = {database} AND {column} = {}",
+            site.text(last)
+        );
+        if let Some((column, name)) = name {
+            sql.push_str(&format!(" AND {column} = {}", site.text(name)));
+        }
+        sql
     }
 }
 
