@@ -1,9 +1,18 @@
 //! Together with the sqlx program: it agrees with what we did, and we with what it did.
 
-use std::process::{Child, Command, Stdio};
+use std::{
+    process::{Child, Command, Stdio},
+    str::FromStr as _,
+};
 
-use sqlx::{PgPool, migrate::Migrator};
+use sqlx::{
+    PgPool,
+    migrate::{MigrateError, Migrator},
+    postgres::PgConnectOptions,
+};
 use tenantry_tests::{Home, Ran, TenantDb, fleet::Kind, home::finish, wait::until};
+
+use tokio::task::JoinHandle;
 
 use crate::site::{Site, Stranger};
 
@@ -93,17 +102,23 @@ async fn what_sqlx_reverted_is_pending_for_us() {
     }
 }
 
-// The library takes a lock; the program of this version takes none.
-#[tokio::test]
-async fn an_application_that_migrates_itself_when_it_starts_is_waited_for() {
-    let site = Site::new(&[Kind::PostgresDatabase], 1).await;
+/// What an application does that calls `sqlx::migrate!` when it starts: the library takes a lock, the program of this
+/// version takes none.
+async fn application(site: &Site, tenant: &TenantDb) -> JoinHandle<Result<(), MigrateError>> {
+    let migrations = Migrator::new(site.home.path().join("migrations")).await.expect("migrations");
+    let options = PgConnectOptions::from_str(&tenant.url).expect("a URL");
+    let schema = tenant.schema.clone().unwrap_or_else(|| "public".into());
+    let options = options.options([("search_path", schema)]);
+    tokio::spawn(async move { migrations.run(&PgPool::connect_with(options).await?).await })
+}
+
+async fn waited_for(kind: Kind) {
+    let site = Site::new(&[kind], 1).await;
     let tenant = site.tenant();
     tenant.execute("CREATE TABLE counter (version INT)").await;
     site.home.migration("1_count.sql", "INSERT INTO counter VALUES (1);");
     let gate = Stranger::that_runs(tenant, "BEGIN; LOCK TABLE counter").await;
-    let application = Migrator::new(site.home.path().join("migrations")).await.expect("migrations");
-    let pool = PgPool::connect(&tenant.url).await.expect("postgres");
-    let theirs = tokio::spawn(async move { application.run(&pool).await });
+    let theirs = application(&site, tenant).await;
     let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'counter'::regclass";
     until("the application waits in its migration", async || tenant.number(waits).await == 1).await;
 
@@ -119,6 +134,31 @@ async fn an_application_that_migrates_itself_when_it_starts_is_waited_for() {
     let run = finish(ours).exits(0).json();
     assert_eq!(run["counts"]["current"], 1, "{run}");
     assert_eq!(tenant.number("SELECT count(*) FROM counter").await, 1);
+}
+
+#[tokio::test]
+async fn an_application_that_migrates_itself_when_it_starts_is_waited_for() {
+    tokio::join!(waited_for(Kind::PostgresDatabase), waited_for(Kind::PostgresSchema));
+}
+
+#[tokio::test]
+async fn schemas_of_one_database_go_on_at_once_and_an_application_in_one_of_them_waits() {
+    let site = Site::new(&[Kind::PostgresSchema], 50).await;
+    site.home.migration("1_slow.sql", "CREATE TABLE counter (version INT); SELECT pg_sleep(1);");
+    site.home.migration("2_count.sql", "INSERT INTO counter VALUES (1);");
+    let ours = site.start(&["--concurrency", "10", "--lock-timeout", "60s"]);
+    let at_once =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'";
+    until("ten sleep at once", async || site.tenant().number(at_once).await == 10).await;
+    let theirs = application(&site, &site.fleet.tenants[49]).await;
+    theirs.await.expect("a task").expect("the application's migration");
+    let run = finish(ours).exits(0).json();
+    let counts = &run["counts"];
+    assert_eq!(counts["total"], 50, "{run}");
+    assert_eq!(counts["failed"], 0, "{run}");
+    for tenant in &site.fleet.tenants {
+        assert_eq!(tenant.number("SELECT count(*) FROM counter").await, 1, "{}", tenant.id);
+    }
 }
 
 #[tokio::test]

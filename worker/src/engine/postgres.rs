@@ -2,8 +2,8 @@
 //!
 //! The lock is a polled `pg_try_advisory_lock`. A blocking one deadlocks with `CREATE INDEX CONCURRENTLY` of a
 //! neighbour. Advisory locks belong to a database, so a schema's own key lets all schemas of a database go on at
-//! once. Where the tenant is the whole database, the lock of sqlx is taken too, so that an application that
-//! calls `sqlx::migrate!` when it starts is kept out.
+//! once. The lock of sqlx, which is one for the database, is taken too, so that an application that calls
+//! `sqlx::migrate!` when it starts is kept out: alone where the tenant is the whole database, shared by schemas.
 
 mod keys;
 mod stepwise;
@@ -96,12 +96,14 @@ impl Session for PostgresSession {
     }
 
     async fn lock(&mut self) -> Result<(), Failure> {
-        let mut keys = vec![own_key(&self.schema)];
-        keys.extend(self.whole.then(|| sqlx_key(&self.database)));
+        // Schemas of one database share the lock that sqlx takes alone.
+        let sqlx = if self.whole { "pg_try_advisory_lock" } else { "pg_try_advisory_lock_shared" };
+        let locks = [("pg_try_advisory_lock", own_key(&self.schema)), (sqlx, sqlx_key(&self.database))];
         let waited = Stopwatch::start();
-        for key in keys {
+        for (take, key) in locks {
+            let sql = format!("SELECT {take}($1)");
             loop {
-                let try_lock = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(key);
+                let try_lock = sqlx::query_scalar(AssertSqlSafe(sql.clone())).bind(key);
                 if try_lock.fetch_one(&mut self.connection).await.map_err(|e| self.fail(&e))? {
                     break;
                 }
