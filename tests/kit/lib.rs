@@ -4,7 +4,9 @@
 pub mod fleet;
 pub mod home;
 pub mod server;
+pub mod tool;
 pub mod wait;
 
 pub use fleet::{Fleet, TenantDb};
 pub use home::{Home, Ran, WorkerProcess};
+pub use tool::Tool;

@@ -7,7 +7,7 @@ use std::{
 
 use tempfile::TempDir;
 
-fn variable(name: &str) -> String {
+pub(crate) fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| {
         panic!("{name} is not set: run these tests with tests/run, which starts the servers")
     })
