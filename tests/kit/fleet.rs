@@ -139,7 +139,11 @@ impl TenantDb {
         text.split(';').filter_map(pair).collect()
     }
 
-    async fn text(&self, sql: &str) -> Option<String> {
+    /// One text out of it.
+    ///
+    /// # Panics
+    /// When the database refuses.
+    pub async fn text(&self, sql: &str) -> Option<String> {
         self.value(sql).await
     }
 

@@ -20,3 +20,4 @@ mod sqlx;
 mod stage;
 mod state;
 mod terminal;
+mod tools;
