@@ -8,7 +8,7 @@ use tenantry_shared::{
     queue::Queue,
     registry::Registry,
     secret::MasterKey,
-    store::{Dialect, Store},
+    store::Store,
 };
 
 use crate::cli::Global;
@@ -54,10 +54,5 @@ impl App {
         let identity = self.registry.identity().await?;
         let url = self.config.queue_url.as_ref().map(|url| url.expose_secret());
         Ok(Queue::open(url, self.config.registry_url.expose_secret(), &identity).await?)
-    }
-
-    /// Whether the registry is a file, which workers on other machines cannot see.
-    pub(crate) fn is_embedded(&self) -> bool {
-        self.registry.store().dialect() == Dialect::Sqlite
     }
 }

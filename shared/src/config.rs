@@ -72,7 +72,7 @@ pub enum ConfigError {
         setting: &'static str,
     },
     /// An SQLite registry without a file.
-    #[error("the registry URL names no file (expected sqlite:PATH or postgres://…)")]
+    #[error("the registry URL names no file (expected sqlite:PATH, postgres://… or mysql://…)")]
     NoRegistryFile,
     /// No key is configured.
     #[error("there is no master key, and tenants' URLs are kept encrypted")]

@@ -94,7 +94,9 @@ impl From<StoreError> for Fault {
             StoreError::Version { .. } => {
                 Self::new(Exit::Config, message).with_hint("use the newer program that made it")
             }
-            StoreError::Scheme | StoreError::Unusable { .. } => Self::new(Exit::Config, message),
+            StoreError::Scheme | StoreError::NoDatabase | StoreError::Unusable { .. } => {
+                Self::new(Exit::Config, message)
+            }
             _ => Self::new(Exit::Error, message),
         }
     }

@@ -1,30 +1,33 @@
 //! The SQL door to the registry database: one pool, one dialect, one text of SQL for all of them.
 //!
-//! Statements are written with `$1`, `RETURNING` and `ON CONFLICT`, which PostgreSQL and SQLite share, and
-//! with these words in braces:
+//! Statements are written in what SQLite, PostgreSQL, MySQL 8 and MariaDB 10.6 share: without `RETURNING` (but for the
+//! claim of targets, which has a second form) and `ON CONFLICT` (see `Statement::insert`), with `$1` for the first value,
+//! and with these words in braces:
 //!
 //! | word | stands for |
 //! |---|---|
 //! | `{now}` | milliseconds since 1970 by the database's own clock, so that all workers agree |
 //! | `{skip_locked}` | `FOR UPDATE SKIP LOCKED` where the database has row locks |
+//! | `{by_due}` | behind `targets`: go through them by `due_at`, where the database has to be told |
+//! | `{rows}` | before a list of pairs in `IN (…)`, where the database wants a word there |
 //!
-//! Times and durations are `BIGINT` milliseconds, JSON is `TEXT`. A statement that changes rows says how many
-//! it must touch: see [`expect_rows`].
+//! Times and durations are `BIGINT` milliseconds, JSON is text. What a statement gives is a `BIGINT` or a text:
+//! sqlx reads nothing else of every database (no `BOOLEAN`, no `DECIMAL`, so no `sum()`). A statement that changes
+//! rows says how many it must touch, which are those it found: see [`expect_rows`].
 
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
 use sqlx::{
-    AnyConnection, AnyPool, AssertSqlSafe, Connection as _, Executor as _,
+    AnyConnection, AnyPool, AssertSqlSafe, Connection as _, Executor as _, Row as _,
     any::{AnyConnectOptions, AnyPoolOptions},
-    migrate::{Migration, MigrationType, Migrator},
 };
 
 mod error;
+mod schema;
+mod statement;
 
 pub use error::{StoreError, expect_rows};
-
-/// The table that keeps which of our own migrations the registry has.
-const OWN_HISTORY: &str = "_tenantry_migrations";
+pub(crate) use statement::{Statement, Value, pairs, parameters};
 
 /// How long to wait for a connection from the pool, or for the first one at all.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -36,8 +39,45 @@ const SQLITE_BUSY_TIMEOUT_MS: u32 = 30_000;
 pub enum Dialect {
     /// A file; the default.
     Sqlite,
-    /// A server.
+    /// A PostgreSQL database.
     Postgres,
+    /// A MySQL or MariaDB database.
+    MySql,
+}
+
+impl Dialect {
+    /// A registry of this kind in words.
+    #[must_use]
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Sqlite => "an SQLite file",
+            Self::Postgres => "a PostgreSQL database",
+            Self::MySql => "a MySQL or MariaDB database",
+        }
+    }
+
+    /// A text with this dialect's SQL for the words in braces.
+    fn words(self, text: &str) -> String {
+        let (now, skip_locked, by_due, rows) = match self {
+            Self::Sqlite => ("CAST(unixepoch('subsec') * 1000 AS INTEGER)", "", "", "VALUES"),
+            Self::Postgres => (
+                "(extract(epoch from clock_timestamp()) * 1000)::bigint",
+                "FOR UPDATE SKIP LOCKED",
+                "",
+                "VALUES",
+            ),
+            // The time when the statement began: SYSDATE() would go on during it, and no index can be used with it.
+            // Without the index, every row that is due would be sorted, and so locked, for the few that are taken.
+            Self::MySql => (
+                "CAST(unix_timestamp(now(3)) * 1000 AS SIGNED)",
+                "FOR UPDATE SKIP LOCKED",
+                "FORCE INDEX (targets_due)",
+                "",
+            ),
+        };
+        let words = [("{now}", now), ("{skip_locked}", skip_locked), ("{by_due}", by_due), ("{rows}", rows)];
+        words.iter().fold(text.to_owned(), |text, (word, sql)| text.replace(word, sql))
+    }
 }
 
 /// A registry database.
@@ -58,8 +98,8 @@ impl Store {
             return Err(StoreError::NoRegistry(path.display().to_string()));
         }
         let store = Self::connect(url, dialect).await?;
-        let found = store.version().await?;
-        let needed = newest(dialect);
+        let found = schema::version(dialect, &store.pool).await?;
+        let needed = schema::newest(dialect);
         match found {
             None => Err(StoreError::NoRegistry("that database".into())),
             Some(found) if found == needed => Ok(store),
@@ -80,18 +120,9 @@ impl Store {
             };
             private_directory(parent).map_err(unusable)?;
         }
-        // A connection of its own: sqlx leaves its advisory lock behind when a migration fails, and it goes with the connection.
+        // A connection of its own: its locks go with it, whatever fails.
         let mut connection = connect_once(&creating(url, dialect), dialect).await?;
-        if dialect == Dialect::Sqlite {
-            // A table that is made anew is dropped in between.
-            sqlx::query("PRAGMA foreign_keys = OFF").execute(&mut connection).await?;
-        }
-        let mut migrator = Migrator::with_migrations(own_migrations(dialect));
-        migrator.dangerous_set_table_name(OWN_HISTORY);
-        migrator
-            .run_direct(None, &mut connection, false)
-            .await
-            .map_err(|e| StoreError::Database(sqlx::Error::Migrate(Box::new(e))))?;
+        schema::migrate(&mut connection, dialect).await?;
         connection.close().await?;
         Self::connect(url, dialect).await
     }
@@ -105,19 +136,6 @@ impl Store {
             .after_connect(move |connection, _| Box::pin(prepare(connection, dialect)))
             .connect_lazy_with(options(url)?);
         Ok(Self { pool, dialect })
-    }
-
-    async fn version(&self) -> Result<Option<i64>, StoreError> {
-        let table = match self.dialect {
-            Dialect::Sqlite => "SELECT count(*) FROM sqlite_master WHERE name = $1",
-            Dialect::Postgres => "SELECT count(*) FROM pg_class WHERE oid = to_regclass($1)",
-        };
-        if sqlx::query_scalar::<_, i64>(table).bind(OWN_HISTORY).fetch_one(&self.pool).await? == 0 {
-            return Ok(None);
-        }
-        Ok(sqlx::query_scalar(self.sql("SELECT max(version) FROM _tenantry_migrations"))
-            .fetch_one(&self.pool)
-            .await?)
     }
 
     /// The pool, for one statement.
@@ -139,14 +157,8 @@ impl Store {
     }
 
     /// A statement in this database's dialect. `text` is ours and never holds a value.
-    pub(crate) fn sql(&self, text: &str) -> AssertSqlSafe<String> {
-        let (now, skip_locked) = match self.dialect {
-            Dialect::Sqlite => ("CAST(unixepoch('subsec') * 1000 AS INTEGER)", ""),
-            Dialect::Postgres => {
-                ("(extract(epoch from clock_timestamp()) * 1000)::bigint", "FOR UPDATE SKIP LOCKED")
-            }
-        };
-        AssertSqlSafe(text.replace("{now}", now).replace("{skip_locked}", skip_locked))
+    pub(crate) fn query(&self, text: &str) -> Statement {
+        Statement::new(self.dialect, text)
     }
 
     /// Milliseconds since 1970 by the database's clock.
@@ -154,7 +166,7 @@ impl Store {
     /// # Errors
     /// When the registry cannot be reached.
     pub async fn now_ms(&self) -> Result<i64, StoreError> {
-        Ok(sqlx::query_scalar(self.sql("SELECT {now}")).fetch_one(&self.pool).await?)
+        Ok(self.query("SELECT {now}").fetch_one(&self.pool).await?.try_get(0)?)
     }
 
     /// Closes every connection.
@@ -183,28 +195,30 @@ async fn connect_once(url: &str, dialect: Dialect) -> Result<AnyConnection, Stor
 
 fn options(url: &str) -> Result<AnyConnectOptions, StoreError> {
     sqlx::any::install_default_drivers();
-    AnyConnectOptions::from_str(url).map_err(|_| StoreError::Scheme)
+    let options = AnyConnectOptions::from_str(url).map_err(|_| StoreError::Scheme)?;
+    let unnamed = options.database_url.path().trim_matches('/').is_empty();
+    if unnamed && dialect_of(url)? == Dialect::MySql {
+        return Err(StoreError::NoDatabase);
+    }
+    Ok(options)
 }
 
 async fn prepare(connection: &mut AnyConnection, dialect: Dialect) -> Result<(), sqlx::Error> {
-    if dialect == Dialect::Sqlite {
-        let pragmas = format!(
+    let settings = match dialect {
+        Dialect::Sqlite => format!(
             "PRAGMA busy_timeout={SQLITE_BUSY_TIMEOUT_MS}; PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON"
-        );
-        connection.execute(sqlx::raw_sql(AssertSqlSafe(pragmas))).await?;
-    }
-    Ok(())
+        ),
+        Dialect::Postgres => return Ok(()),
+        // Without locks on the gaps between rows, which make deadlocks. What does not fit is an error, whatever the server's mode.
+        Dialect::MySql => "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; SET SESSION autocommit = 1, sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'".into(),
+    };
+    connection.execute(sqlx::raw_sql(AssertSqlSafe(settings))).await.map(|_| ())
 }
 
 /// Whether an SQLite result code, extended or not, says that somebody else holds a lock. SQLSTATEs are longer.
 fn is_busy(code: Option<&str>) -> bool {
     let code = code.filter(|code| code.len() < 5).and_then(|code| code.parse::<i32>().ok());
     code.is_some_and(|code| matches!(code & 0xff, 5 | 6))
-}
-
-/// The parameters `$first`, `$first+1`, … for a list of so many values.
-pub(crate) fn parameters(first: usize, count: usize) -> String {
-    (first..first + count).map(|n| format!("${n}")).collect::<Vec<_>>().join(",")
 }
 
 /// Which database a registry URL is of.
@@ -215,6 +229,7 @@ pub fn dialect_of(url: &str) -> Result<Dialect, StoreError> {
     match url.split_once(':').map(|(scheme, _)| scheme) {
         Some("sqlite") => Ok(Dialect::Sqlite),
         Some("postgres" | "postgresql") => Ok(Dialect::Postgres),
+        Some("mysql" | "mariadb") => Ok(Dialect::MySql),
         _ => Err(StoreError::Scheme),
     }
 }
@@ -246,80 +261,16 @@ fn private_directory(path: &std::path::Path) -> std::io::Result<()> {
     builder.create(path)
 }
 
-fn own_migrations(dialect: Dialect) -> Vec<Migration> {
-    macro_rules! files {
-        ($dialect:literal) => {
-            [
-                (
-                    1,
-                    "registry",
-                    include_str!(concat!("../../migrations/registry/", $dialect, "/0001_registry.sql")),
-                ),
-                (
-                    2,
-                    "versions",
-                    include_str!(concat!("../../migrations/registry/", $dialect, "/0002_versions.sql")),
-                ),
-            ]
-        };
-    }
-    let files: [(i64, &'static str, &'static str); 2] = match dialect {
-        Dialect::Sqlite => files!("sqlite"),
-        Dialect::Postgres => files!("postgres"),
-    };
-    let migration = |(version, name, sql): (i64, &'static str, &'static str)| {
-        Migration::new(version, name.into(), MigrationType::Simple, sqlx::SqlStr::from_static(sql), false)
-    };
-    files.into_iter().map(migration).collect()
-}
-
-fn newest(dialect: Dialect) -> i64 {
-    own_migrations(dialect).iter().map(|m| m.version).max().unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
-    use ::sqlx::Row as _;
-
     use super::*;
 
     #[test]
-    fn a_registry_is_sqlite_or_postgres() {
+    fn a_registry_is_sqlite_postgres_or_mysql() {
         assert_eq!(dialect_of("sqlite:a.db").unwrap(), Dialect::Sqlite);
         assert_eq!(dialect_of("postgresql://h/d").unwrap(), Dialect::Postgres);
-        assert!(dialect_of("mysql://h/d").is_err());
-    }
-
-    #[tokio::test]
-    async fn a_registry_of_the_first_version_is_brought_up_with_all_it_holds() {
-        let directory = tempfile::tempdir().unwrap();
-        let url = format!("sqlite:{}", directory.path().join("registry.db").display());
-        let mut connection = connect_once(&creating(&url, Dialect::Sqlite), Dialect::Sqlite).await.unwrap();
-        let first = own_migrations(Dialect::Sqlite).remove(0);
-        let mut migrator = Migrator::with_migrations(vec![first]);
-        migrator.dangerous_set_table_name(OWN_HISTORY);
-        migrator.run_direct(None, &mut connection, false).await.unwrap();
-        let rows = "INSERT INTO servers VALUES (1, 'sqlite', '/d');
-            INSERT INTO tenants VALUES ('t', 'acme', 'active', 1, 'd', NULL, 'sealed', 20261121103012, 5, 1);
-            INSERT INTO bundles VALUES ('b', 1);
-            INSERT INTO runs VALUES ('r', 1, 'b', 3, 'd', 'all', '{}', 'failed', NULL, 'me', NULL, 1, 1, 1);
-            INSERT INTO targets (run_id, tenant_id, state, max_attempts, from_version, to_version, version) VALUES ('r', 't', 'failed', 1, 1, 2, 3);
-            INSERT INTO attempts VALUES ('r', 't', 1, 'w', 1, 2, 'failed', '[]', NULL, NULL, NULL, NULL, 3, NULL, NULL);";
-        sqlx::raw_sql(rows).execute(&mut connection).await.unwrap();
-        connection.close().await.unwrap();
-
-        let store = Store::init(&url).await.unwrap();
-        let kept = "SELECT t.version, r.target_version, g.from_version, g.to_version, g.version, a.version
-            FROM attempts a JOIN targets g USING (run_id, tenant_id) JOIN runs r ON r.id = g.run_id JOIN tenants t ON t.id = g.tenant_id";
-        let row = sqlx::query(kept).fetch_one(store.pool()).await.unwrap();
-        let text = |at: usize| row.try_get::<String, _>(at).unwrap();
-        assert_eq!([0, 1, 2, 3, 4, 5].map(text), ["20261121103012", "3", "1", "2", "3", "3"]);
-        let broken = sqlx::query("PRAGMA foreign_key_check").fetch_all(store.pool()).await.unwrap();
-        assert!(broken.is_empty());
-    }
-
-    #[test]
-    fn a_list_of_parameters_is_numbered_from_its_first() {
-        assert_eq!(parameters(3, 3), "$3,$4,$5");
+        assert_eq!(dialect_of("mysql://h/d").unwrap(), Dialect::MySql);
+        assert_eq!(dialect_of("mariadb://h/d").unwrap(), Dialect::MySql);
+        assert!(dialect_of("oracle://h/d").is_err());
     }
 }

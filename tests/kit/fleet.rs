@@ -29,6 +29,17 @@ pub async fn create_postgres_database(server: &str, name: &str) {
     postgres_execute(server, &format!("CREATE DATABASE {name} TEMPLATE template0")).await;
 }
 
+/// Makes a MariaDB database.
+///
+/// # Panics
+/// When the server refuses.
+pub async fn create_mariadb_database(server: &str, name: &str) {
+    let mut connection = MySqlConnection::connect(server).await.expect("mariadb");
+    let sql = AssertSqlSafe(format!("CREATE DATABASE {name}"));
+    connection.execute(sqlx::raw_sql(sql)).await.expect("a database");
+    connection.close().await.expect("close");
+}
+
 async fn postgres_execute(url: &str, sql: &str) {
     let mut connection = PgConnection::connect(url).await.expect("postgres");
     connection
@@ -65,6 +76,17 @@ pub struct TenantDb {
 }
 
 impl TenantDb {
+    /// The database of a registry, to be looked at with SQL of a test's own.
+    #[must_use]
+    pub fn registry(url: &str) -> Self {
+        let kind = match url.split(':').next() {
+            Some("sqlite") => Kind::Sqlite,
+            Some("mysql") => Kind::MariaDb,
+            _ => Kind::PostgresDatabase,
+        };
+        Self { id: "the registry".into(), kind, url: url.to_owned(), schema: None }
+    }
+
     /// Runs SQL in it.
     ///
     /// # Panics
@@ -212,11 +234,7 @@ impl Fleet {
                     (url, Some(id.clone()))
                 }
                 (Kind::MariaDb, _) => {
-                    let mut connection = MySqlConnection::connect(&server::mariadb()).await.expect("mariadb");
-                    connection
-                        .execute(sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {id}"))))
-                        .await
-                        .expect("a database");
+                    create_mariadb_database(&server::mariadb(), &id).await;
                     (server::with_database(&server::mariadb(), &id), None)
                 }
                 _ => {

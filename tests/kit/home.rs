@@ -91,6 +91,13 @@ impl Home {
         self.with("TENANTRY_REGISTRY_URL", &server::with_database(&server::postgres(), &name))
     }
 
+    /// The same with a new MariaDB database for the registry. The registry is not made yet.
+    pub async fn with_mariadb_registry(self) -> Self {
+        let name = crate::fleet::unique("registry");
+        crate::fleet::create_mariadb_database(&server::mariadb(), &name).await;
+        self.with("TENANTRY_REGISTRY_URL", &server::with_database(&server::mariadb(), &name))
+    }
+
     /// The same with the shared Redis as its queue.
     #[must_use]
     pub fn with_redis_queue(self) -> Self {

@@ -7,7 +7,7 @@ use std::{
 
 use tenantry_tests::{Fleet, Home, Ran, fleet::Kind};
 
-use crate::state;
+use crate::{site::with_account, state};
 
 /// Longest time until a server that does not answer is reported.
 const SOON: Duration = Duration::from_secs(20);
@@ -78,7 +78,16 @@ async fn every_command_names_the_way_to_a_registry_when_there_is_none() {
 }
 
 #[tokio::test]
-async fn a_registry_that_cannot_be_reached_is_reported_soon_as_temporary() {
+async fn a_postgres_registry_that_cannot_be_reached_is_reported_soon_as_temporary() {
+    a_registry_cannot_be_reached("postgres").await;
+}
+
+#[tokio::test]
+async fn a_mysql_registry_that_cannot_be_reached_is_reported_soon_as_temporary() {
+    a_registry_cannot_be_reached("mysql").await;
+}
+
+async fn a_registry_cannot_be_reached(scheme: &str) {
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let closed = {
         let once = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -86,7 +95,7 @@ async fn a_registry_that_cannot_be_reached_is_reported_soon_as_temporary() {
     };
     for address in [silent.local_addr().expect("an address"), closed] {
         let home =
-            Home::new().with("TENANTRY_REGISTRY_URL", &format!("postgres://app:s3cret@{address}/registry"));
+            Home::new().with("TENANTRY_REGISTRY_URL", &format!("{scheme}://app:s3cret@{address}/registry"));
         let begun = Instant::now();
         refused(&home, &["status"], 75, "the registry cannot be reached: ", "tenantry doctor").await;
         assert!(begun.elapsed() < SOON, "it took {:?}", begun.elapsed());
@@ -96,8 +105,13 @@ async fn a_registry_that_cannot_be_reached_is_reported_soon_as_temporary() {
 #[tokio::test]
 async fn a_registry_url_of_something_else_is_a_configuration_error() {
     let home = Home::new();
-    for url in ["mysql://app:s3cret@db/registry", "registry.db", "http://db/registry"] {
-        let says = "the registry URL must begin with sqlite: or postgres:";
+    for url in ["oracle://app:s3cret@db/registry", "registry.db", "http://db/registry"] {
+        let says = "the registry URL must begin with sqlite:, postgres: or mysql:";
+        refused(&home, &["--registry-url", url, "status"], 78, says, "").await;
+        refused(&home, &["--registry-url", url, "registry", "init"], 78, says, "").await;
+    }
+    for url in ["mysql://app:s3cret@db", "mysql://app:s3cret@db:3306/?ssl-mode=disabled", "mariadb://db/"] {
+        let says = "the registry URL names no database";
         refused(&home, &["--registry-url", url, "status"], 78, says, "").await;
         refused(&home, &["--registry-url", url, "registry", "init"], 78, says, "").await;
     }
@@ -110,6 +124,22 @@ async fn a_registry_url_of_something_else_is_a_configuration_error() {
             "",
         )
         .await;
+    }
+}
+
+#[tokio::test]
+async fn a_mariadb_registry_that_is_not_there_is_told_from_one_that_refuses() {
+    let home = Home::new().with_mariadb_registry().await;
+    let says = "there is no registry at that database";
+    refused(&home, &["status"], 78, says, "tenantry registry init").await;
+    let url = home.registry_url();
+    let nowhere = format!("{url}_nowhere");
+    for args in [&["status"][..], &["registry", "init"]] {
+        let elsewhere = [&["--registry-url", &nowhere], args].concat();
+        refused(&home, &elsewhere, 1, "the registry database refused: ", "").await;
+        let wrong = with_account(&url, "nobody", "s3cret");
+        let stranger = [&["--registry-url", &wrong], args].concat();
+        refused(&home, &stranger, 1, "the registry database refused: ", "").await;
     }
 }
 

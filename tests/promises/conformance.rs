@@ -9,19 +9,20 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{Connection as _, Executor as _, PgConnection};
+use sqlx::{Connection as _, Executor as _, MySqlConnection, PgConnection};
 use tenantry_shared::{
     failure::Class,
     id::{RunId, TenantId},
     job::{Job, Next},
     run::{RunState, TargetState},
 };
-use tenantry_tests::{Home, wait::until};
+use tenantry_tests::{Home, fleet::Kind, wait::until};
 use tokio::sync::Semaphore;
 
-use self::bench::{Bench, failure, handler};
+use self::bench::{Bench, failure, handler, success};
 
 const LEASE: Duration = Duration::from_secs(30);
+const ENDED: Next = Next::End(TargetState::Applied);
 const SHORT_LEASE: Duration = Duration::from_millis(100);
 
 /// Runs each of these tests, which say how many tenants they need, over every source.
@@ -29,8 +30,10 @@ macro_rules! on_every_source {
     ($($test:ident: $tenants:literal),+ $(,)?) => {
         on_every_source!(@ an_sqlite_ledger: Home::new(), false; $($test: $tenants),+);
         on_every_source!(@ a_postgres_ledger: Home::new().with_postgres_registry().await, false; $($test: $tenants),+);
+        on_every_source!(@ a_mariadb_ledger: Home::new().with_mariadb_registry().await, false; $($test: $tenants),+);
         on_every_source!(@ redis_over_sqlite: Home::new(), true; $($test: $tenants),+);
         on_every_source!(@ redis_over_postgres: Home::new().with_postgres_registry().await, true; $($test: $tenants),+);
+        on_every_source!(@ redis_over_mariadb: Home::new().with_mariadb_registry().await, true; $($test: $tenants),+);
     };
     (@ $source:ident: $home:expr, $redis:literal; $($test:ident: $tenants:literal),+) => {
         mod $source {
@@ -58,6 +61,7 @@ on_every_source! {
     a_claim_that_is_given_back_does_not_count: 1,
     a_target_that_loses_five_workers_is_failed: 1,
     a_run_is_closed_once_and_only_when_all_its_targets_have_ended: 3,
+    a_lease_has_one_holder_until_it_lapses_or_is_given_up: 1,
 }
 
 async fn every_enqueued_target_is_delivered(bench: Bench) {
@@ -83,9 +87,10 @@ async fn every_enqueued_target_is_delivered(bench: Bench) {
 }
 
 async fn a_claim_takes_no_more_than_its_limit(bench: Bench) {
-    // PostgreSQL plans by what it knows: here, that there is one target.
+    // A server plans by what it knows: here, that there is one target.
     bench.enqueue_some(1).await;
-    bench.sql.execute("ANALYZE").await;
+    let analyze = if bench.sql.kind == Kind::MariaDb { "ANALYZE TABLE targets" } else { "ANALYZE" };
+    bench.sql.execute(analyze).await;
     bench.enqueue().await;
     assert_eq!(bench.take(2, "a", LEASE).await.len(), 2);
     assert_eq!(bench.take(3, "b", LEASE).await.len(), 3);
@@ -316,6 +321,24 @@ async fn a_run_is_closed_once_and_only_when_all_its_targets_have_ended(bench: Be
     assert_eq!(bench.sql.number(ended).await, at);
 }
 
+async fn a_lease_has_one_holder_until_it_lapses_or_is_given_up(bench: Bench) {
+    let hold =
+        async |holder: &str, term| bench.ledger.hold_lease("x", holder, term).await.expect("an answer");
+    let all = tokio::join!(hold("a", LEASE), hold("b", LEASE), hold("c", LEASE), hold("d", LEASE));
+    let all = [all.0, all.1, all.2, all.3];
+    assert_eq!(all.iter().filter(|held| **held).count(), 1, "{all:?}");
+    let holder = ["a", "b", "c", "d"][all.iter().position(|held| *held).expect("a holder")];
+    assert!(!hold("other", LEASE).await);
+    assert!(hold(holder, LEASE).await, "it renews its own");
+    assert!(hold(holder, Duration::ZERO).await);
+    assert!(hold("other", LEASE).await, "it has lapsed");
+    assert!(!hold(holder, LEASE).await);
+    bench.ledger.drop_lease("x", holder).await.expect("an answer");
+    assert!(!hold(holder, LEASE).await, "it was not its own to give up");
+    bench.ledger.drop_lease("x", "other").await.expect("an answer");
+    assert!(hold(holder, LEASE).await);
+}
+
 /// A claim that comes home while its consumer drains belongs to others, not to the end of what still runs. A lock on
 /// the table holds it up, which only PostgreSQL lets others see.
 async fn a_late_claim_is_given_back(bench: Bench) {
@@ -341,7 +364,7 @@ async fn a_late_claim_is_given_back(bench: Bench) {
     registry.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(lock))).await.expect("a lock");
     bench.queue.send(&[bench.job("t01").await]).await.expect("sent");
     let blocked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
-        AND query LIKE 'WITH ready%'";
+        AND query LIKE 'WITH ready%SET state = ''running''%'";
     until("a claim waits for the lock", || async { bench.sql.number(blocked).await == 1 }).await;
     served.stop.send_replace(true);
     registry.execute(sqlx::raw_sql("COMMIT")).await.expect("a commit");
@@ -363,6 +386,30 @@ async fn a_claim_that_comes_home_during_a_drain_is_given_back_at_once_to_the_led
 #[tokio::test]
 async fn a_claim_that_comes_home_during_a_drain_is_given_back_at_once_with_redis() {
     a_late_claim_is_given_back(Bench::new(Home::new().with_postgres_registry().await, true, 2).await).await;
+}
+
+/// Whoever has changed less is chosen to give way.
+#[tokio::test]
+async fn a_deadlock_in_a_mariadb_registry_is_temporary_and_writes_nothing() {
+    let bench = Bench::new(Home::new().with_mariadb_registry().await, false, 1).await;
+    bench.enqueue().await;
+    let claim = bench.take(1, "a", LEASE).await.remove(0);
+    let mut other = MySqlConnection::connect(&bench.sql.url).await.expect("mariadb");
+    let hold =
+        "START TRANSACTION; UPDATE tenants SET version_at = 1; INSERT INTO events (at, kind, actor, detail)
+        SELECT 1, 'x', 'x', 'x' FROM information_schema.columns LIMIT 200";
+    other.execute(sqlx::raw_sql(hold)).await.expect("a lock");
+    let (own, late) = (bench.clone(), claim.clone());
+    let recording = tokio::spawn(async move { own.ledger.record(&late, "a", &success(), ENDED).await });
+    let waiting = "SELECT count(*) FROM information_schema.processlist WHERE db = database() AND info LIKE 'UPDATE tenants%'";
+    until("the outcome waits for the tenant", || async { bench.sql.number(waiting).await == 1 }).await;
+    other.execute("UPDATE targets SET lapses = 0").await.expect("the other one is chosen");
+    let error = recording.await.expect("an end").expect_err("a deadlock");
+    assert!(error.is_temporary() && error.to_string().contains("1213"), "{error}");
+    other.execute(sqlx::raw_sql("ROLLBACK")).await.expect("an end");
+    assert_eq!(bench.targets("state = 'running' AND attempt = 1").await, 1);
+    assert_eq!(bench.sql.number("SELECT count(*) FROM attempts").await, 0);
+    assert!(bench.succeed(&claim).await);
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use crate::stage::{
 
 const FLAGS: [&str; 4] = ["--lease", "5s", "--concurrency", "4"];
 
-/// Runs a test with each of the three set-ups.
+/// Runs a test with each of the four set-ups.
 macro_rules! with_every_set_up {
     ($($test:ident),+ $(,)?) => {
         mod with_an_sqlite_registry {
@@ -22,6 +22,10 @@ macro_rules! with_every_set_up {
         mod with_a_postgres_ledger {
             $(#[tokio::test]
             async fn $test() { super::$test(super::Home::new().with_postgres_registry().await).await; })+
+        }
+        mod with_a_mariadb_ledger {
+            $(#[tokio::test]
+            async fn $test() { super::$test(super::Home::new().with_mariadb_registry().await).await; })+
         }
         mod with_postgres_and_redis {
             $(#[tokio::test]

@@ -77,6 +77,11 @@ async fn one_broken_tenant_of_sixty_leaves_the_others_migrated_with_the_postgres
 }
 
 #[tokio::test]
+async fn one_broken_tenant_of_sixty_leaves_the_others_migrated_with_the_mariadb_ledger_as_the_queue() {
+    the_main_job(&Home::new().with_mariadb_registry().await).await;
+}
+
+#[tokio::test]
 async fn one_broken_tenant_of_sixty_leaves_the_others_migrated_with_an_sqlite_registry_and_no_server() {
     the_main_job(&Home::new()).await;
 }

@@ -12,6 +12,7 @@ mod limits;
 mod mariadb;
 mod outages;
 mod postgres;
+mod registries;
 mod runs;
 mod secrets;
 mod site;

@@ -7,7 +7,7 @@ use redis::AsyncCommands as _;
 use sqlx::{Connection as _, PgConnection};
 use tenantry_tests::{
     Fleet, Home, TenantDb,
-    fleet::{Kind, unique},
+    fleet::{Kind, create_mariadb_database, unique},
     home::finish,
     server::{self, Private, with_database},
     wait::until,
@@ -122,9 +122,22 @@ async fn a_syntax_error_costs_one_attempt() {
 }
 
 #[tokio::test]
-async fn a_registry_that_crashes_in_the_middle_of_a_run_does_not_hurt_it() {
+async fn a_postgres_registry_that_crashes_in_the_middle_of_a_run_does_not_hurt_it() {
     let server = Private::start("postgres", "");
-    let home = Home::new().with("TENANTRY_REGISTRY_URL", &server.url);
+    let url = server.url.clone();
+    a_registry_crashes(server, "immediate", &url).await;
+}
+
+#[tokio::test]
+async fn a_mariadb_registry_that_is_killed_in_the_middle_of_a_run_does_not_hurt_it() {
+    let server = Private::start("mariadb", "");
+    create_mariadb_database(&server.url, "registry").await;
+    let url = with_database(&server.url, "registry");
+    a_registry_crashes(server, "kill", &url).await;
+}
+
+async fn a_registry_crashes(server: Private, how: &str, url: &str) {
+    let home = Home::new().with("TENANTRY_REGISTRY_URL", url);
     let mut fleet = gated(&home, &[Kind::PostgresDatabase, Kind::MariaDb]).await;
     let mut more = Fleet::default();
     more.add(Kind::Sqlite, 20, home.path()).await;
@@ -136,7 +149,7 @@ async fn a_registry_that_crashes_in_the_middle_of_a_run_does_not_hurt_it() {
     let _workers = [home.worker(&["--lease", "5s"]), home.worker(&["--lease", "5s"])];
     let waiting = home.spawn(&["enqueue", "--all", "--wait", "--json", "--lock-timeout", "60s"]);
     until_at_their_gates(&fleet.tenants).await;
-    server.stop("immediate");
+    server.stop(how);
     gates.open().await;
     server.restart();
     let run = finish(waiting).exits(0).json();
@@ -146,8 +159,16 @@ async fn a_registry_that_crashes_in_the_middle_of_a_run_does_not_hurt_it() {
 }
 
 #[tokio::test]
-async fn a_registry_that_refuses_for_a_while_costs_retries_and_not_tenants() {
-    let home = Home::new().with_postgres_registry().await;
+async fn a_postgres_registry_that_refuses_for_a_while_costs_retries_and_not_tenants() {
+    a_registry_refuses(Home::new().with_postgres_registry().await).await;
+}
+
+#[tokio::test]
+async fn a_mariadb_registry_that_refuses_for_a_while_costs_retries_and_not_tenants() {
+    a_registry_refuses(Home::new().with_mariadb_registry().await).await;
+}
+
+async fn a_registry_refuses(home: Home) {
     let _fleet = sqlite_tenants(&home, 3).await;
     enqueue(&home, &["--retries", "20"]);
     ledger(&home).execute("ALTER TABLE bundle_files RENAME TO hidden").await;
@@ -195,8 +216,16 @@ async fn a_queue_that_crashes_and_forgets_everything_loses_nothing() {
 }
 
 #[tokio::test]
-async fn an_enqueue_that_is_killed_leaves_a_whole_run_or_none() {
-    let home = Home::new().with_postgres_registry().await;
+async fn an_enqueue_that_is_killed_leaves_a_whole_run_or_none_in_postgres() {
+    an_enqueue_is_killed(Home::new().with_postgres_registry().await).await;
+}
+
+#[tokio::test]
+async fn an_enqueue_that_is_killed_leaves_a_whole_run_or_none_in_mariadb() {
+    an_enqueue_is_killed(Home::new().with_mariadb_registry().await).await;
+}
+
+async fn an_enqueue_is_killed(home: Home) {
     let fleet = sqlite_tenants(&home, 200).await;
     let begun = Instant::now();
     enqueue(&home, &[]);

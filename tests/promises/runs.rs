@@ -11,7 +11,10 @@ use tenantry_tests::{Fleet, Home, Ran, TenantDb, fleet::Kind, home::finish};
 /// A registry and so many SQLite tenants, which all take the first migration; the second one fails where `users` holds
 /// two equal names, with another cause where there is no `users` any more.
 async fn fleet(count: usize) -> (Home, Vec<TenantDb>) {
-    let home = Home::new();
+    fleet_in(Home::new(), count).await
+}
+
+async fn fleet_in(home: Home, count: usize) -> (Home, Vec<TenantDb>) {
     home.migration("1_users.sql", "CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT);");
     let _ = home.run(&["registry", "init"]).exits(0);
     let mut fleet = Fleet::default();
@@ -21,14 +24,42 @@ async fn fleet(count: usize) -> (Home, Vec<TenantDb>) {
 }
 
 /// The same after the second migration failed in the first tenant for one cause and in the second for another: run 2.
-async fn with_two_causes() -> (Home, Vec<TenantDb>) {
-    let (home, tenants) = fleet(4).await;
+async fn with_two_causes(home: Home) -> (Home, Vec<TenantDb>) {
+    let (home, tenants) = fleet_in(home, 4).await;
     let _ = home.run(&["migrate", "--all"]).exits(0);
     tenants[0].execute("INSERT INTO users (name) VALUES ('ann'), ('ann')").await;
     tenants[1].execute("DROP TABLE users").await;
     home.migration("2_unique.sql", "CREATE UNIQUE INDEX users_name ON users (name);");
     let _ = home.run(&["migrate", "--all"]).exits(100);
     (home, tenants)
+}
+
+/// Runs a test with a registry of every kind.
+macro_rules! with_every_registry {
+    ($($test:ident),+ $(,)?) => {
+        mod with_an_sqlite_registry {
+            $(#[tokio::test]
+            async fn $test() { super::$test(super::Home::new()).await; })+
+        }
+        mod with_a_postgres_registry {
+            $(#[tokio::test]
+            async fn $test() { super::$test(super::Home::new().with_postgres_registry().await).await; })+
+        }
+        mod with_a_mariadb_registry {
+            $(#[tokio::test]
+            async fn $test() { super::$test(super::Home::new().with_mariadb_registry().await).await; })+
+        }
+    };
+}
+
+with_every_registry! {
+    each_way_to_select_takes_exactly_its_tenants,
+    a_run_is_one_json_document_of_the_same_form_everywhere,
+    the_texts_name_the_failed_tenants_their_causes_and_the_next_commands,
+    the_exit_code_of_status_tells_a_fleet_that_is_behind,
+    a_retry_takes_exactly_the_failed_tenants_of_its_run,
+    a_retry_after_mending_finishes_the_fleet,
+    a_retry_can_bring_mended_migrations,
 }
 
 fn ids(run: &Value) -> Vec<&str> {
@@ -65,9 +96,8 @@ async fn enqueue_prints_the_number_of_its_run_and_nothing_else() {
     assert_eq!((quiet.stdout.as_str(), quiet.stderr.as_str()), ("3\n", ""));
 }
 
-#[tokio::test]
-async fn each_way_to_select_takes_exactly_its_tenants() {
-    let (home, tenants) = with_two_causes().await;
+async fn each_way_to_select_takes_exactly_its_tenants(home: Home) {
+    let (home, tenants) = with_two_causes(home).await;
     let id = |at: usize| tenants[at].id.as_str();
     let mut sorted: Vec<&str> = tenants.iter().map(|t| t.id.as_str()).collect();
     sorted.sort_unstable();
@@ -105,9 +135,8 @@ async fn a_run_stops_at_its_target() {
     }
 }
 
-#[tokio::test]
-async fn a_run_is_one_json_document_of_the_same_form_everywhere() {
-    let (home, tenants) = with_two_causes().await;
+async fn a_run_is_one_json_document_of_the_same_form_everywhere(home: Home) {
+    let (home, tenants) = with_two_causes(home).await;
     let keys =
         |value: &Value| -> Vec<String> { value.as_object().expect("an object").keys().cloned().collect() };
     let waited = home.run(&["wait", "2", "--json"]).exits(100).json();
@@ -184,9 +213,8 @@ async fn a_run_is_one_json_document_of_the_same_form_everywhere() {
     assert_eq!((keys(&enqueued), &enqueued["reason"]), (keys(&waited), &"deploy 7".into()));
 }
 
-#[tokio::test]
-async fn the_texts_name_the_failed_tenants_their_causes_and_the_next_commands() {
-    let (home, tenants) = with_two_causes().await;
+async fn the_texts_name_the_failed_tenants_their_causes_and_the_next_commands(home: Home) {
+    let (home, tenants) = with_two_causes(home).await;
     let waited = home.run(&["wait", "2"]).exits(100);
     let found = causes(&home, "2");
     assert_eq!(found.len(), 2);
@@ -221,9 +249,8 @@ async fn the_texts_name_the_failed_tenants_their_causes_and_the_next_commands() 
     assert!(colored.stdout.contains('\u{1b}'), "{colored:?}");
 }
 
-#[tokio::test]
-async fn the_exit_code_of_status_tells_a_fleet_that_is_behind() {
-    let (home, tenants) = fleet(2).await;
+async fn the_exit_code_of_status_tells_a_fleet_that_is_behind(home: Home) {
+    let (home, tenants) = fleet_in(home, 2).await;
     let status = |args: &[&str], code| {
         let _ = home.run(&[&["status"], args].concat()).exits(0);
         let _ = home.run(&[&["status", "--exit-code"], args].concat()).exits(code);
@@ -330,9 +357,8 @@ async fn migrate_does_the_whole_fleet_in_one_process() {
     assert!(one.stdout.contains("1 tenant: 0 applied, 1 current"), "{one:?}");
 }
 
-#[tokio::test]
-async fn a_retry_takes_exactly_the_failed_tenants_of_its_run() {
-    let (home, tenants) = with_two_causes().await;
+async fn a_retry_takes_exactly_the_failed_tenants_of_its_run(home: Home) {
+    let (home, tenants) = with_two_causes(home).await;
     let mut failed = vec![tenants[0].id.clone(), tenants[1].id.clone()];
     failed.sort_unstable();
     assert_eq!(members(&home, home.run(&["retry"]).exits(0).stdout.trim()), failed);
@@ -345,9 +371,8 @@ async fn a_retry_takes_exactly_the_failed_tenants_of_its_run() {
     }
 }
 
-#[tokio::test]
-async fn a_retry_after_mending_finishes_the_fleet() {
-    let (home, tenants) = with_two_causes().await;
+async fn a_retry_after_mending_finishes_the_fleet(home: Home) {
+    let (home, tenants) = with_two_causes(home).await;
     let again = home.run(&["retry", "--work"]).exits(100);
     assert!(again.stdout.starts_with("3\n") && again.stderr.contains("2 of 2 tenants failed"), "{again:?}");
     tenants[0].execute("UPDATE users SET name = 'bob' WHERE id = 2").await;
@@ -364,9 +389,8 @@ async fn a_retry_after_mending_finishes_the_fleet() {
     let _ = home.run(&["status", "--exit-code"]).exits(0);
 }
 
-#[tokio::test]
-async fn a_retry_can_bring_mended_migrations() {
-    let (home, tenants) = fleet(2).await;
+async fn a_retry_can_bring_mended_migrations(home: Home) {
+    let (home, tenants) = fleet_in(home, 2).await;
     home.migration("2_bad.sql", "SELECT * FROM nowhere;");
     let _ = home.run(&["migrate", "--all"]).exits(100);
     home.migration("2_bad.sql", "CREATE TABLE more (id INTEGER);");

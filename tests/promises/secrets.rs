@@ -74,19 +74,21 @@ fn logs(home: &Home) -> Seen {
 
 /// Every column of every row of every table.
 async fn registry(home: &Home) -> Seen {
-    let pool = Fleet::postgres_registry(home).await;
-    let tables: Vec<String> = sqlx::query_scalar(
-        "SELECT table_name::text FROM information_schema.tables WHERE table_schema = 'public'",
-    )
-    .fetch_all(&pool)
-    .await
-    .expect("tables");
+    let db = ledger(home);
     let mut seen = Vec::new();
-    for table in tables {
-        let rows = format!("SELECT coalesce(string_agg(t::text, E'\\n'), '') FROM {table} t");
-        let text = sqlx::query_scalar(sqlx::AssertSqlSafe(rows)).fetch_one(&pool).await.expect("rows");
-        seen.push((format!("the registry's {table}"), text));
+    for (table, columns) in db.tables().await {
+        let rows = match db.kind {
+            Kind::MariaDb => format!(
+                "SELECT CAST(group_concat(concat_ws(' ', {columns}) SEPARATOR '\n') AS CHAR) FROM {table}"
+            ),
+            _ => format!("SELECT string_agg(t::text, E'\n') FROM {table} t"),
+        };
+        seen.push((format!("the registry's {table}"), db.text(&rows).await.unwrap_or_default()));
     }
+    assert!(
+        seen.iter().any(|(name, text)| name.ends_with("tenants") && text.contains("wrong-pg")),
+        "{seen:?}"
+    );
     seen
 }
 
@@ -176,12 +178,17 @@ fn fail_in_every_way(home: &Home, seen: &mut Seen) {
         );
     }
     let real = passwords();
-    let registries = [
-        "postgres://app:far-registry-canary@127.0.0.1:1/none".to_owned(),
-        "postgres://app:far-registry-canary@h:port/none".to_owned(),
-        home.registry_url().replace(&real[0], "far-registry-canary"),
-        home.registry_url().replace(&real[0], "p%40ss%2Fcanary"),
-    ];
+    let bad = |scheme: &str, url: &str, password: &str| {
+        [
+            format!("{scheme}://app:far-registry-canary@127.0.0.1:1/none"),
+            format!("{scheme}://app:far-registry-canary@h:port/none"),
+            url.replace(password, "far-registry-canary"),
+            url.replace(password, "p%40ss%2Fcanary"),
+        ]
+    };
+    let registries =
+        [bad("postgres", &home.registry_url(), &real[0]), bad("mysql", &server::mariadb(), &real[1])]
+            .concat();
     let queues = [
         "redis://:far-queue-canary@127.0.0.1:1/0".to_owned(),
         "redis://:far-queue-canary@h:port/0".to_owned(),
@@ -266,6 +273,31 @@ async fn no_secret_is_shown_anywhere_even_when_everything_fails() {
     seen.extend(registry(&home).await);
     assert_eq!(leaks(&seen, &secrets()), Vec::<String>::new());
     a_planted_secret_is_found_everywhere(&home, &seen).await;
+}
+
+#[tokio::test]
+async fn no_secret_is_shown_with_a_registry_in_mariadb() {
+    let home = Home::new().with("TENANTRY_MASTER_KEY", KEY).with("TENANTRY_LOG", "trace");
+    let home = home.with_mariadb_registry().await;
+    let fleet = gated(&home, &ALL_KINDS).await;
+    let mut seen = Vec::new();
+    add_unreachable_tenants(&home, &fleet, &mut seen);
+    let worker = home.worker(&[]);
+    add(&mut seen, "enqueue", &enqueue(&home, &["--retries", "1"]));
+    add(&mut seen, "wait", &home.run(&["wait", "--json"]).exits(100));
+    for args in [
+        &["status", "latest"][..],
+        &["tenants", "list", "--json"],
+        &["logs", "-t", "wrong-maria"],
+        &["doctor"],
+    ] {
+        add(&mut seen, args[0], &home.run(args));
+    }
+    seen.extend(command_lines());
+    assert!(worker.log().contains("\"TRACE\""), "the worker logs everything");
+    seen.extend(logs(&home));
+    seen.extend(registry(&home).await);
+    assert_eq!(leaks(&seen, &secrets()), Vec::<String>::new());
 }
 
 /// The same search finds what is really there.

@@ -121,9 +121,7 @@ pub(crate) async fn until_logged(worker: &WorkerProcess, words: &[&str]) {
 
 /// The registry's database, for SQL of the test's own.
 pub(crate) fn ledger(home: &Home) -> TenantDb {
-    let url = home.registry_url();
-    let kind = if url.starts_with("sqlite") { Kind::Sqlite } else { Kind::PostgresDatabase };
-    TenantDb { id: "the registry".into(), kind, url, schema: None }
+    TenantDb::registry(&home.registry_url())
 }
 
 /// How many targets there are of this kind.

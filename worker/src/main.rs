@@ -39,7 +39,7 @@ struct Global {
     /// Configuration file [default: ./tenantry.toml, then the user's, then /etc/tenantry/config.toml]
     #[arg(short, long, global = true, value_name = "FILE", env = "TENANTRY_CONFIG")]
     config: Option<PathBuf>,
-    /// Registry database: sqlite:PATH or postgres://… [default: sqlite:.tenantry/registry.db]
+    /// Registry database: sqlite:PATH, postgres://… or mysql://… [default: sqlite:.tenantry/registry.db]
     #[arg(long, global = true, value_name = "URL", env = "TENANTRY_REGISTRY_URL", hide_env_values = true)]
     registry_url: Option<String>,
     /// Queue: redis://… or rediss://… [default: the registry itself]

@@ -41,7 +41,7 @@ pub(crate) struct Global {
     /// Configuration file [default: ./tenantry.toml, then the user's, then /etc/tenantry/config.toml]
     #[arg(short, long, global = true, value_name = "FILE", env = "TENANTRY_CONFIG", display_order = 100)]
     pub(crate) config: Option<PathBuf>,
-    /// Registry database: sqlite:PATH or postgres://… [default: sqlite:.tenantry/registry.db]
+    /// Registry database: sqlite:PATH, postgres://… or mysql://… [default: sqlite:.tenantry/registry.db]
     #[arg(
         long,
         global = true,

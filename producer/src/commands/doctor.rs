@@ -100,9 +100,9 @@ async fn examine(global: &Global, findings: &mut Findings) {
             bundle.latest().version
         )
     });
-    let Some(app) = findings.note("registry", App::with(config).await, |app| {
-        if app.is_embedded() { "an SQLite file".into() } else { "a PostgreSQL database".into() }
-    }) else {
+    let Some(app) = findings
+        .note("registry", App::with(config).await, |app| app.ledger.store().dialect().describe().into())
+    else {
         return;
     };
     let key =

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use sqlx::Row as _;
 
-use super::{Ledger, LedgerError, bind_attempt, ms, number, read_job};
+use super::{Ledger, LedgerError, bind_attempt, claims::due, ms, number, read_job};
 use crate::{
     failure::{Class, Failure},
     job::{Claim, Job, Next, Outcome, Verdict},
     run::{RunState, TargetState},
+    store::StoreError,
 };
 
 /// How often a target's worker may be lost before the target itself is blamed.
@@ -33,16 +34,14 @@ impl Ledger {
     /// # Errors
     /// When the registry cannot be reached.
     pub async fn hold_lease(&self, name: &str, holder: &str, term: Duration) -> Result<bool, LedgerError> {
-        let sql = "INSERT INTO leases (name, holder, until_at) VALUES ($1, $2, {now} + $3)
-            ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until_at = excluded.until_at
-            WHERE leases.holder = excluded.holder OR leases.until_at <= {now}";
-        let done = sqlx::query(self.store.sql(sql))
-            .bind(name.to_owned())
-            .bind(holder.to_owned())
-            .bind(ms(term))
-            .execute(self.store.pool())
-            .await?;
-        Ok(done.rows_affected() == 1)
+        let sql = "UPDATE leases SET holder = $1, until_at = {now} + $2 WHERE name = $3 AND (holder = $1 OR until_at <= {now})";
+        let renew = self.store.query(sql).bind(holder).bind(ms(term)).bind(name);
+        if renew.execute(self.store.pool()).await?.rows_affected() == 1 {
+            return Ok(true);
+        }
+        let sql = "INSERT INTO leases (name, holder, until_at) VALUES ($1, $2, {now} + $3)";
+        let take = self.store.query(sql).bind(name).bind(holder).bind(ms(term));
+        Ok(take.insert(self.store.pool()).await?)
     }
 
     /// Gives a lease up, so that the next holder need not wait for its end.
@@ -50,7 +49,8 @@ impl Ledger {
     /// # Errors
     /// When the registry cannot be reached; the lease ends by itself then.
     pub async fn drop_lease(&self, name: &str, holder: &str) -> Result<(), LedgerError> {
-        sqlx::query("DELETE FROM leases WHERE name = $1 AND holder = $2")
+        self.store
+            .query("DELETE FROM leases WHERE name = $1 AND holder = $2")
             .bind(name.to_owned())
             .bind(holder.to_owned())
             .execute(self.store.pool())
@@ -63,9 +63,8 @@ impl Ledger {
     /// # Errors
     /// When the registry cannot be reached.
     pub async fn open_runs(&self) -> Result<u64, LedgerError> {
-        let sql =
-            self.store.sql("UPDATE runs SET state = 'running', started_at = {now} WHERE state = 'pending'");
-        Ok(sqlx::query(sql).execute(self.store.pool()).await?.rows_affected())
+        let sql = "UPDATE runs SET state = 'running', started_at = {now} WHERE state = 'pending'";
+        Ok(self.store.query(sql).execute(self.store.pool()).await?.rows_affected())
     }
 
     /// Jobs that are due to be handed to a queue, again if need be. Each is due once more after `resend`, so
@@ -74,15 +73,8 @@ impl Ledger {
     /// # Errors
     /// When the registry cannot be reached.
     pub async fn take_due(&self, limit: u64, resend: Duration) -> Result<Vec<Job>, LedgerError> {
-        let sql = format!(
-            "WITH due AS MATERIALIZED (
-                SELECT run_id, tenant_id FROM targets WHERE due_at <= {{now}} AND state IN ('pending', 'retryable')
-                ORDER BY due_at LIMIT {limit} {{skip_locked}})
-             UPDATE targets SET sent_at = {{now}}, due_at = {{now}} + $1
-             WHERE (run_id, tenant_id) IN (SELECT run_id, tenant_id FROM due) RETURNING run_id, tenant_id"
-        );
-        let query = sqlx::query(self.store.sql(&sql)).bind(ms(resend));
-        query.fetch_all(self.store.pool()).await?.iter().map(read_job).collect()
+        let set = "sent_at = {now}, due_at = {now} + $1";
+        self.change(&due(limit), set, vec![ms(resend).into()]).await?.iter().map(read_job).collect()
     }
 
     /// Makes jobs due again that were sent longer than `grace` ago to a queue that is empty now: it has lost them.
@@ -92,7 +84,7 @@ impl Ledger {
     pub async fn resend_lost(&self, grace: Duration) -> Result<u64, LedgerError> {
         let sql = "UPDATE targets SET sent_at = NULL, due_at = {now}
             WHERE due_at IS NOT NULL AND state IN ('pending', 'retryable') AND sent_at <= {now} - $1";
-        let query = sqlx::query(self.store.sql(sql)).bind(ms(grace));
+        let query = self.store.query(sql).bind(ms(grace));
         Ok(query.execute(self.store.pool()).await?.rows_affected())
     }
 
@@ -107,7 +99,7 @@ impl Ledger {
              FROM targets WHERE state = 'running' AND due_at <= {{now}} ORDER BY due_at LIMIT {RESCUED_PER_CALL}"
         );
         let mut rescued = 0;
-        for row in sqlx::query(self.store.sql(&sql)).fetch_all(self.store.pool()).await? {
+        for row in self.store.query(&sql).fetch_all(self.store.pool()).await? {
             let claim = Claim {
                 job: read_job(&row)?,
                 attempt: number(&row, 2)?,
@@ -130,7 +122,7 @@ impl Ledger {
         duration: Duration,
     ) -> Result<bool, LedgerError> {
         let sql = "UPDATE targets SET lapses = $1 WHERE run_id = $2 AND tenant_id = $3 AND attempt = $4 AND state = 'running' AND due_at <= {now}";
-        let query = sqlx::query(self.store.sql(sql)).bind(i64::from(lapses));
+        let query = self.store.query(sql).bind(i64::from(lapses));
         let lapsed = bind_attempt(query, claim).execute(self.store.pool()).await?;
         if lapsed.rows_affected() == 0 {
             return Ok(false);
@@ -155,19 +147,27 @@ impl Ledger {
     /// # Errors
     /// When the registry cannot be reached.
     pub async fn close_runs(&self) -> Result<Vec<Closed>, LedgerError> {
-        let sql = "UPDATE runs SET finished_at = {now}, started_at = COALESCE(started_at, {now}),
-                state = CASE WHEN EXISTS (SELECT 1 FROM targets g WHERE g.run_id = runs.id
-                        AND (g.state NOT IN ('applied', 'current') OR g.to_version IS NULL))
-                    THEN 'failed' ELSE 'succeeded' END
-            WHERE state IN ('pending', 'running')
-                AND NOT EXISTS (SELECT 1 FROM targets o WHERE o.run_id = runs.id AND o.state IN ('pending', 'running', 'retryable'))
-            RETURNING number, state";
-        let rows = sqlx::query(self.store.sql(sql)).fetch_all(self.store.pool()).await?;
-        let closed = |row: &sqlx::any::AnyRow| {
-            let state: String = row.try_get(1)?;
-            let state = state.parse().map_err(crate::store::StoreError::Value)?;
-            Ok(Closed { number: row.try_get(0)?, state })
-        };
-        rows.iter().map(closed).collect()
+        // What has ended stays as it is, so what is read here is still so when it is written.
+        let sql = "SELECT id, number, CASE WHEN EXISTS (SELECT 1 FROM targets g WHERE g.run_id = runs.id
+                    AND (g.state NOT IN ('applied', 'current') OR g.to_version IS NULL)) THEN 'failed' ELSE 'succeeded' END
+            FROM runs WHERE state IN ('pending', 'running')
+                AND NOT EXISTS (SELECT 1 FROM targets o WHERE o.run_id = runs.id AND o.state IN ('pending', 'running', 'retryable'))";
+        let mut closed = Vec::new();
+        for row in self.store.query(sql).fetch_all(self.store.pool()).await? {
+            let (id, state): (String, String) = (row.try_get(0)?, row.try_get(2)?);
+            if self.close(id, &state).await? {
+                let state = state.parse().map_err(StoreError::Value)?;
+                closed.push(Closed { number: row.try_get(1)?, state });
+            }
+        }
+        Ok(closed)
+    }
+
+    /// `false`: somebody else has closed it.
+    async fn close(&self, run: String, state: &str) -> Result<bool, LedgerError> {
+        let sql = "UPDATE runs SET finished_at = {now}, started_at = COALESCE(started_at, {now}), state = $1
+            WHERE id = $2 AND state IN ('pending', 'running')";
+        let done = self.store.query(sql).bind(state).bind(run).execute(self.store.pool()).await?;
+        Ok(done.rows_affected() == 1)
     }
 }

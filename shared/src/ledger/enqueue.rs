@@ -33,7 +33,7 @@ impl Ledger {
     /// When nobody is selected, or somebody is named who is unknown, inactive or did not fail: nothing is written then.
     pub async fn enqueue(&self, spec: &RunSpec, description: &str) -> Result<Enqueued, LedgerError> {
         let mut tx = self.store.begin().await?;
-        let number = next_number(&mut tx).await?;
+        let number = self.next_number(&mut tx).await?;
         let id = RunId::new();
         self.insert_run(&mut tx, id, number, spec, description).await?;
         let targets = self.insert_targets(&mut tx, id, &spec.selection, spec.policy.max_attempts).await?;
@@ -63,7 +63,8 @@ impl Ledger {
     ) -> Result<(), LedgerError> {
         let insert = "INSERT INTO runs (id, number, digest, target_version, description, selection, policy, state, parent_id, requested_by, reason, created_at)
             VALUES ($1, $2, $3, $4, $5, $6, $7, 'pending', $8, $9, $10, {now})";
-        sqlx::query(self.store.sql(insert))
+        self.store
+            .query(insert)
             .bind(id.to_string())
             .bind(number)
             .bind(spec.digest.as_str().to_owned())
@@ -86,7 +87,7 @@ impl Ledger {
         selection: &Selection,
         max_attempts: u32,
     ) -> Result<u64, LedgerError> {
-        names_are_right(tx, selection).await?;
+        self.names_are_right(tx, selection).await?;
         let mut inserted = 0;
         for clause in clauses(selection, 3) {
             let left = selection.limit.map(|limit| u64::from(limit).saturating_sub(inserted));
@@ -96,8 +97,7 @@ impl Ledger {
                  SELECT $1, t.id, 'pending', $2, {{now}} FROM tenants t WHERE {} ORDER BY t.slug {limit}",
                 clause.text()
             );
-            let query =
-                sqlx::query(self.store.sql(&insert)).bind(run.to_string()).bind(i64::from(max_attempts));
+            let query = self.store.query(&insert).bind(run.to_string()).bind(i64::from(max_attempts));
             inserted += clause.bind(query).execute(&mut **tx).await?.rows_affected();
         }
         Ok(inserted)
@@ -109,11 +109,11 @@ impl Ledger {
     /// As [`Self::enqueue`], but for an empty selection.
     pub async fn count_selected(&self, selection: &Selection) -> Result<u64, LedgerError> {
         let mut tx = self.store.pool().begin().await?; // it only reads: no write lock
-        names_are_right(&mut tx, selection).await?;
+        self.names_are_right(&mut tx, selection).await?;
         let mut count = 0;
         for clause in clauses(selection, 1) {
             let sql = format!("SELECT count(*) FROM tenants t WHERE {}", clause.text());
-            let row = clause.bind(sqlx::query(self.store.sql(&sql))).fetch_one(&mut *tx).await?;
+            let row = clause.bind(self.store.query(&sql)).fetch_one(&mut *tx).await?;
             count += u64::try_from(row.try_get::<i64, _>(0)?).unwrap_or(0);
         }
         Ok(count.min(selection.limit.map_or(u64::MAX, u64::from)))
@@ -128,17 +128,106 @@ impl Ledger {
         actor: &str,
         detail: &str,
     ) -> Result<(), LedgerError> {
-        sqlx::query(
-            self.store
-                .sql("INSERT INTO events (at, kind, run_id, actor, detail) VALUES ({now}, $1, $2, $3, $4)"),
-        )
-        .bind(kind.to_owned())
-        .bind(run.map(|id| id.to_string()))
-        .bind(actor.to_owned())
-        .bind(detail.to_owned())
-        .execute(&mut **tx)
-        .await?;
+        let sql = "INSERT INTO events (at, kind, run_id, actor, detail) VALUES ({now}, $1, $2, $3, $4)";
+        let insert = self.store.query(sql).bind(kind).bind(run.map(|id| id.to_string()));
+        insert.bind(actor).bind(detail).execute(&mut **tx).await?;
         Ok(())
+    }
+
+    async fn names_are_right(
+        &self,
+        tx: &mut Transaction<'static, Any>,
+        selection: &Selection,
+    ) -> Result<(), LedgerError> {
+        self.known(tx, &selection.exclude).await?;
+        match &selection.pick {
+            Pick::Tenants(slugs) => self.named_tenants_are_active(tx, slugs).await,
+            Pick::FailedIn { run, tenants, .. } => self.named_tenants_failed(tx, *run, tenants).await,
+            Pick::All | Pick::Labels(_) => Ok(()),
+        }
+    }
+
+    /// The row of the counter is locked until the commit, so numbers have no holes and no doubles.
+    async fn next_number(&self, tx: &mut Transaction<'static, Any>) -> Result<i64, LedgerError> {
+        self.store
+            .query("UPDATE counters SET value = value + 1 WHERE name = 'run'")
+            .execute(&mut **tx)
+            .await?;
+        Ok(self
+            .store
+            .query("SELECT value FROM counters WHERE name = 'run'")
+            .fetch_one(&mut **tx)
+            .await?
+            .try_get(0)?)
+    }
+
+    /// The status of each of these tenants; none for one that is not there.
+    async fn statuses(
+        &self,
+        tx: &mut Transaction<'static, Any>,
+        slugs: &[Slug],
+    ) -> Result<Vec<(String, Option<String>)>, LedgerError> {
+        let mut found = Vec::with_capacity(slugs.len());
+        for chunk in slugs.chunks(NAMES_PER_STATEMENT) {
+            let sql =
+                format!("SELECT slug, status FROM tenants WHERE slug IN ({})", parameters(1, chunk.len()));
+            let query = self.store.query(&sql).bind_all(chunk.iter().map(Slug::as_str));
+            let rows = query.fetch_all(&mut **tx).await?;
+            let known: std::collections::HashMap<String, String> = rows
+                .iter()
+                .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
+                .collect::<Result<_, sqlx::Error>>()?;
+            found.extend(chunk.iter().map(|slug| (slug.to_string(), known.get(slug.as_str()).cloned())));
+        }
+        Ok(found)
+    }
+
+    /// The same for tenants that must be there.
+    async fn known(
+        &self,
+        tx: &mut Transaction<'static, Any>,
+        slugs: &[Slug],
+    ) -> Result<Vec<(String, String)>, LedgerError> {
+        let (known, unknown): (Vec<_>, Vec<_>) =
+            self.statuses(tx, slugs).await?.into_iter().partition(|(_, status)| status.is_some());
+        none_of(unknown.iter().map(|(slug, _)| format!("'{slug}'")).collect(), LedgerError::UnknownTenants)?;
+        Ok(known.into_iter().map(|(slug, status)| (slug, status.unwrap_or_default())).collect())
+    }
+
+    async fn named_tenants_are_active(
+        &self,
+        tx: &mut Transaction<'static, Any>,
+        slugs: &[Slug],
+    ) -> Result<(), LedgerError> {
+        let inactive = self.known(tx, slugs).await?.into_iter().filter(|(_, status)| status != "active");
+        none_of(
+            inactive.map(|(slug, status)| format!("'{slug}' ({status})")).collect(),
+            LedgerError::Inactive,
+        )
+    }
+
+    async fn named_tenants_failed(
+        &self,
+        tx: &mut Transaction<'static, Any>,
+        run: RunId,
+        slugs: &[Slug],
+    ) -> Result<(), LedgerError> {
+        self.known(tx, slugs).await?;
+        let mut innocent = Vec::new();
+        for slug in slugs {
+            let sql = "SELECT count(*) FROM targets f JOIN tenants t ON t.id = f.tenant_id WHERE f.run_id = $1 AND t.slug = $2 AND f.state = 'failed'";
+            let row = self
+                .store
+                .query(sql)
+                .bind(run.to_string())
+                .bind(slug.to_string())
+                .fetch_one(&mut **tx)
+                .await?;
+            if row.try_get::<i64, _>(0)? == 0 {
+                innocent.push(format!("'{slug}'"));
+            }
+        }
+        none_of(innocent, LedgerError::NotFailed)
     }
 }
 
@@ -169,81 +258,6 @@ fn clauses(selection: &Selection, first: usize) -> Vec<Clause> {
     };
     let unnamed = names.is_empty() && !matches!(selection.pick, Pick::Tenants(_));
     if unnamed { vec![clause(&[])] } else { names.chunks(NAMES_PER_STATEMENT).map(clause).collect() }
-}
-
-async fn names_are_right(
-    tx: &mut Transaction<'static, Any>,
-    selection: &Selection,
-) -> Result<(), LedgerError> {
-    known(tx, &selection.exclude).await?;
-    match &selection.pick {
-        Pick::Tenants(slugs) => named_tenants_are_active(tx, slugs).await,
-        Pick::FailedIn { run, tenants, .. } => named_tenants_failed(tx, *run, tenants).await,
-        Pick::All | Pick::Labels(_) => Ok(()),
-    }
-}
-
-/// The row of the counter is locked until the commit, so numbers have no holes and no doubles.
-async fn next_number(tx: &mut Transaction<'static, Any>) -> Result<i64, LedgerError> {
-    sqlx::query("UPDATE counters SET value = value + 1 WHERE name = 'run'").execute(&mut **tx).await?;
-    Ok(sqlx::query("SELECT value FROM counters WHERE name = 'run'").fetch_one(&mut **tx).await?.try_get(0)?)
-}
-
-/// The status of each of these tenants; none for one that is not there.
-async fn statuses(
-    tx: &mut Transaction<'static, Any>,
-    slugs: &[Slug],
-) -> Result<Vec<(String, Option<String>)>, LedgerError> {
-    let mut found = Vec::with_capacity(slugs.len());
-    for chunk in slugs.chunks(NAMES_PER_STATEMENT) {
-        let sql = format!("SELECT slug, status FROM tenants WHERE slug IN ({})", parameters(1, chunk.len()));
-        let query = chunk
-            .iter()
-            .fold(sqlx::query(sqlx::AssertSqlSafe(sql)), |query, slug| query.bind(slug.to_string()));
-        let rows = query.fetch_all(&mut **tx).await?;
-        let known: std::collections::HashMap<String, String> = rows
-            .iter()
-            .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
-            .collect::<Result<_, sqlx::Error>>()?;
-        found.extend(chunk.iter().map(|slug| (slug.to_string(), known.get(slug.as_str()).cloned())));
-    }
-    Ok(found)
-}
-
-/// The same for tenants that must be there.
-async fn known(
-    tx: &mut Transaction<'static, Any>,
-    slugs: &[Slug],
-) -> Result<Vec<(String, String)>, LedgerError> {
-    let (known, unknown): (Vec<_>, Vec<_>) =
-        statuses(tx, slugs).await?.into_iter().partition(|(_, status)| status.is_some());
-    none_of(unknown.iter().map(|(slug, _)| format!("'{slug}'")).collect(), LedgerError::UnknownTenants)?;
-    Ok(known.into_iter().map(|(slug, status)| (slug, status.unwrap_or_default())).collect())
-}
-
-async fn named_tenants_are_active(
-    tx: &mut Transaction<'static, Any>,
-    slugs: &[Slug],
-) -> Result<(), LedgerError> {
-    let inactive = known(tx, slugs).await?.into_iter().filter(|(_, status)| status != "active");
-    none_of(inactive.map(|(slug, status)| format!("'{slug}' ({status})")).collect(), LedgerError::Inactive)
-}
-
-async fn named_tenants_failed(
-    tx: &mut Transaction<'static, Any>,
-    run: RunId,
-    slugs: &[Slug],
-) -> Result<(), LedgerError> {
-    known(tx, slugs).await?;
-    let mut innocent = Vec::new();
-    for slug in slugs {
-        let sql = "SELECT count(*) FROM targets f JOIN tenants t ON t.id = f.tenant_id WHERE f.run_id = $1 AND t.slug = $2 AND f.state = 'failed'";
-        let row = sqlx::query(sql).bind(run.to_string()).bind(slug.to_string()).fetch_one(&mut **tx).await?;
-        if row.try_get::<i64, _>(0)? == 0 {
-            innocent.push(format!("'{slug}'"));
-        }
-    }
-    none_of(innocent, LedgerError::NotFailed)
 }
 
 fn none_of(names: Vec<String>, error: impl FnOnce(String) -> LedgerError) -> Result<(), LedgerError> {

@@ -1,6 +1,6 @@
 //! The ledger: runs, targets and attempts. It is the truth; a queue is a hint.
 //!
-//! Invariants, each kept by one guarded statement:
+//! Invariants, each kept by one guarded statement, or one short transaction where a database needs two:
 //! - a target belongs to the worker that claimed it until its lease lapses by the registry's clock;
 //! - the number of an attempt is its fence: a result is written only while the target is `running` in that
 //!   very attempt, so a worker that was paused for an hour cannot overwrite a newer result;
@@ -22,18 +22,14 @@ pub use workers::{WorkerRow, WorkerState};
 
 use std::time::Duration;
 
-use sqlx::{
-    Any, Row as _,
-    any::{AnyArguments, AnyRow},
-    query::Query,
-};
+use sqlx::{Row as _, any::AnyRow};
 
 use crate::{
     clock::millis,
     id::{RunId, TenantId},
     job::{Claim, Job},
     registry::RegistryError,
-    store::{Store, StoreError},
+    store::{Statement, Store, StoreError},
 };
 
 /// What can go wrong with the ledger.
@@ -119,6 +115,6 @@ fn ms(duration: Duration) -> i64 {
 }
 
 /// Binds what guards a write: run, tenant and number of the attempt.
-fn bind_attempt<'q>(query: Query<'q, Any, AnyArguments>, claim: &Claim) -> Query<'q, Any, AnyArguments> {
+fn bind_attempt(query: Statement, claim: &Claim) -> Statement {
     query.bind(claim.job.run.to_string()).bind(claim.job.tenant.to_string()).bind(i64::from(claim.attempt))
 }

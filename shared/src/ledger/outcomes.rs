@@ -1,13 +1,14 @@
 //! Writing the outcome of an attempt: the target, the attempt and what is known of the tenant, in one transaction
 //! that is guarded by the attempt's number.
 
-use sqlx::{Any, Transaction, any::AnyArguments, query::Query};
+use sqlx::{Any, Transaction};
 
 use super::{Ledger, LedgerError, bind_attempt, ms};
 use crate::{
     failure::Failure,
     job::{Claim, Next, Outcome, Verdict},
     run::TargetState,
+    store::Statement,
 };
 
 impl Ledger {
@@ -28,7 +29,8 @@ impl Ledger {
         }
         self.insert_attempt(&mut tx, claim, owner, outcome, next).await?;
         if let (Verdict::Proven, Some(to)) = (&outcome.verdict, &outcome.to) {
-            sqlx::query(self.store.sql("UPDATE tenants SET version = $1, version_at = {now} WHERE id = $2"))
+            self.store
+                .query("UPDATE tenants SET version = $1, version_at = {now} WHERE id = $2")
                 .bind(to.to_string())
                 .bind(claim.job.tenant.to_string())
                 .execute(&mut *tx)
@@ -58,7 +60,9 @@ impl Ledger {
                 class = $6, code = $7, message = $8, hint = $9, version = $10, statement = $11, line = $12, refused = $13, fingerprint = $14,
                 finished_at = CASE WHEN $15 = 1 THEN {now} ELSE NULL END
             WHERE run_id = $16 AND tenant_id = $17 AND attempt = $18 AND state = 'running'";
-        let query = sqlx::query(self.store.sql(update))
+        let query = self
+            .store
+            .query(update)
             .bind(state.as_str())
             .bind(due)
             .bind(i64::from(uncounted))
@@ -87,7 +91,7 @@ impl Ledger {
         };
         let insert = "INSERT INTO attempts (run_id, tenant_id, number, worker, started_at, finished_at, outcome, steps, class, code, message, hint, version, statement, line)
             VALUES ($1, $2, $3, $4, {now} - $5, {now}, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
-        let query = bind_attempt(sqlx::query(self.store.sql(insert)), claim)
+        let query = bind_attempt(self.store.query(insert), claim)
             .bind(owner.to_owned())
             .bind(ms(outcome.duration))
             .bind(word)
@@ -98,10 +102,7 @@ impl Ledger {
 }
 
 /// Binds class, code, message, hint, version, statement and line.
-fn bind_failure<'q>(
-    query: Query<'q, Any, AnyArguments>,
-    failure: Option<&Failure>,
-) -> Query<'q, Any, AnyArguments> {
+fn bind_failure(query: Statement, failure: Option<&Failure>) -> Statement {
     query
         .bind(failure.map(|f| f.class.as_str()))
         .bind(failure.map(|f| f.code.clone()))

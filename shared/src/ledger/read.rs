@@ -94,15 +94,18 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::UnknownRun`] when there is none.
     pub async fn find_run(&self, name: RunRef) -> Result<Run, LedgerError> {
-        let (condition, text) = match name {
-            RunRef::Latest => ("$1 = $1", String::new()),
-            RunRef::LatestFailed => ("r.state = 'failed' AND $1 = $1", String::new()),
-            RunRef::Number(number) => ("CAST(r.number AS TEXT) = $1", number.to_string()),
-            RunRef::Id(id) => ("r.id = $1", id.to_string()),
+        let first = |condition| {
+            self.store.query(&format!(
+                "SELECT {RUN_COLUMNS} FROM runs r WHERE {condition} ORDER BY r.number DESC LIMIT 1"
+            ))
         };
-        let sql =
-            format!("SELECT {RUN_COLUMNS} FROM runs r WHERE {condition} ORDER BY r.number DESC LIMIT 1");
-        let row = sqlx::query(self.store.sql(&sql)).bind(text).fetch_optional(self.store.pool()).await?;
+        let query = match name {
+            RunRef::Latest => first("1 = 1"),
+            RunRef::LatestFailed => first("r.state = 'failed'"),
+            RunRef::Number(number) => first("r.number = $1").bind(number),
+            RunRef::Id(id) => first("r.id = $1").bind(id.to_string()),
+        };
+        let row = query.fetch_optional(self.store.pool()).await?;
         row.as_ref().map(read_run).transpose()?.ok_or_else(|| LedgerError::UnknownRun(name.to_string()))
     }
 
@@ -112,7 +115,7 @@ impl Ledger {
     /// When the registry cannot be reached.
     pub async fn list_runs(&self, limit: u32) -> Result<Vec<Run>, LedgerError> {
         let sql = format!("SELECT {RUN_COLUMNS} FROM runs r ORDER BY r.number DESC LIMIT {limit}");
-        sqlx::query(self.store.sql(&sql)).fetch_all(self.store.pool()).await?.iter().map(read_run).collect()
+        self.store.query(&sql).fetch_all(self.store.pool()).await?.iter().map(read_run).collect()
     }
 
     /// How many targets of a run are in each state.
@@ -123,7 +126,7 @@ impl Ledger {
         let sql = "SELECT state, count(*), count(CASE WHEN attempt - uncounted > 1 AND state IN ('applied', 'current') THEN 1 END)
             FROM targets WHERE run_id = $1 GROUP BY state";
         let mut counts = Counts::default();
-        for row in sqlx::query(sql).bind(run.to_string()).fetch_all(self.store.pool()).await? {
+        for row in self.store.query(sql).bind(run.to_string()).fetch_all(self.store.pool()).await? {
             let state: String = row.try_get(0)?;
             let unsigned =
                 |at: usize| Ok::<_, sqlx::Error>(u64::try_from(row.try_get::<i64, _>(at)?).unwrap_or(0));
@@ -143,9 +146,7 @@ impl Ledger {
              FROM targets WHERE run_id = $1 AND state = 'failed' GROUP BY fingerprint ORDER BY count(*) DESC, fingerprint LIMIT {CAUSES}"
         );
         let mut causes = Vec::new();
-        for row in
-            sqlx::query(self.store.sql(&sql)).bind(run.to_string()).fetch_all(self.store.pool()).await?
-        {
+        for row in self.store.query(&sql).bind(run.to_string()).fetch_all(self.store.pool()).await? {
             let mut cause = read_cause(&row)?;
             cause.tenants = self.failed_slugs(run, &cause.fingerprint).await?;
             cause.truncated = cause.count > cause.tenants.len() as u64;
@@ -159,7 +160,9 @@ impl Ledger {
             "SELECT t.slug FROM targets g JOIN tenants t ON t.id = g.tenant_id
              WHERE g.run_id = $1 AND g.state = 'failed' AND g.fingerprint = $2 ORDER BY t.slug LIMIT {TENANTS_PER_CAUSE}"
         );
-        let rows = sqlx::query(self.store.sql(&sql))
+        let rows = self
+            .store
+            .query(&sql)
             .bind(run.to_string())
             .bind(fingerprint.to_owned())
             .fetch_all(self.store.pool())
@@ -187,7 +190,7 @@ impl Ledger {
             clause.text(),
             query.limit
         );
-        let query = clause.bind(sqlx::query(self.store.sql(&sql)).bind(run.to_string()));
+        let query = clause.bind(self.store.query(&sql).bind(run.to_string()));
         query.fetch_all(self.store.pool()).await?.iter().map(read_target).collect()
     }
 
@@ -198,7 +201,9 @@ impl Ledger {
     pub async fn attempts(&self, run: RunId, tenant: TenantId) -> Result<Vec<AttemptRow>, LedgerError> {
         let sql = "SELECT t.slug, a.number, a.worker, a.started_at, a.finished_at, a.outcome, a.steps, a.code, a.message, a.hint, a.version, a.statement, a.line
             FROM attempts a JOIN tenants t ON t.id = a.tenant_id WHERE a.run_id = $1 AND a.tenant_id = $2 ORDER BY a.number";
-        let rows = sqlx::query(sql)
+        let rows = self
+            .store
+            .query(sql)
             .bind(run.to_string())
             .bind(tenant.to_string())
             .fetch_all(self.store.pool())
@@ -212,7 +217,7 @@ impl Ledger {
     /// When the registry cannot be reached.
     pub async fn fleet(&self) -> Result<Vec<(Option<Version>, i64)>, LedgerError> {
         let sql = "SELECT version, count(*) FROM tenants WHERE status = 'active' GROUP BY version";
-        let rows = sqlx::query(sql).fetch_all(self.store.pool()).await?;
+        let rows = self.store.query(sql).fetch_all(self.store.pool()).await?;
         let mut versions = rows
             .iter()
             .map(|r| Ok((r.try_get::<Option<String>, _>(0)?.map(Version::from), r.try_get(1)?)))

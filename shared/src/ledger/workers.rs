@@ -59,17 +59,22 @@ impl Ledger {
         slots: usize,
         state: WorkerState,
     ) -> Result<(), LedgerError> {
+        let beat = self.store.query("UPDATE workers SET heartbeat_at = {now}, state = $1 WHERE id = $2");
+        let done = beat.bind(state.to_string()).bind(id).execute(self.store.pool()).await?;
+        if done.rows_affected() == 1 {
+            return Ok(());
+        }
         let sql = "INSERT INTO workers (id, host, pid, program, slots, state, started_at, heartbeat_at)
-            VALUES ($1, $2, $3, $4, $5, $6, {now}, {now})
-            ON CONFLICT (id) DO UPDATE SET heartbeat_at = excluded.heartbeat_at, state = excluded.state";
-        sqlx::query(self.store.sql(sql))
+            VALUES ($1, $2, $3, $4, $5, $6, {now}, {now})";
+        self.store
+            .query(sql)
             .bind(id.to_owned())
             .bind(host.to_owned())
             .bind(i64::from(std::process::id()))
             .bind(env!("CARGO_PKG_VERSION"))
             .bind(i64::try_from(slots).unwrap_or(i64::MAX))
             .bind(state.to_string())
-            .execute(self.store.pool())
+            .insert(self.store.pool())
             .await?;
         Ok(())
     }
@@ -79,8 +84,8 @@ impl Ledger {
     /// # Errors
     /// When the registry cannot be reached.
     pub async fn forget_workers(&self, silent: Duration) -> Result<u64, LedgerError> {
-        let sql = self.store.sql("DELETE FROM workers WHERE heartbeat_at < {now} - $1");
-        let done = sqlx::query(sql).bind(ms(silent)).execute(self.store.pool()).await?;
+        let sql = "DELETE FROM workers WHERE heartbeat_at < {now} - $1";
+        let done = self.store.query(sql).bind(ms(silent)).execute(self.store.pool()).await?;
         Ok(done.rows_affected())
     }
 
@@ -92,7 +97,7 @@ impl Ledger {
         let sql = "SELECT w.id, w.host, w.pid, w.program, w.slots, w.state,
                 (SELECT count(*) FROM targets g WHERE g.owner = w.id AND g.state = 'running' AND g.due_at IS NOT NULL)
             FROM workers w WHERE w.state <> 'stopped' AND w.heartbeat_at >= {now} - $1 ORDER BY w.host, w.started_at";
-        let rows = sqlx::query(self.store.sql(sql)).bind(ms(within)).fetch_all(self.store.pool()).await?;
+        let rows = self.store.query(sql).bind(ms(within)).fetch_all(self.store.pool()).await?;
         let read = |row: &sqlx::any::AnyRow| -> Result<WorkerRow, sqlx::Error> {
             Ok(WorkerRow {
                 worker: row.try_get(0)?,

@@ -2,7 +2,7 @@
 //!
 //! | URL | source |
 //! |---|---|
-//! | none, `sqlite:` or `postgres:` | the ledger: workers claim due targets from it; enqueue is one transaction and nothing can be lost between two stores |
+//! | none, or the registry's own | the ledger: workers claim due targets from it; enqueue is one transaction and nothing can be lost between two stores |
 //! | `redis:` or `rediss:` | a list of job ids, for many workers that should not poll the registry |
 //!
 //! A job is a hint. The claim in the ledger makes a duplicate, stale or lost one harmless, and the conductor

@@ -64,17 +64,11 @@ impl Registry {
     /// When the registry cannot be reached.
     pub async fn put_bundle(&self, bundle: &Bundle) -> Result<(), RegistryError> {
         let mut tx = self.store.begin().await?;
-        let insert = self.store.sql(
-            "INSERT INTO bundles (digest, created_at) VALUES ($1, {now}) ON CONFLICT (digest) DO NOTHING",
-        );
-        let new = sqlx::query(insert)
-            .bind(bundle.digest().as_str().to_owned())
-            .execute(&mut *tx)
-            .await?
-            .rows_affected();
-        if new == 1 {
+        let insert = self.store.query("INSERT INTO bundles (digest, created_at) VALUES ($1, {now})");
+        if insert.bind(bundle.digest().as_str()).insert(&mut *tx).await? {
             for file in bundle.files() {
-                sqlx::query("INSERT INTO bundle_files (digest, name, content) VALUES ($1, $2, $3)")
+                self.store
+                    .query("INSERT INTO bundle_files (digest, name, content) VALUES ($1, $2, $3)")
                     .bind(bundle.digest().as_str().to_owned())
                     .bind(file.name.clone())
                     .bind(file.content.clone())
@@ -90,7 +84,9 @@ impl Registry {
     /// # Errors
     /// When it is not there, is damaged, or the registry cannot be reached.
     pub async fn bundle(&self, digest: &Digest) -> Result<Bundle, RegistryError> {
-        let rows = sqlx::query("SELECT name, content FROM bundle_files WHERE digest = $1")
+        let rows = self
+            .store
+            .query("SELECT name, content FROM bundle_files WHERE digest = $1")
             .bind(digest.as_str().to_owned())
             .fetch_all(self.store.pool())
             .await?;

@@ -1,11 +1,9 @@
 //! Conditions on `tenants t`, as SQL with its values bound. A selection is worked out by the database in one
 //! statement, so that choosing from a million tenants takes no memory here.
 
-use sqlx::{Any, any::AnyArguments, query::Query};
-
 use crate::{
     selector::{Condition, Selector},
-    store::parameters,
+    store::{Statement, parameters},
 };
 
 /// Conditions that must all hold, with the values of their parameters.
@@ -27,8 +25,8 @@ impl Clause {
     }
 
     /// Binds the values, in order.
-    pub(crate) fn bind<'q>(&self, query: Query<'q, Any, AnyArguments>) -> Query<'q, Any, AnyArguments> {
-        self.values.iter().fold(query, |query, value| query.bind(value.clone()))
+    pub(crate) fn bind(&self, query: Statement) -> Statement {
+        query.bind_all(self.values.iter().cloned())
     }
 
     /// `left` compared with one value: `compare("t.slug >", …)`.

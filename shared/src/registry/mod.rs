@@ -106,15 +106,12 @@ impl Registry {
 
     /// A setting, which is `first` if it was never set.
     async fn setting(&self, name: &str, first: &str) -> Result<String, RegistryError> {
-        let read = || sqlx::query("SELECT value FROM settings WHERE name = $1").bind(name.to_owned());
+        let read = || self.store.query("SELECT value FROM settings WHERE name = $1").bind(name.to_owned());
         if let Some(row) = read().fetch_optional(self.store.pool()).await? {
             return Ok(row.try_get(0)?);
         }
-        sqlx::query("INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING")
-            .bind(name.to_owned())
-            .bind(first.to_owned())
-            .execute(self.store.pool())
-            .await?;
+        let insert = self.store.query("INSERT INTO settings (name, value) VALUES ($1, $2)");
+        insert.bind(name).bind(first).insert(self.store.pool()).await?;
         Ok(read().fetch_one(self.store.pool()).await?.try_get(0)?)
     }
 }

@@ -93,10 +93,12 @@ impl Registry {
         let mut tx = self.store.begin().await?;
         for tenant in tenants {
             let id = TenantId::new();
-            let server = server_id(&mut tx, &tenant.place).await?;
+            let server = self.server_id(&mut tx, &tenant.place).await?;
             let insert = "INSERT INTO tenants (id, slug, status, server_id, database_name, schema_name, sealed_url, created_at)
-                VALUES ($1, $2, $3, $4, $5, $6, $7, {now}) ON CONFLICT (slug) DO NOTHING";
-            let added = sqlx::query(self.store.sql(insert))
+                VALUES ($1, $2, $3, $4, $5, $6, $7, {now})";
+            let added = self
+                .store
+                .query(insert)
                 .bind(id.to_string())
                 .bind(tenant.slug.as_str().to_owned())
                 .bind(tenant.status.as_str())
@@ -104,13 +106,12 @@ impl Registry {
                 .bind(tenant.place.database.clone())
                 .bind(tenant.place.schema.clone())
                 .bind(key.seal(id, tenant.url.expose())?)
-                .execute(&mut *tx)
-                .await?
-                .rows_affected();
-            if added == 0 {
+                .insert(&mut *tx)
+                .await?;
+            if !added {
                 return Err(RegistryError::TenantExists(tenant.slug.to_string()));
             }
-            set_labels(&mut tx, id, &tenant.labels).await?;
+            self.set_labels(&mut tx, id, &tenant.labels).await?;
         }
         Ok(tx.commit().await?)
     }
@@ -128,7 +129,9 @@ impl Registry {
         let id = self.tenant(slug).await?.id;
         let mut tx = self.store.begin().await?;
         if let Some(status) = change.status {
-            let done = sqlx::query("UPDATE tenants SET status = $1 WHERE id = $2")
+            let done = self
+                .store
+                .query("UPDATE tenants SET status = $1 WHERE id = $2")
                 .bind(status.as_str())
                 .bind(id.to_string())
                 .execute(&mut *tx)
@@ -136,11 +139,13 @@ impl Registry {
             expect_rows(done.rows_affected(), 1)?;
         }
         if let (Some((url, place)), Some(key)) = (&change.url, key) {
-            let server = server_id(&mut tx, place).await?;
+            let server = self.server_id(&mut tx, place).await?;
             let update =
                 "UPDATE tenants SET server_id = $1, database_name = $2, schema_name = $3, sealed_url = $4,
                 version = NULL, version_at = NULL WHERE id = $5";
-            let done = sqlx::query(update)
+            let done = self
+                .store
+                .query(update)
                 .bind(server)
                 .bind(place.database.clone())
                 .bind(place.schema.clone())
@@ -151,13 +156,14 @@ impl Registry {
             expect_rows(done.rows_affected(), 1)?;
         }
         for name in change.remove_labels.iter().chain(change.set_labels.keys()) {
-            sqlx::query("DELETE FROM tenant_labels WHERE tenant_id = $1 AND name = $2")
+            self.store
+                .query("DELETE FROM tenant_labels WHERE tenant_id = $1 AND name = $2")
                 .bind(id.to_string())
                 .bind(name.clone())
                 .execute(&mut *tx)
                 .await?;
         }
-        set_labels(&mut tx, id, &change.set_labels).await?;
+        self.set_labels(&mut tx, id, &change.set_labels).await?;
         Ok(tx.commit().await?)
     }
 
@@ -168,10 +174,8 @@ impl Registry {
     pub async fn tenant(&self, slug: &Slug) -> Result<Tenant, RegistryError> {
         let sql =
             format!("SELECT {COLUMNS} FROM tenants t JOIN servers s ON s.id = t.server_id WHERE t.slug = $1");
-        let row = sqlx::query(self.store.sql(&sql))
-            .bind(slug.as_str().to_owned())
-            .fetch_optional(self.store.pool())
-            .await?;
+        let row =
+            self.store.query(&sql).bind(slug.as_str().to_owned()).fetch_optional(self.store.pool()).await?;
         let row = row.ok_or_else(|| RegistryError::UnknownTenant(slug.to_string()))?;
         let mut tenants = vec![read_tenant(&row)?];
         self.load_labels(&mut tenants).await?;
@@ -198,7 +202,7 @@ impl Registry {
             clause.text(),
             query.limit
         );
-        let rows = clause.bind(sqlx::query(self.store.sql(&sql))).fetch_all(self.store.pool()).await?;
+        let rows = clause.bind(self.store.query(&sql)).fetch_all(self.store.pool()).await?;
         let mut tenants = rows.iter().map(read_tenant).collect::<Result<Vec<_>, _>>()?;
         self.load_labels(&mut tenants).await?;
         Ok(tenants)
@@ -212,8 +216,7 @@ impl Registry {
         let sql = format!(
             "SELECT {COLUMNS}, t.central FROM tenants t JOIN servers s ON s.id = t.server_id WHERE t.id = $1"
         );
-        let row =
-            sqlx::query(self.store.sql(&sql)).bind(id.to_string()).fetch_optional(self.store.pool()).await?;
+        let row = self.store.query(&sql).bind(id.to_string()).fetch_optional(self.store.pool()).await?;
         let row = row.ok_or_else(|| RegistryError::UnknownTenant(id.to_string()))?;
         let mut tenant = read_tenant(&row)?;
         if labels {
@@ -226,14 +229,39 @@ impl Registry {
         Ok(Access { slug: tenant.slug, place: tenant.place, url, labels: tenant.labels, scope })
     }
 
+    async fn server_id(
+        &self,
+        tx: &mut Transaction<'static, Any>,
+        place: &Place,
+    ) -> Result<i64, RegistryError> {
+        let insert = self.store.query("INSERT INTO servers (engine, address) VALUES ($1, $2)");
+        insert.bind(place.engine.as_str()).bind(place.server.as_str()).insert(&mut **tx).await?;
+        let select = self.store.query("SELECT id FROM servers WHERE engine = $1 AND address = $2");
+        let row = select.bind(place.engine.as_str()).bind(place.server.as_str()).fetch_one(&mut **tx).await?;
+        Ok(row.try_get(0)?)
+    }
+
+    async fn set_labels(
+        &self,
+        tx: &mut Transaction<'static, Any>,
+        id: TenantId,
+        labels: &Labels,
+    ) -> Result<(), RegistryError> {
+        for (name, value) in labels {
+            let sql = "INSERT INTO tenant_labels (tenant_id, name, value) VALUES ($1, $2, $3)";
+            let insert = self.store.query(sql).bind(id.to_string()).bind(name.as_str()).bind(value.as_str());
+            insert.execute(&mut **tx).await?;
+        }
+        Ok(())
+    }
+
     async fn load_labels(&self, tenants: &mut [Tenant]) -> Result<(), RegistryError> {
         for chunk in tenants.chunks_mut(500) {
             let sql = format!(
                 "SELECT tenant_id, name, value FROM tenant_labels WHERE tenant_id IN ({})",
                 parameters(1, chunk.len())
             );
-            let query =
-                chunk.iter().fold(sqlx::query(self.store.sql(&sql)), |query, t| query.bind(t.id.to_string()));
+            let query = self.store.query(&sql).bind_all(chunk.iter().map(|t| t.id.to_string()));
             for row in query.fetch_all(self.store.pool()).await? {
                 let id: String = row.try_get(0)?;
                 if let Some(tenant) = chunk.iter_mut().find(|t| t.id.to_string() == id) {
@@ -243,38 +271,6 @@ impl Registry {
         }
         Ok(())
     }
-}
-
-async fn server_id(tx: &mut Transaction<'static, Any>, place: &Place) -> Result<i64, RegistryError> {
-    sqlx::query(
-        "INSERT INTO servers (engine, address) VALUES ($1, $2) ON CONFLICT (engine, address) DO NOTHING",
-    )
-    .bind(place.engine.as_str())
-    .bind(place.server.clone())
-    .execute(&mut **tx)
-    .await?;
-    let row = sqlx::query("SELECT id FROM servers WHERE engine = $1 AND address = $2")
-        .bind(place.engine.as_str())
-        .bind(place.server.clone())
-        .fetch_one(&mut **tx)
-        .await?;
-    Ok(row.try_get(0)?)
-}
-
-async fn set_labels(
-    tx: &mut Transaction<'static, Any>,
-    id: TenantId,
-    labels: &Labels,
-) -> Result<(), RegistryError> {
-    for (name, value) in labels {
-        sqlx::query("INSERT INTO tenant_labels (tenant_id, name, value) VALUES ($1, $2, $3)")
-            .bind(id.to_string())
-            .bind(name.clone())
-            .bind(value.clone())
-            .execute(&mut **tx)
-            .await?;
-    }
-    Ok(())
 }
 
 fn read_tenant(row: &AnyRow) -> Result<Tenant, RegistryError> {

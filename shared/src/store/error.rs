@@ -1,13 +1,18 @@
 //! What can go wrong between us and the registry database.
 
+use sqlx::{error::DatabaseError, mysql::MySqlDatabaseError};
+
 use crate::{codes, failure::Class};
 
 /// What can go wrong between us and the registry database.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The URL is of no database that can hold a registry.
-    #[error("the registry URL must begin with sqlite: or postgres:")]
+    #[error("the registry URL must begin with sqlite:, postgres: or mysql:")]
     Scheme,
+    /// The URL names a server and no database on it.
+    #[error("the registry URL names no database (expected …/DATABASE at its end)")]
+    NoDatabase,
     /// Nothing answers there, or not in time.
     #[error("the registry cannot be reached: {0}")]
     Unreachable(String),
@@ -54,17 +59,19 @@ impl From<sqlx::Error> for StoreError {
             | sqlx::Error::PoolClosed
             | sqlx::Error::Protocol(_)
             | sqlx::Error::WorkerCrashed => Self::Unreachable(error.to_string()),
-            sqlx::Error::Database(ref e) if e.code().is_some_and(|c| is_unreachable(&c)) => {
-                Self::Unreachable(e.to_string())
-            }
+            sqlx::Error::Database(ref e) if is_unreachable(e.as_ref()) => Self::Unreachable(e.to_string()),
             error => Self::Database(error),
         }
     }
 }
 
-/// Busy, locked, full or going down: of PostgreSQL and SQLite, whose codes are never alike.
-fn is_unreachable(code: &str) -> bool {
-    codes::postgres(code) == Class::Transient || super::is_busy(Some(code))
+/// Busy, locked, full or going down. The codes of PostgreSQL and SQLite are never alike; what MySQL calls a code is a
+/// class of its numbers.
+fn is_unreachable(error: &dyn DatabaseError) -> bool {
+    if let Some(error) = error.try_downcast_ref::<MySqlDatabaseError>() {
+        return codes::mysql(error.number()) == Class::Transient;
+    }
+    error.code().is_some_and(|code| codes::postgres(&code) == Class::Transient || super::is_busy(Some(&code)))
 }
 
 impl StoreError {

@@ -16,7 +16,7 @@ use tenantry_shared::{
     store::Store,
     tenant::{Labels, Status},
 };
-use tenantry_tests::{Home, TenantDb, fleet::Kind, server, wait::until};
+use tenantry_tests::{Home, TenantDb, server, wait::until};
 use tokio::{sync::watch, task::JoinHandle};
 
 use super::{LEASE, SHORT_LEASE};
@@ -35,7 +35,6 @@ pub(super) struct Bench {
 impl Bench {
     pub(super) async fn new(home: Home, redis: bool, tenants: usize) -> Self {
         let url = home.registry_url();
-        let kind = if url.starts_with("sqlite") { Kind::Sqlite } else { Kind::PostgresDatabase };
         let registry = Registry::new(Store::init(&url).await.expect("a registry"));
         let queue_url = redis.then(server::redis);
         let identity = registry.identity().await.expect("an identity");
@@ -47,7 +46,7 @@ impl Bench {
         Self {
             ledger: Ledger::new(registry.store().clone()),
             queue,
-            sql: TenantDb { id: "the registry".into(), kind, url, schema: None },
+            sql: TenantDb::registry(&url),
             spec: RunSpec {
                 digest: bundle.digest().clone(),
                 target: 1.into(),
@@ -97,8 +96,7 @@ impl Bench {
     }
 
     pub(super) async fn record(&self, claim: &Claim, verdict: Verdict, next: Next) -> bool {
-        let (to, steps) = (matches!(verdict, Verdict::Proven).then_some(1.into()), Vec::new());
-        let outcome = Outcome { verdict, from: None, to, steps, duration: Duration::ZERO };
+        let outcome = outcome(verdict);
         self.ledger.record(claim, "a test", &outcome, next).await.expect("an answer")
     }
 
@@ -166,6 +164,16 @@ pub(super) fn some(count: usize) -> Vec<NewTenant> {
         }
     };
     (0..count).map(tenant).collect()
+}
+
+fn outcome(verdict: Verdict) -> Outcome {
+    let to = matches!(verdict, Verdict::Proven).then_some(1.into());
+    Outcome { verdict, from: None, to, steps: Vec::new(), duration: Duration::ZERO }
+}
+
+/// The outcome of an attempt that brought its tenant to version 1.
+pub(super) fn success() -> Outcome {
+    outcome(Verdict::Proven)
 }
 
 pub(super) fn failure(class: Class) -> Verdict {

@@ -1,0 +1,195 @@
+//! One statement and its values, in the form that the registry's database takes.
+
+use sqlx::{
+    Any, AssertSqlSafe, Executor,
+    any::{AnyArguments, AnyQueryResult, AnyRow},
+    query::Query,
+};
+
+use super::Dialect;
+
+/// With more values than this a statement holds a list. Its like hardly comes again, and a server keeps only so many
+/// prepared statements for all its clients together.
+const MAX_KEPT_VALUES: usize = 32;
+
+/// A value of the registry. There are no others: times are numbers, and so are truths.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Value {
+    Number(Option<i64>),
+    Text(Option<String>),
+}
+
+impl From<i64> for Value {
+    fn from(number: i64) -> Self {
+        Self::Number(Some(number))
+    }
+}
+
+impl From<Option<i64>> for Value {
+    fn from(number: Option<i64>) -> Self {
+        Self::Number(number)
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Self::Text(Some(text))
+    }
+}
+
+impl From<Option<String>> for Value {
+    fn from(text: Option<String>) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::Text(Some(text.to_owned()))
+    }
+}
+
+impl From<Option<&str>> for Value {
+    fn from(text: Option<&str>) -> Self {
+        Self::Text(text.map(str::to_owned))
+    }
+}
+
+/// A statement in a database's dialect, to be given its values in the order of their numbers.
+#[derive(Debug)]
+pub(crate) struct Statement {
+    dialect: Dialect,
+    text: String,
+    values: Vec<Value>,
+}
+
+impl Statement {
+    pub(super) fn new(dialect: Dialect, text: &str) -> Self {
+        Self { dialect, text: dialect.words(text), values: Vec::new() }
+    }
+
+    /// The value of the next parameter.
+    pub(crate) fn bind(mut self, value: impl Into<Value>) -> Self {
+        self.values.push(value.into());
+        self
+    }
+
+    /// The values of the next parameters.
+    pub(crate) fn bind_all<V: Into<Value>>(mut self, values: impl IntoIterator<Item = V>) -> Self {
+        self.values.extend(values.into_iter().map(Into::into));
+        self
+    }
+
+    pub(crate) async fn execute<'e>(
+        self,
+        executor: impl Executor<'e, Database = Any>,
+    ) -> Result<AnyQueryResult, sqlx::Error> {
+        self.query().execute(executor).await
+    }
+
+    /// Runs an `INSERT` of one row. `false`: one with its key is there already, and nothing was changed.
+    pub(crate) async fn insert<'e>(
+        mut self,
+        executor: impl Executor<'e, Database = Any>,
+    ) -> Result<bool, sqlx::Error> {
+        // MySQL's own word for it, IGNORE, would ignore much more, and a failed statement ends no transaction there.
+        if self.dialect != Dialect::MySql {
+            self.text.push_str(" ON CONFLICT DO NOTHING");
+        }
+        match self.execute(executor).await {
+            Ok(done) => Ok(done.rows_affected() == 1),
+            Err(sqlx::Error::Database(e)) if e.is_unique_violation() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(crate) async fn fetch_one<'e>(
+        self,
+        executor: impl Executor<'e, Database = Any>,
+    ) -> Result<AnyRow, sqlx::Error> {
+        self.query().fetch_one(executor).await
+    }
+
+    pub(crate) async fn fetch_optional<'e>(
+        self,
+        executor: impl Executor<'e, Database = Any>,
+    ) -> Result<Option<AnyRow>, sqlx::Error> {
+        self.query().fetch_optional(executor).await
+    }
+
+    pub(crate) async fn fetch_all<'e>(
+        self,
+        executor: impl Executor<'e, Database = Any>,
+    ) -> Result<Vec<AnyRow>, sqlx::Error> {
+        self.query().fetch_all(executor).await
+    }
+
+    fn query(self) -> Query<'static, Any, AnyArguments> {
+        let (text, values) = match self.dialect {
+            Dialect::Sqlite | Dialect::Postgres => (self.text, self.values),
+            Dialect::MySql => in_place(&self.text, &self.values),
+        };
+        let query = sqlx::query(AssertSqlSafe(text)).persistent(values.len() <= MAX_KEPT_VALUES);
+        values.into_iter().fold(query, |query, value| match value {
+            Value::Number(number) => query.bind(number),
+            Value::Text(text) => query.bind(text),
+        })
+    }
+}
+
+/// The same statement with `?` for each `$n`, and its values in the order in which they stand: one that stands twice is
+/// given twice, and one that stands nowhere is left out.
+fn in_place(text: &str, values: &[Value]) -> (String, Vec<Value>) {
+    let mut parts = text.split('$');
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    let mut placed = Vec::with_capacity(values.len());
+    for part in parts {
+        let digits = part.bytes().take_while(u8::is_ascii_digit).count();
+        let number: usize = part[..digits].parse().unwrap_or(0);
+        placed.extend(number.checked_sub(1).and_then(|at| values.get(at)).cloned());
+        out.push('?');
+        out.push_str(&part[digits..]);
+    }
+    (out, placed)
+}
+
+/// The parameters `$first`, `$first+1`, … for a list of so many values.
+pub(crate) fn parameters(first: usize, count: usize) -> String {
+    (first..first + count).map(|n| format!("${n}")).collect::<Vec<_>>().join(",")
+}
+
+/// The same for a list of so many pairs, each in parentheses.
+pub(crate) fn pairs(first: usize, count: usize) -> String {
+    let pair = |at: usize| format!("({})", parameters(first + at * 2, 2));
+    (0..count).map(pair).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_parameters_is_numbered_from_its_first() {
+        assert_eq!(parameters(3, 3), "$3,$4,$5");
+        assert_eq!(pairs(3, 2), "($3,$4),($5,$6)");
+    }
+
+    #[test]
+    fn parameters_that_have_no_numbers_get_their_values_in_the_order_in_which_they_stand() {
+        let values: Vec<Value> = (1..=11_i64).map(Value::from).collect();
+        let placed = |text: &str| {
+            let (text, placed) = in_place(text, &values);
+            let number = |value: &Value| if let Value::Number(Some(n)) = value { *n } else { 0 };
+            (text, placed.iter().map(number).collect::<Vec<_>>())
+        };
+        assert_eq!(placed("a = $2 AND b IN ($1,$11)"), ("a = ? AND b IN (?,?)".into(), vec![2, 1, 11]));
+        assert_eq!(placed("$3 = $3"), ("? = ?".into(), vec![3, 3]));
+        assert_eq!(placed("SELECT 1"), ("SELECT 1".into(), vec![]));
+    }
+
+    #[test]
+    fn parameters_that_have_numbers_are_left_as_they_are() {
+        let statement = Statement::new(Dialect::Postgres, "$2 = $1");
+        assert_eq!(statement.text, "$2 = $1");
+    }
+}
