@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::digest::Digest;
 use crate::{
+    command::{CommandError, CommandSpec},
     format::{self, Applied, File, FormatError, Migration, Rules},
     selector::Selector,
     site::Row,
@@ -51,6 +52,9 @@ pub struct SetSpec {
     pub when: Option<String>,
     /// SQL that every migration of it begins with: settings of the session.
     pub preamble: Option<String>,
+    /// The program that migrates in place of our own engine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command: Option<CommandSpec>,
 }
 
 /// A set's files with what belongs to them.
@@ -106,6 +110,14 @@ pub enum BundleError {
         /// Why.
         reason: String,
     },
+    /// A set's command cannot be used.
+    #[error("set {set}: {source}")]
+    Command {
+        /// The set.
+        set: String,
+        /// Why.
+        source: CommandError,
+    },
     /// No set is for the tenants.
     #[error("no set of migrations is for the tenants")]
     NoTenants,
@@ -134,6 +146,8 @@ pub struct Chain {
     pub scope: Scope,
     /// The migrations, each with the sets that it belongs to.
     pub links: Vec<Link>,
+    /// The program that applies them; none is our own engine.
+    pub command: Option<CommandSpec>,
     positions: HashMap<Version, usize>,
 }
 
@@ -192,6 +206,12 @@ impl Bundle {
     pub fn of_sets(mut given: Vec<SetFiles>) -> Result<Self, BundleError> {
         let mut sets = Vec::new();
         for set in &mut given {
+            if let Some(command) = set.spec.command.take() {
+                let unusable = |source| BundleError::Command { set: set.spec.name.clone(), source };
+                let (command, format) = command.completed().map_err(unusable)?;
+                set.spec.command = Some(command);
+                set.spec.format = set.spec.format.take().or_else(|| format.map(str::to_owned));
+            }
             let rules = rules_of(set)?;
             set.spec.format = Some(rules.name().to_owned());
             set.spec.table.get_or_insert_with(|| rules.table().to_owned());
@@ -380,11 +400,16 @@ fn chain(given: &[SetFiles], group: &[usize]) -> Result<Chain, BundleError> {
         Link { id: migration.version.clone(), migration, sets, preamble }
     };
     let links: Vec<Link> = rules.parse(&all)?.into_iter().map(link).collect();
+    let command = group.iter().find_map(|at| given[*at].spec.command.clone());
+    if let Some(code) = links.iter().find(|link| command.is_none() && link.migration.up.is_none()) {
+        return Err(FormatError::Code { file: code.migration.file.clone() }.into());
+    }
     let versions = links.iter().enumerate();
     Ok(Chain {
         rules,
         table: first.spec.table.clone().unwrap_or_else(|| rules.table().to_owned()),
         scope: first.spec.scope,
+        command,
         positions: versions.map(|(at, link)| (link.migration.version.clone(), at)).collect(),
         links,
     })

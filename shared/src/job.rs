@@ -68,6 +68,8 @@ pub struct Outcome {
     pub steps: Vec<Step>,
     /// How long it took.
     pub duration: Duration,
+    /// The end of what a program said that migrated in place of our engine.
+    pub output: Option<String>,
 }
 
 /// What becomes of a target after an attempt.
@@ -111,7 +113,8 @@ mod tests {
         let job = Job { run: RunId::new(), tenant: TenantId::new() };
         let claim = Claim { job, attempt: counted + 2, counted, max_attempts: 3 };
         let verdict = Verdict::Failed(Failure::new(class, "x", "y"));
-        let outcome = Outcome { verdict, from: None, to: None, steps: vec![], duration: Duration::ZERO };
+        let outcome =
+            Outcome { verdict, from: None, to: None, steps: vec![], duration: Duration::ZERO, output: None };
         next(&claim, &outcome, &Policy::default(), 1.0)
     }
 

@@ -14,6 +14,7 @@ pub mod site;
 pub mod tenant;
 pub mod selector;
 pub mod format;
+pub mod command;
 pub mod bundle;
 pub mod plan;
 pub mod failure;

@@ -1,8 +1,11 @@
 //! One attempt at one tenant, from top to bottom.
 
+use std::time::Duration;
+
 use tenantry_shared::{
     bundle::Taken,
     clock::Stopwatch,
+    command::CommandSpec,
     failure::{Class, Failure},
     format::Script,
     job::Step,
@@ -14,9 +17,12 @@ use tenantry_shared::{
 
 use crate::{
     change,
-    engine::{Limits, MySqlSession, PostgresSession, Session, SqliteSession, histories},
+    engine::{Limits, MySqlSession, PostgresSession, Session, SqliteSession, command, histories},
     orders::Order,
 };
+
+/// How often a session that waits for a program says that it is still there.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(4);
 
 /// What an attempt has come to know and done so far; it outlives a failure.
 #[derive(Debug, Default)]
@@ -27,6 +33,8 @@ pub struct Trail {
     pub to: Option<Version>,
     /// What was applied, in order.
     pub steps: Vec<Step>,
+    /// The end of what a program said that migrated in place of our engine.
+    pub output: String,
 }
 
 /// Brings one tenant to the order's version, and proves it by reading its history afterwards.
@@ -45,12 +53,61 @@ async fn migrate<S: Session>(order: &Order, access: &Access, trail: &mut Trail) 
     let work = Work::of(order, access);
     loop {
         let mut session = work.limits.answered(S::connect(access, work.limits)).await?;
-        let result = work.done(&mut session, trail).await;
+        let result = work.done(&mut session, access, trail).await;
         session.close().await;
         if result? == Way::There {
             return Ok(());
         }
     }
+}
+
+fn unproven(left: &Pending<'_>) -> Failure {
+    let file = &left.link.migration.file;
+    let failure = match &left.chain.command {
+        None => {
+            let message = format!("{file} was applied and its history row is not there");
+            Failure::new(Class::Permanent, "unproven", message)
+        }
+        Some(command) => {
+            let message = format!("{} ended well and has not applied {file}", command.run.join(" "));
+            let hint = "see what it said in: tenantry logs; does it use this tenant's DATABASE_URL and these migrations?";
+            Failure::new(Class::Permanent, "unproven", message).with_hint(hint)
+        }
+    };
+    failure.in_migration(left.link.id.clone())
+}
+
+/// Lets a program apply what is pending in its chain. The session keeps the tenant's lock meanwhile.
+async fn commanded(
+    session: &mut impl Session,
+    command: &CommandSpec,
+    access: &Access,
+    pending: &[Pending<'_>],
+    trail: &mut Trail,
+) -> Result<(), Failure> {
+    let watch = Stopwatch::start();
+    let mut output = String::new();
+    let kept = async {
+        loop {
+            tokio::time::sleep(SIGN_OF_LIFE).await;
+            if let Err(failure) = session.read("SELECT '1'").await {
+                return failure;
+            }
+        }
+    };
+    let ran = tokio::select! {
+        ran = command::run(command, access, &mut output) => ran,
+        lost = kept => Err(lost),
+    };
+    trail.output = output;
+    ran?;
+    let each = watch.elapsed_ms() / pending.len().max(1) as u64;
+    trail.steps.extend(pending.iter().map(|pending| Step {
+        version: pending.link.id.clone(),
+        file: pending.link.migration.file.clone(),
+        duration_ms: each,
+    }));
+    Ok(())
 }
 
 /// How far a session has brought a tenant.
@@ -75,7 +132,12 @@ impl<'a> Work<'a> {
         Self { order, taken, limits: Limits::from(&order.policy) }
     }
 
-    async fn done(&self, session: &mut impl Session, trail: &mut Trail) -> Result<Way, Failure> {
+    async fn done(
+        &self,
+        session: &mut impl Session,
+        access: &Access,
+        trail: &mut Trail,
+    ) -> Result<Way, Failure> {
         // A tenant that has nothing to do is read and left alone: no lock, no write.
         let before = self.look(session, trail).await?;
         if self.pending(&before, None).is_ok_and(|pending| pending.is_empty()) {
@@ -86,22 +148,22 @@ impl<'a> Work<'a> {
         self.limits.answered(session.lock()).await?;
         let history = self.look(session, trail).await?;
         let progress = self.limits.answered(self.progress(session)).await?;
-        for pending in self.pending(&history, progress.as_ref())? {
+        let pending = self.pending(&history, progress.as_ref())?;
+        for together in pending.chunk_by(|a, b| a.chain.command.is_some() && std::ptr::eq(a.chain, b.chain)) {
             if session.is_stained() {
                 return Ok(Way::Further);
             }
-            self.apply(session, &pending, trail).await?;
+            match &together[0].chain.command {
+                Some(command) => commanded(session, command, access, together, trail).await?,
+                None => self.apply(session, &together[0], trail).await?,
+            }
         }
 
         let after = self.look(session, trail).await?;
-        match self.pending(&after, None)?.first() {
+        let left = self.pending(&after, None)?;
+        match left.iter().find(|pending| pending.chain.rules.proves()) {
             None => Ok(Way::There),
-            Some(left) => {
-                let file = &left.link.migration.file;
-                let unproven = format!("{file} was applied and its history row is not there");
-                let failure = Failure::new(Class::Permanent, "unproven", unproven);
-                Err(failure.in_migration(left.link.id.clone()))
-            }
+            Some(left) => Err(unproven(left)),
         }
     }
 

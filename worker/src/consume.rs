@@ -70,8 +70,14 @@ pub async fn consume(house: Arc<House>, claim: Claim) {
             }
         }
     };
-    let outcome =
-        Outcome { verdict, from: trail.from, to: trail.to, steps: trail.steps, duration: watch.elapsed() };
+    let outcome = Outcome {
+        verdict,
+        from: trail.from,
+        to: trail.to,
+        steps: trail.steps,
+        duration: watch.elapsed(),
+        output: Some(trail.output).filter(|output| !output.is_empty()),
+    };
     record(&house, &claim, &outcome, &policy).await;
 }
 

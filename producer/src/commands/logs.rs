@@ -53,6 +53,9 @@ fn text(attempt: &AttemptRow) -> String {
     if let Some(hint) = &attempt.hint {
         let _ = writeln!(out, "  hint     {hint}");
     }
+    for line in attempt.output.iter().flat_map(|output| output.lines()) {
+        let _ = writeln!(out, "  | {line}");
+    }
     out
 }
 
@@ -61,6 +64,6 @@ fn document(attempt: &AttemptRow) -> serde_json::Value {
         "attempt": attempt.number, "worker": attempt.worker, "outcome": attempt.outcome,
         "started_at": rfc3339(attempt.started_at), "finished_at": rfc3339(attempt.finished_at), "duration_ms": took(attempt),
         "applied": attempt.steps, "code": attempt.code, "message": attempt.message, "hint": attempt.hint,
-        "migration": attempt.version, "statement": attempt.statement, "line": attempt.line,
+        "migration": attempt.version, "statement": attempt.statement, "line": attempt.line, "output": attempt.output,
     })
 }

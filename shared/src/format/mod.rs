@@ -146,6 +146,11 @@ pub trait Rules: Send + Sync + std::fmt::Debug {
     /// Takes the mark of [`Self::begin`] away again: nothing was done.
     fn unmark(&self, site: &Site, entry: Entry<'_>) -> String;
 
+    /// Whether the history tells what is pending. One that does not leaves it to a command and its exit code.
+    fn proves(&self) -> bool {
+        true
+    }
+
     /// Takes the row of a migration away that was reverted.
     fn forget(&self, site: &Site, entry: Entry<'_>) -> String;
 }

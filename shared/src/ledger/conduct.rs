@@ -136,8 +136,14 @@ impl Ledger {
             format!("the worker was lost during the attempt, {lapses} times so far"),
         )
         .with_hint("look at that worker's log: was it killed, out of memory, or cut off from the registry?");
-        let outcome =
-            Outcome { verdict: Verdict::Failed(failure), from: None, to: None, steps: Vec::new(), duration };
+        let outcome = Outcome {
+            verdict: Verdict::Failed(failure),
+            from: None,
+            to: None,
+            steps: Vec::new(),
+            duration,
+            output: None,
+        };
         self.record(claim, owner, &outcome, next).await
     }
 

@@ -89,14 +89,15 @@ impl Ledger {
             Next::Again => "interrupted",
             _ => "failed",
         };
-        let insert = "INSERT INTO attempts (run_id, tenant_id, number, worker, started_at, finished_at, outcome, steps, class, code, message, hint, version, statement, line)
-            VALUES ($1, $2, $3, $4, {now} - $5, {now}, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
+        let insert = "INSERT INTO attempts (run_id, tenant_id, number, worker, started_at, finished_at, outcome, steps, class, code, message, hint, version, statement, line, output)
+            VALUES ($1, $2, $3, $4, {now} - $5, {now}, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
         let query = bind_attempt(self.store.query(insert), claim)
             .bind(owner.to_owned())
             .bind(ms(outcome.duration))
             .bind(word)
             .bind(serde_json::to_string(&outcome.steps).unwrap_or_default());
-        bind_failure(query, failure_of(outcome)).execute(&mut **tx).await?;
+        let query = bind_failure(query, failure_of(outcome)).bind(outcome.output.clone());
+        query.execute(&mut **tx).await?;
         Ok(())
     }
 }

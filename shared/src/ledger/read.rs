@@ -86,6 +86,8 @@ pub struct AttemptRow {
     pub statement: Option<u32>,
     /// The line in its file.
     pub line: Option<i64>,
+    /// The end of what a program said that migrated in place of our engine.
+    pub output: Option<String>,
 }
 
 impl Ledger {
@@ -199,7 +201,7 @@ impl Ledger {
     /// # Errors
     /// When the registry cannot be reached.
     pub async fn attempts(&self, run: RunId, tenant: TenantId) -> Result<Vec<AttemptRow>, LedgerError> {
-        let sql = "SELECT t.slug, a.number, a.worker, a.started_at, a.finished_at, a.outcome, a.steps, a.code, a.message, a.hint, a.version, a.statement, a.line
+        let sql = "SELECT t.slug, a.number, a.worker, a.started_at, a.finished_at, a.outcome, a.steps, a.code, a.message, a.hint, a.version, a.statement, a.line, a.output
             FROM attempts a JOIN tenants t ON t.id = a.tenant_id WHERE a.run_id = $1 AND a.tenant_id = $2 ORDER BY a.number";
         let rows = self
             .store
@@ -295,5 +297,6 @@ fn read_attempt(row: &AnyRow) -> Result<AttemptRow, LedgerError> {
         version: row.try_get(10)?,
         statement: row.try_get::<Option<i64>, _>(11)?.and_then(|n| u32::try_from(n).ok()),
         line: row.try_get(12)?,
+        output: row.try_get(13)?,
     })
 }

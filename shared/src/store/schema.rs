@@ -85,25 +85,28 @@ async fn has_history<'e>(
 
 fn own_migrations(dialect: Dialect) -> Vec<Migration> {
     macro_rules! files {
-        ($dialect:literal) => {
-            [
-                (
-                    1,
-                    "registry",
-                    include_str!(concat!("../../../migrations/registry/", $dialect, "/0001_registry.sql")),
-                ),
-                (
-                    2,
-                    "versions",
-                    include_str!(concat!("../../../migrations/registry/", $dialect, "/0002_versions.sql")),
-                ),
-            ]
+        ($dialect:literal: $($version:literal $name:literal,)+) => {
+            vec![$((
+                $version,
+                $name,
+                include_str!(concat!("../../../migrations/registry/", $dialect, "/000", $version, "_", $name, ".sql")),
+            )),+]
         };
     }
-    let files: [(i64, &'static str, &'static str); 2] = match dialect {
-        Dialect::Sqlite => files!("sqlite"),
-        Dialect::Postgres => files!("postgres"),
-        Dialect::MySql => files!("mysql"),
+    macro_rules! all {
+        ($dialect:literal) => {
+            files! {
+                $dialect:
+                1 "registry",
+                2 "versions",
+                5 "output",
+            }
+        };
+    }
+    let files: Vec<(i64, &'static str, &'static str)> = match dialect {
+        Dialect::Sqlite => all!("sqlite"),
+        Dialect::Postgres => all!("postgres"),
+        Dialect::MySql => all!("mysql"),
     };
     let migration = |(version, name, sql): (i64, &'static str, &'static str)| {
         Migration::new(version, name.into(), MigrationType::Simple, sqlx::SqlStr::from_static(sql), false)

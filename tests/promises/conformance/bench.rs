@@ -168,7 +168,7 @@ pub(super) fn some(count: usize) -> Vec<NewTenant> {
 
 fn outcome(verdict: Verdict) -> Outcome {
     let to = matches!(verdict, Verdict::Proven).then_some(1.into());
-    Outcome { verdict, from: None, to, steps: Vec::new(), duration: Duration::ZERO }
+    Outcome { verdict, from: None, to, steps: Vec::new(), duration: Duration::ZERO, output: None }
 }
 
 /// The outcome of an attempt that brought its tenant to version 1.

@@ -11,6 +11,7 @@
 //!
 //! A migration that cannot run in one transaction goes statement by statement on every engine: see `steps`.
 
+pub(crate) mod command;
 mod mysql;
 mod postgres;
 mod sqlite;
