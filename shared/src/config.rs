@@ -18,9 +18,11 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 mod dedicated;
 mod file;
+mod source;
 
 pub use dedicated::dedicated_url;
 pub use file::parse_duration;
+pub use source::{Columns, FileFormat, ServerList, Setting, SourceConfig, SourceKind};
 
 use self::file::Source;
 
@@ -74,6 +76,14 @@ pub enum ConfigError {
     /// An SQLite registry without a file.
     #[error("the registry URL names no file (expected sqlite:PATH, postgres://… or mysql://…)")]
     NoRegistryFile,
+    /// A tenant source is not what it must be.
+    #[error("{table}: {reason}")]
+    Source {
+        /// Its table in the file.
+        table: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// No key is configured.
     #[error("there is no master key, and tenants' URLs are kept encrypted")]
     NoKey,
@@ -101,6 +111,7 @@ impl ConfigError {
             Self::Key { .. } => {
                 Some("give 32 bytes as 64 hexadecimal digits or base64: `openssl rand -hex 32`")
             }
+            Self::Source { .. } => Some("docs/sources.md has an example of each kind of source"),
             _ => None,
         }
     }
@@ -132,6 +143,8 @@ pub struct Config {
     pub policy: Policy,
     /// How workers work.
     pub worker: WorkerConfig,
+    /// Where tenants are listed, by name.
+    pub sources: Vec<SourceConfig>,
     key: KeySource,
 }
 
@@ -192,6 +205,7 @@ impl Config {
             None => base.join(raw.migrations.unwrap_or_else(|| "migrations".into())),
         };
         let key = key_source(raw.master_key, &base, &registry_url, env)?;
+        let sources = source::all(raw.source, raw.sources, &base)?;
         Ok(Self {
             file,
             registry_url: registry_url.into(),
@@ -199,6 +213,7 @@ impl Config {
             migrations,
             policy: raw.run.policy(),
             worker: raw.worker.merged(),
+            sources,
             key,
         })
     }
@@ -334,6 +349,17 @@ mod tests {
         let (_dir, flags) = file("[run]\nlock_timeout = '5s'\n");
         let error = Config::load(&flags, &env_of(&[])).unwrap_err().to_string();
         assert!(error.contains("line 2") && error.contains("lock-timeout"), "{error}");
+    }
+
+    #[test]
+    fn a_misspelled_key_does_not_show_its_secret() {
+        for text in
+            ["urll = 'mysql://u:hush@h/d'", "source.headres = { a = \"hush\" }", "registry_url = \"hush"]
+        {
+            let (_dir, flags) = file(&format!("\n{text}\n"));
+            let error = Config::load(&flags, &env_of(&[])).unwrap_err().to_string();
+            assert!(error.contains("line 2") && !error.contains("hush"), "{error}");
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub enum Exit {
     Usage = 2,
     /// No tenant matched the selection.
     NothingSelected = 4,
-    /// The registry or the queue cannot be reached: run the same step again later.
+    /// The registry, the queue or a tenant source cannot be reached: run the same step again later.
     Temporary = 75,
     /// The configuration, the key or the migration directory is not valid.
     Config = 78,
@@ -40,7 +40,7 @@ impl Exit {
         (Self::Error, "error", "unexpected failure: look at the message"),
         (Self::Usage, "usage", "wrong flag or argument, unknown name, or a question without a terminal"),
         (Self::NothingSelected, "nothing-selected", "no tenant matched the selection"),
-        (Self::Temporary, "temporary", "registry or queue unreachable: repeat the step later"),
+        (Self::Temporary, "temporary", "registry, queue or tenant source unreachable: repeat the step later"),
         (Self::Config, "config", "configuration, key or migration directory not valid"),
         (Self::TenantsFailed, "tenants-failed", "the run ended and at least one tenant failed"),
         (

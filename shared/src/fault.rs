@@ -5,7 +5,8 @@ use std::fmt;
 
 use crate::{
     bundle::BundleError, config::ConfigError, exit::Exit, format::FormatError, ledger::LedgerError,
-    place::UrlError, queue::QueueError, registry::RegistryError, secret::SecretError, store::StoreError,
+    place::UrlError, queue::QueueError, registry::RegistryError, secret::SecretError, source::SourceError,
+    store::StoreError,
 };
 
 /// What a person reads when a command does not do what it was asked for.
@@ -114,6 +115,9 @@ impl From<RegistryError> for Fault {
             RegistryError::TenantExists(_) => {
                 Self::usage(message).with_hint("change it with: tenantry tenants set")
             }
+            RegistryError::Meanwhile(_) => {
+                Self::new(Exit::Refused, message).with_hint("compare again: tenantry tenants sync")
+            }
             RegistryError::Directory { .. } => Self::new(Exit::Config, message)
                 .with_hint("give the directory with --source, or `migrations` in tenantry.toml"),
             RegistryError::Format { source: BundleError::Format(FormatError::Empty), .. } => {
@@ -123,6 +127,24 @@ impl From<RegistryError> for Fault {
             RegistryError::Format { .. } | RegistryError::Url(_) | RegistryError::Bundle(_) => {
                 Self::new(Exit::Config, message)
             }
+        }
+    }
+}
+
+impl From<SourceError> for Fault {
+    fn from(error: SourceError) -> Self {
+        let message = error.to_string();
+        match error {
+            SourceError::Config(error) => error.into(),
+            SourceError::Unreachable { .. } => Self::new(Exit::Temporary, message)
+                .with_hint("is it up, and reachable from here? check with: tenantry doctor"),
+            SourceError::Unreadable { .. } => {
+                Self::new(Exit::Config, message).with_hint("correct the source's table in tenantry.toml")
+            }
+            SourceError::UnknownColumn { .. } => Self::new(Exit::Config, message)
+                .with_hint("name the right one in the source's columns, in tenantry.toml"),
+            SourceError::BadRows { .. } => Self::new(Exit::Refused, message)
+                .with_hint("nothing was changed; mend the row, or leave it out of the source"),
         }
     }
 }

@@ -30,6 +30,7 @@ pub mod store;
 pub mod config;
 pub mod log;
 pub mod registry;
+pub mod source;
 pub mod ledger;
 pub mod queue;
 pub mod fault;

@@ -131,6 +131,8 @@ pub struct Tenant {
     /// The version last proven by reading its history, and when that was (milliseconds since 1970).
     #[serde(skip)]
     pub version: Option<(Version, i64)>,
+    /// The source that lists it; none: it was added by hand.
+    pub source: Option<String>,
 }
 
 #[cfg(test)]

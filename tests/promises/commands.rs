@@ -78,7 +78,7 @@ fn a_tenant_is_added_from_standard_input_a_file_and_a_variable() {
     let shown = shown.json();
     let acme = json!({
         "tenant": "acme", "status": "active", "engine": "postgres", "server": "db1:6432", "database": "acme",
-        "schema": "app", "labels": { "plan": "pro" }, "version": null, "version_read_at": null,
+        "schema": "app", "labels": { "plan": "pro" }, "version": null, "version_read_at": null, "source": null,
     });
     assert_eq!(shown, json!({ "schema": "tenantry.tenant/v1", "tenant": acme }));
     assert_eq!(home.run(&["tenants", "show", "acme", "--json"]).exits(0).json(), shown);

@@ -7,6 +7,7 @@ use tenantry_shared::{
     fault::Fault,
     place::DatabaseUrl,
     registry::NewTenant,
+    source::file::{self, Table},
     tenant::{Labels, Slug, Status, is_label_key},
 };
 
@@ -30,8 +31,7 @@ pub(crate) fn read(path: &Path, format: Option<ImportFormat>) -> Result<Vec<NewT
         Some(format) => format == ImportFormat::Jsonl,
         None => path.extension().is_some_and(|e| e == "jsonl" || e == "ndjson"),
     };
-    // The reader of CSV counts the second half of a CRLF to the next line.
-    let text = read_text(path)?.replace("\r\n", "\n");
+    let text = read_text(path)?;
     let rows = if jsonl { jsonl_rows(&text) } else { csv_rows(&text) };
     let base = std::env::current_dir()?;
     let mut seen = HashSet::new();
@@ -71,11 +71,10 @@ fn jsonl_rows(text: &str) -> Rows {
 }
 
 fn csv_rows(text: &str) -> Rows {
-    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text.as_bytes());
-    let heading = reader.headers().map_err(|_| (1, "no heading".to_owned()))?.clone();
+    let Table { heading, rows: records } = file::csv(text)?;
     for name in &heading {
         let label = name.strip_prefix("label.").is_some_and(is_label_key);
-        if !label && !["id", "url", "schema", "status"].contains(&name) {
+        if !label && !["id", "url", "schema", "status"].contains(&name.as_str()) {
             return Err((
                 1,
                 format!("unknown column '{name}' (expected id, url, schema, status or label.KEY)"),
@@ -88,14 +87,10 @@ fn csv_rows(text: &str) -> Rows {
         }
     }
     let mut rows = Vec::new();
-    for record in reader.records() {
-        let record = record.map_err(|e| {
-            (e.position().map_or(0, csv::Position::line), "not as many columns as the heading".to_owned())
-        })?;
-        let line = record.position().map_or(0, csv::Position::line);
+    for (line, record) in records {
         let value = |name: &str| {
             let at = heading.iter().position(|column| column == name)?;
-            record.get(at).filter(|value| !value.is_empty()).map(str::to_owned)
+            record.get(at).filter(|value| !value.is_empty()).cloned()
         };
         let labels = heading.iter().filter_map(|column| {
             let key = column.strip_prefix("label.")?;

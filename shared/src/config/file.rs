@@ -1,13 +1,14 @@
 //! The configuration file as it is written.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use serde::Deserialize;
 
-use super::{ConfigError, Env, Flags, WorkerConfig, read_secret};
+use super::{ConfigError, Env, Flags, WorkerConfig, read_secret, source::RawSource};
 use crate::{clock::millis, plan::Order, run::Policy};
 
 /// The configuration file that is named, or found in the usual places; none is fine.
@@ -34,8 +35,20 @@ fn read(path: &Path) -> Result<Raw, ConfigError> {
         .map_err(|e| ConfigError::Unreadable { path: path.to_path_buf(), reason: e.to_string() })?;
     toml::from_str(&text).map_err(|e| ConfigError::Invalid {
         path: path.to_path_buf(),
-        reason: e.to_string().trim_end().to_owned(),
+        reason: without_values(e.to_string().trim_end()),
     })
+}
+
+/// The parser's words without what stands in quotes in the line that it shows: that may be a password, where only its
+/// key is misspelled.
+fn without_values(words: &str) -> String {
+    let shown =
+        |line: &str| line.split_once(" | ").is_some_and(|(number, _)| number.trim().parse::<u32>().is_ok());
+    let line = |line: &str| match line.find(['"', '\'']).filter(|_| shown(line)) {
+        Some(quote) => format!("{}…", &line[..=quote]),
+        None => line.to_owned(),
+    };
+    words.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -47,10 +60,12 @@ pub(super) struct Raw {
     pub(super) migrations: Option<PathBuf>,
     pub(super) run: RawRun,
     pub(super) worker: RawWorker,
+    pub(super) source: Option<RawSource>,
+    pub(super) sources: BTreeMap<String, RawSource>,
 }
 
 /// A value written down, or where to find it.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(untagged, deny_unknown_fields)]
 pub(super) enum Source {
     Text(String),
@@ -123,7 +138,7 @@ impl RawWorker {
 /// A duration such as `5s` or `1m 30s`; `0` is none.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(try_from = "String")]
-struct Span(Duration);
+pub(super) struct Span(pub(super) Duration);
 
 impl TryFrom<String> for Span {
     type Error = String;

@@ -4,11 +4,14 @@
 
 mod bundles;
 pub(crate) mod clause;
+mod mirror;
 mod tenants;
+mod write;
 
 use sqlx::Row as _;
 
 pub use bundles::{read_directory, read_files};
+pub use mirror::{Edit, Known, Mirror};
 pub use tenants::{Access, Change, ListQuery, NewTenant};
 
 use crate::{
@@ -32,6 +35,9 @@ pub enum RegistryError {
     /// The name is taken.
     #[error("tenant '{0}' exists already")]
     TenantExists(String),
+    /// Somebody else changed a tenant between a comparison and its sync.
+    #[error("tenant '{0}' was changed meanwhile, and nothing is synced")]
+    Meanwhile(String),
     /// A stored URL is not one.
     #[error("the URL of tenant '{0}' cannot be read")]
     Url(String),

@@ -1,6 +1,8 @@
 //! Tenants in the registry.
 
-use sqlx::{Any, Row as _, Transaction, any::AnyRow};
+use std::collections::HashMap;
+
+use sqlx::{Row as _, any::AnyRow};
 
 use super::{Registry, RegistryError, clause::Clause};
 use crate::{
@@ -9,7 +11,7 @@ use crate::{
     place::{DatabaseUrl, Place},
     secret::MasterKey,
     selector::Selector,
-    store::{StoreError, expect_rows, parameters},
+    store::{StoreError, parameters},
     tenant::{Labels, Slug, Status, Tenant},
     version::Version,
 };
@@ -81,7 +83,7 @@ pub struct ListQuery {
     pub limit: u32,
 }
 
-const COLUMNS: &str = "t.id, t.slug, t.status, s.engine, s.address, t.database_name, t.schema_name, t.version, t.version_at, t.sealed_url";
+pub(super) const COLUMNS: &str = "t.id, t.slug, t.status, s.engine, s.address, t.database_name, t.schema_name, t.version, t.version_at, t.sealed_url, t.source, t.sync_suspended_at";
 
 impl Registry {
     /// Adds tenants: all of them, or none.
@@ -91,28 +93,7 @@ impl Registry {
     pub async fn add_tenants(&self, key: &MasterKey, tenants: &[NewTenant]) -> Result<(), RegistryError> {
         self.adopt_key(key).await?;
         let mut tx = self.store.begin().await?;
-        for tenant in tenants {
-            let id = TenantId::new();
-            let server = self.server_id(&mut tx, &tenant.place).await?;
-            let insert = "INSERT INTO tenants (id, slug, status, server_id, database_name, schema_name, sealed_url, created_at)
-                VALUES ($1, $2, $3, $4, $5, $6, $7, {now})";
-            let added = self
-                .store
-                .query(insert)
-                .bind(id.to_string())
-                .bind(tenant.slug.as_str().to_owned())
-                .bind(tenant.status.as_str())
-                .bind(server)
-                .bind(tenant.place.database.clone())
-                .bind(tenant.place.schema.clone())
-                .bind(key.seal(id, tenant.url.expose())?)
-                .insert(&mut *tx)
-                .await?;
-            if !added {
-                return Err(RegistryError::TenantExists(tenant.slug.to_string()));
-            }
-            self.set_labels(&mut tx, id, &tenant.labels).await?;
-        }
+        self.insert_tenants(&mut tx, key, tenants, None).await?;
         Ok(tx.commit().await?)
     }
 
@@ -128,42 +109,7 @@ impl Registry {
     ) -> Result<(), RegistryError> {
         let id = self.tenant(slug).await?.id;
         let mut tx = self.store.begin().await?;
-        if let Some(status) = change.status {
-            let done = self
-                .store
-                .query("UPDATE tenants SET status = $1 WHERE id = $2")
-                .bind(status.as_str())
-                .bind(id.to_string())
-                .execute(&mut *tx)
-                .await?;
-            expect_rows(done.rows_affected(), 1)?;
-        }
-        if let (Some((url, place)), Some(key)) = (&change.url, key) {
-            let server = self.server_id(&mut tx, place).await?;
-            let update =
-                "UPDATE tenants SET server_id = $1, database_name = $2, schema_name = $3, sealed_url = $4,
-                version = NULL, version_at = NULL WHERE id = $5";
-            let done = self
-                .store
-                .query(update)
-                .bind(server)
-                .bind(place.database.clone())
-                .bind(place.schema.clone())
-                .bind(key.seal(id, url.expose())?)
-                .bind(id.to_string())
-                .execute(&mut *tx)
-                .await?;
-            expect_rows(done.rows_affected(), 1)?;
-        }
-        for name in change.remove_labels.iter().chain(change.set_labels.keys()) {
-            self.store
-                .query("DELETE FROM tenant_labels WHERE tenant_id = $1 AND name = $2")
-                .bind(id.to_string())
-                .bind(name.clone())
-                .execute(&mut *tx)
-                .await?;
-        }
-        self.set_labels(&mut tx, id, &change.set_labels).await?;
+        self.apply_change(&mut tx, key, id, change, false).await?;
         Ok(tx.commit().await?)
     }
 
@@ -222,49 +168,23 @@ impl Registry {
         if labels {
             self.load_labels(std::slice::from_mut(&mut tenant)).await?;
         }
-        let scope = if row.try_get::<i64, _>(10)? == 1 { Scope::Central } else { Scope::Tenants };
-        let text = key.open(id, row.try_get(9)?)?;
-        let url = DatabaseUrl::parse(&text, std::path::Path::new("/"))
-            .map_err(|_| RegistryError::Url(tenant.slug.to_string()))?;
+        let scope = if row.try_get::<i64, _>(12)? == 1 { Scope::Central } else { Scope::Tenants };
+        let url = opened_url(key, &tenant, &row)?;
         Ok(Access { slug: tenant.slug, place: tenant.place, url, labels: tenant.labels, scope })
     }
 
-    async fn server_id(
-        &self,
-        tx: &mut Transaction<'static, Any>,
-        place: &Place,
-    ) -> Result<i64, RegistryError> {
-        let insert = self.store.query("INSERT INTO servers (engine, address) VALUES ($1, $2)");
-        insert.bind(place.engine.as_str()).bind(place.server.as_str()).insert(&mut **tx).await?;
-        let select = self.store.query("SELECT id FROM servers WHERE engine = $1 AND address = $2");
-        let row = select.bind(place.engine.as_str()).bind(place.server.as_str()).fetch_one(&mut **tx).await?;
-        Ok(row.try_get(0)?)
-    }
-
-    async fn set_labels(
-        &self,
-        tx: &mut Transaction<'static, Any>,
-        id: TenantId,
-        labels: &Labels,
-    ) -> Result<(), RegistryError> {
-        for (name, value) in labels {
-            let sql = "INSERT INTO tenant_labels (tenant_id, name, value) VALUES ($1, $2, $3)";
-            let insert = self.store.query(sql).bind(id.to_string()).bind(name.as_str()).bind(value.as_str());
-            insert.execute(&mut **tx).await?;
-        }
-        Ok(())
-    }
-
-    async fn load_labels(&self, tenants: &mut [Tenant]) -> Result<(), RegistryError> {
+    pub(super) async fn load_labels(&self, tenants: &mut [Tenant]) -> Result<(), RegistryError> {
         for chunk in tenants.chunks_mut(500) {
             let sql = format!(
                 "SELECT tenant_id, name, value FROM tenant_labels WHERE tenant_id IN ({})",
                 parameters(1, chunk.len())
             );
             let query = self.store.query(&sql).bind_all(chunk.iter().map(|t| t.id.to_string()));
-            for row in query.fetch_all(self.store.pool()).await? {
-                let id: String = row.try_get(0)?;
-                if let Some(tenant) = chunk.iter_mut().find(|t| t.id.to_string() == id) {
+            let rows = query.fetch_all(self.store.pool()).await?;
+            let mut by_id: HashMap<String, &mut Tenant> =
+                chunk.iter_mut().map(|tenant| (tenant.id.to_string(), tenant)).collect();
+            for row in rows {
+                if let Some(tenant) = by_id.get_mut(&row.try_get::<String, _>(0)?) {
                     tenant.labels.insert(row.try_get(1)?, row.try_get(2)?);
                 }
             }
@@ -273,7 +193,18 @@ impl Registry {
     }
 }
 
-fn read_tenant(row: &AnyRow) -> Result<Tenant, RegistryError> {
+/// A tenant's URL out of its row.
+pub(super) fn opened_url(
+    key: &MasterKey,
+    tenant: &Tenant,
+    row: &AnyRow,
+) -> Result<DatabaseUrl, RegistryError> {
+    let text = key.open(tenant.id, row.try_get(9)?)?;
+    DatabaseUrl::parse(&text, std::path::Path::new("/"))
+        .map_err(|_| RegistryError::Url(tenant.slug.to_string()))
+}
+
+pub(super) fn read_tenant(row: &AnyRow) -> Result<Tenant, RegistryError> {
     let damaged = |what: String| RegistryError::Store(StoreError::Value(what));
     let text = |at: usize| row.try_get::<String, _>(at);
     let version: (Option<String>, Option<i64>) = (row.try_get(7)?, row.try_get(8)?);
@@ -289,5 +220,6 @@ fn read_tenant(row: &AnyRow) -> Result<Tenant, RegistryError> {
         },
         labels: Labels::new(),
         version: version.0.map(Version::from).zip(version.1),
+        source: row.try_get(10)?,
     })
 }

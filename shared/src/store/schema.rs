@@ -99,6 +99,7 @@ fn own_migrations(dialect: Dialect) -> Vec<Migration> {
                 $dialect:
                 1 "registry",
                 2 "versions",
+                3 "sources",
                 5 "output",
             }
         };

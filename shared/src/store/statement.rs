@@ -89,15 +89,25 @@ impl Statement {
 
     /// Runs an `INSERT` of one row. `false`: one with its key is there already, and nothing was changed.
     pub(crate) async fn insert<'e>(
+        self,
+        executor: impl Executor<'e, Database = Any>,
+    ) -> Result<bool, sqlx::Error> {
+        self.insert_rows(executor, 1).await
+    }
+
+    /// Runs an `INSERT` of so many rows. `false`: one with the key of one of them is there already. Some of the others may
+    /// have been inserted then.
+    pub(crate) async fn insert_rows<'e>(
         mut self,
         executor: impl Executor<'e, Database = Any>,
+        count: u64,
     ) -> Result<bool, sqlx::Error> {
         // MySQL's own word for it, IGNORE, would ignore much more, and a failed statement ends no transaction there.
         if self.dialect != Dialect::MySql {
             self.text.push_str(" ON CONFLICT DO NOTHING");
         }
         match self.execute(executor).await {
-            Ok(done) => Ok(done.rows_affected() == 1),
+            Ok(done) => Ok(done.rows_affected() == count),
             Err(sqlx::Error::Database(e)) if e.is_unique_violation() => Ok(false),
             Err(error) => Err(error),
         }
