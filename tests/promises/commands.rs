@@ -289,7 +289,8 @@ fn every_command_and_every_flag_has_its_help() {
     let home = Home::new();
     let mut told = Vec::new();
     every_command(&home, Vec::new(), &mut told);
-    for command in ["enqueue", "migrate", "retry", "status", "tenants add", "tenants import"] {
+    for command in ["enqueue", "migrate", "retry", "status", "tenants add", "tenants import", "tenants sync"]
+    {
         assert!(told.iter().any(|t| t == command), "{command} is not among {told:?}");
         let words: Vec<&str> = command.split(' ').chain(["-h"]).collect();
         assert!(home.run(&words).exits(0).stdout.contains("\nExamples:\n"), "{command} has no examples");

@@ -16,6 +16,7 @@ mod registries;
 mod runs;
 mod secrets;
 mod site;
+mod sources;
 mod sqlite;
 mod sqlx;
 mod stage;

@@ -112,6 +112,35 @@ async fn nothing_is_written_after_a_no_an_empty_answer_and_an_end_of_input() {
 }
 
 #[tokio::test]
+async fn a_sync_shows_what_would_change_and_waits_for_a_yes() {
+    let home = home().await;
+    std::fs::write(home.path().join("tenantry.toml"), "[source]\nfile = 'list.csv'\n").expect("a file");
+    std::fs::write(home.path().join("list.csv"), "id,url\nacme,sqlite:acme.db\n").expect("a file");
+    let before = state::of(&home).await;
+    for args in [&["tenants", "sync"][..], &["enqueue", "--all", "--sync"], &["migrate", "--all", "--sync"]] {
+        let mut terminal = Terminal::start(&home, args, &[]);
+        terminal
+            .shows(
+                "Change the registry (1 added, 0 changed, 0 suspended, 0 reactivated, 0 unchanged)? [y/N] ",
+            )
+            .await;
+        terminal.types("n\n");
+        let (code, stdout, screen) = terminal.ends();
+        assert!(code == 2 && screen.contains("not synced"), "{args:?}: {screen}");
+        assert!(format!("{stdout}{screen}").contains("  + acme "), "{args:?}: {stdout}{screen}");
+        assert_eq!(state::of(&home).await, before, "{args:?}");
+    }
+    let mut terminal = Terminal::start(&home, &["tenants", "sync"], &[]);
+    terminal
+        .shows("Change the registry (1 added, 0 changed, 0 suspended, 0 reactivated, 0 unchanged)? [y/N] ")
+        .await;
+    terminal.types("y\n");
+    let (code, stdout, screen) = terminal.ends();
+    assert_eq!(code, 0, "{stdout}{screen}");
+    let _ = home.run(&["tenants", "show", "acme"]).exits(0);
+}
+
+#[tokio::test]
 async fn yes_as_a_flag_is_not_asked_and_without_input_the_flag_is_named() {
     let home = home().await;
     let (code, stdout, screen) = Terminal::start(&home, &["enqueue", "--all", "--yes"], &[]).ends();

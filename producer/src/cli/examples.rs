@@ -13,6 +13,7 @@ pub(super) const ENQUEUE: &str = "\
 Examples:
   tenantry enqueue --all                            every active tenant, to the newest migration
   tenantry enqueue --all --wait --timeout 30m       for a deploy step: ends with the run's result
+  tenantry enqueue --all --sync --wait              with the tenants that the source lists now
   tenantry enqueue -l 'plan=pro,region in (eu,us)'  tenants by label
   tenantry enqueue -t acme,globex --target 20261121103012
   psql -Atc 'SELECT …' | tenantry enqueue --tenants-file - --no-tenants pass
@@ -61,3 +62,22 @@ Examples:
   tenantry tenants import tenants.csv
   psql -Atc \"SELECT json_build_object('id', slug, 'url', url) FROM companies\" |
     tenantry tenants import - --format jsonl";
+
+pub(super) const TENANTS_SYNC: &str = "\
+A source in tenantry.toml, here the companies of a Laravel application, each with a database on the same server:
+  [source]
+  url = { env = \"CENTRAL_DB_URL\" }
+  query = \"SELECT slug AS id, database FROM companies WHERE deleted_at IS NULL\"
+
+Or: file = \"tenants.csv\"
+Or: endpoint = \"https://admin.example.com/tenants\", items = \"data\"
+Or: discover = \"schemas\", url = { env = \"SAAS_DB_URL\" }, pattern = \"tenant_*\"
+docs/sources.md has every key.
+
+Examples:
+  tenantry tenants sync --dry-run         what would change
+  tenantry tenants sync                   the same, and after a yes it does
+  tenantry tenants sync crm --yes         the one source [sources.crm], without a question
+  tenantry tenants sync --dry-run --exit-code         for a script: 103 when something would change
+  tenantry tenants sync --dry-run --json | jq -r '.sources[].added[].tenant'
+  tenantry enqueue --all --sync --wait    for a deploy step: new tenants are in the run";

@@ -116,6 +116,9 @@ pub(crate) struct EnqueueArgs {
     /// What to do when the selection chooses nobody
     #[arg(long, value_name = "WHAT", default_value = "fail", help_heading = "Control")]
     pub(crate) no_tenants: NoTenants,
+    /// First make the registry list what its sources list, as `tenants sync` does
+    #[arg(long, help_heading = "Control")]
+    pub(crate) sync: bool,
     /// Do not ask before starting
     #[arg(short, long, help_heading = "Control")]
     pub(crate) yes: bool,
@@ -156,6 +159,12 @@ pub(crate) struct MigrateArgs {
     /// What to do when the selection chooses nobody
     #[arg(long, value_name = "WHAT", default_value = "fail", help_heading = "Control")]
     pub(crate) no_tenants: NoTenants,
+    /// First make the registry list what its sources list, as `tenants sync` does
+    #[arg(long, requires = "pick", help_heading = "Control")]
+    pub(crate) sync: bool,
+    /// Do not ask before a sync changes something
+    #[arg(short, long, requires = "sync", help_heading = "Control")]
+    pub(crate) yes: bool,
 }
 
 #[derive(Args)]

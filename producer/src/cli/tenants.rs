@@ -103,6 +103,32 @@ pub(crate) enum TenantsCommand {
         #[arg(long, value_name = "FORMAT")]
         format: Option<ImportFormat>,
     },
+    /// Make the registry list the tenants that a source lists: shows what would change, asks, and does all of it or nothing
+    ///
+    /// A source is a table in tenantry.toml: a query in any PostgreSQL, MySQL, MariaDB or SQLite database, a CSV or JSON Lines
+    /// file, an HTTP endpoint, or the schemas, databases or files that match a pattern. A tenant that is no longer listed is
+    /// suspended, never deleted; one that comes back is active again. Tenants that were added by hand are not touched.
+    #[command(after_help = examples::TENANTS_SYNC)]
+    Sync {
+        /// Only this source: NAME of its [sources.NAME] [default: all sources]
+        #[arg(value_name = "NAME")]
+        source: Option<String>,
+        /// Show what would change, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// With --dry-run: end with 103 when something would change
+        #[arg(long, requires = "dry_run")]
+        exit_code: bool,
+        /// Do not ask before changing
+        #[arg(short, long)]
+        yes: bool,
+        /// Go on even if more than half of a source's active tenants would be suspended
+        #[arg(long)]
+        force: bool,
+        /// Take over tenants that the source lists, too, and that were added by hand or by a source that is no longer configured
+        #[arg(long)]
+        adopt: bool,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

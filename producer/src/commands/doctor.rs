@@ -17,6 +17,7 @@ use tenantry_worker::{
     worker::ALIVE,
 };
 
+use super::sync;
 use crate::{
     app::{self, App},
     cli::Global,
@@ -100,6 +101,12 @@ async fn examine(global: &Global, findings: &mut Findings) {
             bundle.latest().version
         )
     });
+    for source in &config.sources {
+        let check = format!("source {}", source.name);
+        findings.note(&check, sync::look(source).await, |tenants| {
+            format!("lists {}", plural(*tenants, "tenant"))
+        });
+    }
     let Some(app) = findings
         .note("registry", App::with(config).await, |app| app.ledger.store().dialect().describe().into())
     else {

@@ -12,7 +12,7 @@ use tenantry_worker::worker::ALIVE;
 
 use super::{
     follow::{self, Wait},
-    selection,
+    selection, sync,
 };
 use crate::{
     app::App,
@@ -23,6 +23,9 @@ use crate::{
 pub(crate) async fn run(global: &Global, args: EnqueueArgs, output: &Output) -> Result<Exit, Fault> {
     selection::must_be_given(&args.selection)?;
     let app = App::open(global).await?;
+    if args.sync {
+        sync::first(&app, args.yes, output).await?;
+    }
     let looked = Draft::look(&app, args.selection, &args.how, output).await;
     let Some((draft, tenants)) = selection::or_nobody(looked, args.no_tenants, output)? else {
         return Ok(Exit::Ok);

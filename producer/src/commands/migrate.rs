@@ -2,7 +2,7 @@
 
 use tenantry_shared::{config::environment, exit::Exit, fault::Fault, run::RunRef};
 
-use super::{dedicated, enqueue::Draft, selection, work};
+use super::{dedicated, enqueue::Draft, selection, sync, work};
 use crate::{
     app::{self, App},
     cli::{Global, MigrateArgs},
@@ -15,6 +15,9 @@ pub(crate) async fn run(global: &Global, args: MigrateArgs, output: &Output) -> 
         return dedicated::run(&config, &args, &environment, output).await;
     }
     let app = App::with(config).await?;
+    if args.sync {
+        sync::first(&app, args.yes, output).await?;
+    }
     let looked = Draft::look(&app, args.selection, &args.how, output).await;
     let Some((draft, _)) = selection::or_nobody(looked, args.no_tenants, output)? else {
         return Ok(Exit::Ok);

@@ -14,6 +14,7 @@ mod retry;
 mod runs;
 mod selection;
 mod status;
+mod sync;
 mod tenants;
 mod work;
 

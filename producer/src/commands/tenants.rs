@@ -13,7 +13,7 @@ use tenantry_shared::{
     tenant::{Labels, Slug, Status, Tenant},
 };
 
-use super::{import, selection::read_text};
+use super::{import, selection::read_text, sync};
 use crate::{
     app::App,
     cli::{TenantsCommand, UrlSource},
@@ -64,6 +64,10 @@ pub(crate) async fn run(app: &App, command: TenantsCommand, output: &Output) -> 
                 ));
             }
         }
+        TenantsCommand::Sync { source, dry_run, exit_code, yes, force, adopt } => {
+            let how = sync::How { dry_run, exit_code, yes, force, adopt };
+            return sync::run(app, source.as_deref(), &how, output).await;
+        }
         TenantsCommand::Import { file, format } => {
             let tenants = import::read(&file, format)?;
             app.registry.add_tenants(&app.key().await?, &tenants).await?;
@@ -101,6 +105,7 @@ async fn show(app: &App, slug: &Slug, output: &Output) -> Result<(), Fault> {
             ("database", place.database.clone()),
             ("schema", or_dash(place.schema.as_ref())),
             ("labels", labels_text(&tenant.labels)),
+            ("source", or_dash(tenant.source.as_ref())),
             (
                 "version",
                 or_dash(
@@ -119,8 +124,9 @@ fn list(tenants: &[Tenant], output: &Output) {
     }
     let documents: Vec<_> = tenants.iter().map(document).collect();
     output.either(&json!({ "schema": "tenantry.tenants/v1", "tenants": documents }), || {
-        let mut table =
-            Table::new(&["tenant", "status", "engine", "server", "database", "schema", "version", "labels"]);
+        let mut table = Table::new(&[
+            "tenant", "status", "engine", "server", "database", "schema", "version", "source", "labels",
+        ]);
         for tenant in tenants {
             let place = &tenant.place;
             table.row(vec![
@@ -131,6 +137,7 @@ fn list(tenants: &[Tenant], output: &Output) {
                 place.database.clone(),
                 or_dash(place.schema.as_ref()),
                 or_dash(tenant.version.as_ref().map(|(version, _)| version)),
+                or_dash(tenant.source.as_ref()),
                 labels_text(&tenant.labels),
             ]);
         }
