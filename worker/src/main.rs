@@ -94,6 +94,9 @@ enum Command {
     },
 }
 
+/// How long threads that wait for the system may take once all is done.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
 fn main() -> ExitCode {
     let command = without_empty_variables(Cli::command());
     let cli = Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
@@ -103,7 +106,12 @@ fn main() -> ExitCode {
     log::start(&cli.global.log, if json { LogFormat::Json } else { LogFormat::Text }, terminal);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let ended = match runtime {
-        Ok(runtime) => runtime.block_on(dispatch(cli)),
+        Ok(runtime) => {
+            let ended = runtime.block_on(dispatch(cli));
+            // A look-up of a name, say, that never returns does not keep the process.
+            runtime.shutdown_timeout(LAST_WORDS);
+            ended
+        }
         Err(error) => Err(error.into()),
     };
     ended
