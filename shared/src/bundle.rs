@@ -44,6 +44,8 @@ pub struct SetSpec {
     pub name: String,
     /// Its format; none is found out from its files.
     pub format: Option<String>,
+    /// Which files of its directories are its own: a name in which `*` is any text. None is all.
+    pub files: Option<String>,
     /// Its history table; none is the format's own.
     pub table: Option<String>,
     /// Which databases it is for.
@@ -82,6 +84,14 @@ pub enum BundleError {
         /// All names.
         known: String,
     },
+    /// The files have marks of several formats.
+    #[error("set {set}: its files could be of {formats}")]
+    Ambiguous {
+        /// The set.
+        set: String,
+        /// The formats.
+        formats: String,
+    },
     /// Sets that share a history table must be of one format.
     #[error("sets {first} and {second} keep their history in one table and are of two formats ({formats})")]
     MixedFormats {
@@ -91,6 +101,16 @@ pub enum BundleError {
         second: String,
         /// Both formats.
         formats: String,
+    },
+    /// A history that does not list every migration cannot be shared with a set that only some tenants take.
+    #[error(
+        "set {set} is for some tenants, and {format} cannot tell in a history it shares which of its migrations they have"
+    )]
+    Untold {
+        /// The set.
+        set: String,
+        /// The format.
+        format: String,
     },
     /// Two sets have different files of one name, and share a history table.
     #[error("sets {first} and {second} both have {file}, with different contents")]
@@ -211,6 +231,9 @@ impl Bundle {
                 let (command, format) = command.completed().map_err(unusable)?;
                 set.spec.command = Some(command);
                 set.spec.format = set.spec.format.take().or_else(|| format.map(str::to_owned));
+            }
+            if let Some(pattern) = &set.spec.files {
+                set.files.retain(|file| fits(pattern, &file.name));
             }
             let rules = rules_of(set)?;
             set.spec.format = Some(rules.name().to_owned());
@@ -340,15 +363,37 @@ pub struct Taken<'a> {
 }
 
 fn rules_of(set: &SetFiles) -> Result<&'static dyn Rules, BundleError> {
-    let Some(name) = &set.spec.format else {
-        let suiting = format::ALL.into_iter().find(|rules| rules.suits(&set.files));
-        return Ok(suiting.unwrap_or(format::ALL[0]));
-    };
+    let Some(name) = &set.spec.format else { return format_of(&set.spec.name, &set.files) };
     format::named(name).ok_or_else(|| BundleError::UnknownFormat {
         set: set.spec.name.clone(),
         format: name.clone(),
-        known: format::ALL.map(Rules::name).join(", "),
+        known: names(format::ALL, ", "),
     })
+}
+
+/// Finds out the format of a set's files: the one whose marks they have, and sqlx where they have none. Its names are
+/// those of golang-migrate, too, which nothing in a file tells: that format has to be named.
+///
+/// # Errors
+/// When they have marks of several formats.
+pub fn format_of(set: &str, files: &[File]) -> Result<&'static dyn Rules, BundleError> {
+    let suiting: Vec<_> = format::ALL.iter().copied().filter(|rules| rules.suits(files)).collect();
+    match suiting.as_slice() {
+        [] => Ok(&format::sqlx::Sqlx),
+        [only] => Ok(*only),
+        several => Err(BundleError::Ambiguous { set: set.to_owned(), formats: names(several, " or ") }),
+    }
+}
+
+fn names(formats: &[&dyn Rules], between: &str) -> String {
+    formats.iter().map(|rules| rules.name()).collect::<Vec<_>>().join(between)
+}
+
+/// Whether a name is like this pattern, in which `*` is any text.
+fn fits(pattern: &str, name: &str) -> bool {
+    let Some((start, rest)) = pattern.split_once('*') else { return pattern == name };
+    let Some(name) = name.strip_prefix(start) else { return false };
+    (0..=name.len()).any(|at| name.get(at..).is_some_and(|tail| fits(rest, tail)))
 }
 
 /// Puts sets that share a history table together.
@@ -370,6 +415,10 @@ fn chains(given: &[SetFiles]) -> Result<Vec<Chain>, BundleError> {
 fn chain(given: &[SetFiles], group: &[usize]) -> Result<Chain, BundleError> {
     let first = &given[group[0]];
     let rules = rules_of(first)?;
+    let partial = group.iter().map(|at| &given[*at].spec).find(|spec| spec.when.is_some());
+    if let Some(spec) = partial.filter(|_| group.len() > 1 && !rules.lists_all()) {
+        return Err(BundleError::Untold { set: spec.name.clone(), format: rules.name().to_owned() });
+    }
     let mut files: BTreeMap<&str, (&File, Vec<usize>)> = BTreeMap::new();
     for &at in group {
         let set = &given[at];
@@ -492,6 +541,67 @@ mod tests {
             set("shop", None, None, &[("1_a.sql", "other")]),
         ];
         assert!(matches!(Bundle::of_sets(sets), Err(BundleError::Clash { .. })));
+    }
+
+    fn format(names: &[&str], content: &str) -> Result<&'static str, String> {
+        let pairs: Vec<_> = names.iter().map(|name| (*name, content)).collect();
+        format_of("core", &files(&pairs)).map(Rules::name).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn a_format_is_found_out_by_its_own_marks_and_is_sqlx_without_any() {
+        let (dbmate, goose) = ("-- migrate:up\n-- migrate:down\n", "-- +goose Up\n");
+        assert_eq!(format(&["1_a.sql"], dbmate), Ok("dbmate"));
+        assert_eq!(format(&["1_a.sql"], goose), Ok("goose"));
+        assert_eq!(format(&["1_a.sql"], "-- Up Migration\n"), Ok("node-pg-migrate"));
+        assert_eq!(format(&["tenant:1-a.sql"], ""), Ok("multi-tenant-migrate"));
+        assert_eq!(format(&["20240101000000-a.sql"], ""), Ok("sequelize"));
+        for plain in [&["1_a.sql"][..], &["1_a.up.sql", "1_a.down.sql"], &["README.md"], &[]] {
+            assert_eq!(format(plain, ""), Ok("sqlx"), "{plain:?}");
+        }
+        let both = format(&["1_a.sql"], &format!("{dbmate}{goose}")).unwrap_err();
+        assert!(both.contains("core") && both.contains("dbmate or goose"), "{both}");
+    }
+
+    #[test]
+    fn one_directory_serves_several_sets() {
+        let all = [("tenant:1-a.sql", "x"), ("public:1-a.sql", "y"), ("tenant:2-b.sql", "z")];
+        let part = |name: &str, pattern: &str, scope: Scope| {
+            let mut part = set(name, None, None, &all);
+            (part.spec.files, part.spec.scope) = (Some(pattern.into()), scope);
+            part
+        };
+        let sets = vec![part("own", "tenant*", Scope::Tenants), part("shared", "public*", Scope::Central)];
+        let bundle = Bundle::of_sets(sets).unwrap();
+        let chains: Vec<_> = bundle.chains().iter().map(ids).collect();
+        assert_eq!(chains, [vec!["tenant:1-a.sql", "tenant:2-b.sql"], vec!["shared/public:1-a.sql"]]);
+        assert_eq!(bundle.digest(), Bundle::stored(bundle.files().to_vec()).unwrap().digest());
+    }
+
+    #[test]
+    fn a_history_of_one_row_is_not_shared_with_a_set_for_some() {
+        let sets = |table: Option<&str>, when: Option<&str>| {
+            let mut both = vec![
+                set("core", None, None, &[("1_a.up.sql", "x")]),
+                set("shop", table, when, &[("2_b.up.sql", "y")]),
+            ];
+            both.iter_mut().for_each(|set| set.spec.format = Some("golang-migrate".into()));
+            Bundle::of_sets(both)
+        };
+        assert!(matches!(sets(None, Some("plan=pro")), Err(BundleError::Untold { .. })));
+        assert!(sets(Some("shop_migrations"), Some("plan=pro")).is_ok() && sets(None, None).is_ok());
+    }
+
+    #[test]
+    fn a_star_is_any_text() {
+        for (pattern, name) in
+            [("*", ""), ("a*", "a"), ("*.sql", "x/y.sql"), ("a*b*c", "a-bb-c"), ("é*", "éa")]
+        {
+            assert!(fits(pattern, name), "{pattern} {name}");
+        }
+        for (pattern, name) in [("", "a"), ("a*", "ba"), ("*.sql", "sql"), ("a*b*c", "ac"), ("a", "ab")] {
+            assert!(!fits(pattern, name), "{pattern} {name}");
+        }
     }
 
     #[test]

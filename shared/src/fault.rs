@@ -123,6 +123,13 @@ impl From<RegistryError> for Fault {
             RegistryError::Format { source: BundleError::Format(FormatError::Empty), .. } => {
                 Self::new(Exit::Config, message).with_hint("make one with: tenantry new migration NAME")
             }
+            RegistryError::Format { source: BundleError::Ambiguous { .. }, .. } => {
+                Self::new(Exit::Config, message).with_hint("say which: `format` in tenantry.toml")
+            }
+            RegistryError::Format { source: BundleError::Untold { .. }, .. } => {
+                Self::new(Exit::Config, message)
+                    .with_hint("give it a history of its own: `table` in tenantry.toml")
+            }
             RegistryError::Text(_) => Self::new(Exit::Config, message).with_hint("save it as UTF-8"),
             RegistryError::Format { .. } | RegistryError::Url(_) | RegistryError::Bundle(_) => {
                 Self::new(Exit::Config, message)

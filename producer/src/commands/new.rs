@@ -4,10 +4,12 @@ use std::{io::Write as _, path::Path};
 
 use serde_json::json;
 use tenantry_shared::{
+    bundle::{ONLY_SET, format_of},
     clock::version_stamp,
     exit::Exit,
     fault::Fault,
-    format::sqlx::{new_names, version_of},
+    format::{Draft, File, Rules},
+    registry::{RegistryError, read_files},
 };
 
 use crate::{
@@ -23,20 +25,25 @@ pub(crate) fn run(global: &Global, command: NewCommand, output: &Output) -> Resu
         None => app::config(global)?.migrations,
     };
     let stem = stem(&name)?;
-    let (newest, width) = newest(&directory)?;
-    let version = if sequential { newest + 1 } else { version_stamp().max(newest + 1) };
-    let width = if sequential { width } else { 0 };
+    let there = if directory.is_dir() { read_files(&directory)? } else { Vec::new() };
+    let unclear = |source| RegistryError::Format { path: directory.display().to_string(), source };
+    let rules = format_of(ONLY_SET, &there).map_err(unclear)?;
+    let (newest, width) = newest(rules, &there);
+    let number = if sequential {
+        format!("{:0width$}", newest + 1)
+    } else {
+        version_stamp().max(newest + 1).to_string()
+    };
+    let draft = Draft { number: &number, words: &stem, reversible, no_transaction };
     let mut files = Vec::new();
-    for (at, file) in new_names(version, width, &stem, reversible).into_iter().enumerate() {
-        let marker = if no_transaction && at == 0 { "-- no-transaction\n" } else { "" };
-        let verb = if at == 0 { "apply" } else { "revert" };
-        let path = directory.join(file);
-        write_new(&path, &format!("{marker}-- {verb}: {}\n", stem.replace('_', " ")))
+    for File { name, content } in rules.skeleton(&draft) {
+        let path = directory.join(name);
+        write_new(&path, &content)
             .map_err(|e| Fault::new(Exit::Error, format!("{} cannot be written: {e}", path.display())))?;
         files.push(path.display().to_string());
     }
-    let document =
-        json!({ "schema": "tenantry.migration/v1", "version": version.to_string(), "files": files });
+    let version = number.trim_start_matches('0');
+    let document = json!({ "schema": "tenantry.migration/v1", "version": version, "files": files });
     output.either(&document, || files.join("\n"));
     Ok(Exit::Ok)
 }
@@ -61,16 +68,9 @@ fn stem(name: &str) -> Result<String, Fault> {
     Ok(words.join("_"))
 }
 
-/// The newest version in a directory, and how many digits its number has.
-fn newest(directory: &Path) -> Result<(i64, usize), Fault> {
-    let Ok(entries) = std::fs::read_dir(directory) else { return Ok((0, 4)) };
-    let names = entries.map(|entry| entry.map(|e| e.file_name().to_string_lossy().into_owned()));
-    let mut newest = (0, 4);
-    for name in names {
-        let name = name?;
-        if let Some(version) = version_of(&name).filter(|version| *version > newest.0) {
-            newest = (version, name.find('_').unwrap_or(4));
-        }
-    }
-    Ok(newest)
+/// The newest number among these files, and how many digits it has.
+fn newest(rules: &dyn Rules, files: &[File]) -> (i64, usize) {
+    let digits = files.iter().filter_map(|file| rules.digits(&file.name));
+    let numbers = digits.filter_map(|digits| Some((digits.parse().ok()?, digits.len())));
+    numbers.max().unwrap_or((0, 4))
 }

@@ -4,22 +4,47 @@
 //! read and written, so that the tool itself afterwards says "up to date". A format never skips in silence what looks
 //! like a migration that cannot be run: that is an error that names the file.
 
+pub mod dbmate;
+pub mod found;
+pub mod golang_migrate;
+pub mod goose;
+mod listed;
+pub mod multi_tenant;
+pub mod node_pg_migrate;
+pub mod repeatable;
+pub mod sequelize;
 pub mod sqlx;
 
-use std::time::Duration;
+use std::{collections::HashMap, ops::Range, time::Duration};
 
 use crate::{
     site::{Row, Site},
     version::Version,
 };
 
-/// Every format, in the order in which a directory is tried for them.
-pub const ALL: [&dyn Rules; 1] = [&sqlx::Sqlx];
+/// Every format. That of sqlx is the one of a directory that no other [suits](Rules::suits).
+pub const ALL: &[&dyn Rules] = &[
+    &golang_migrate::GolangMigrate,
+    &dbmate::Dbmate,
+    &goose::Goose,
+    &sequelize::Sequelize,
+    &multi_tenant::MultiTenant,
+    &node_pg_migrate::NodePgMigrate,
+    &repeatable::Repeatable,
+    &sqlx::Sqlx,
+];
+
+/// What a file begins with, at its very first byte, that runs outside a transaction: sqlx's way, and ours for tools
+/// whose files have no way of their own to say so.
+pub const NO_TRANSACTION: &str = "-- no-transaction";
+
+/// SQL that does nothing on any engine.
+const NOTHING: &str = "SELECT 1";
 
 /// The format of this name.
 #[must_use]
 pub fn named(name: &str) -> Option<&'static dyn Rules> {
-    ALL.into_iter().find(|rules| rules.name() == name)
+    ALL.iter().copied().find(|rules| rules.name() == name)
 }
 
 /// One file of a migration directory.
@@ -46,7 +71,22 @@ impl Script {
     /// A whole file.
     #[must_use]
     pub fn whole(text: &str, marked: bool) -> Self {
-        Self { text: text.to_owned(), line: 1, marked }
+        Self::part(text, 0..text.len(), marked)
+    }
+
+    /// A whole file that says at its first byte whether it runs outside a transaction.
+    #[must_use]
+    pub fn plain(text: &str) -> Self {
+        Self::whole(text, text.starts_with(NO_TRANSACTION))
+    }
+
+    /// A part of a file, given in bytes. One of comments alone has an empty text: not every server takes it for nothing.
+    #[must_use]
+    pub fn part(file: &str, part: Range<usize>, marked: bool) -> Self {
+        let breaks = file[..part.start].matches('\n').count();
+        let text = &file[part];
+        let text = if text.lines().all(is_silent) { "" } else { text };
+        Self { text: text.to_owned(), line: u32::try_from(breaks + 1).unwrap_or(u32::MAX), marked }
     }
 }
 
@@ -104,6 +144,38 @@ pub struct Entry<'a> {
     pub statements: u32,
 }
 
+/// A migration that is to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct Draft<'a> {
+    /// Its number, with as many digits as it shall have.
+    pub number: &'a str,
+    /// What it does: words joined by `_`.
+    pub words: &'a str,
+    /// Whether it has a down side.
+    pub reversible: bool,
+    /// Whether it runs outside a transaction.
+    pub no_transaction: bool,
+}
+
+impl Draft<'_> {
+    /// The comment that stands where the SQL shall be.
+    #[must_use]
+    pub fn comment(&self, verb: &str) -> String {
+        format!("-- {verb}: {}\n", self.words.replace('_', " "))
+    }
+
+    /// The files of a tool that has a file for each side, and for one without a down side perhaps one of a plainer
+    /// name.
+    #[must_use]
+    pub fn files(&self, base: &str, only: &str) -> Vec<File> {
+        let marker = if self.no_transaction { format!("{NO_TRANSACTION}\n") } else { String::new() };
+        let up = if self.reversible { ".up.sql" } else { only };
+        let up = File { name: format!("{base}{up}"), content: marker + &self.comment("apply") };
+        let down = || File { name: format!("{base}.down.sql"), content: self.comment("revert") };
+        std::iter::once(up).chain(self.reversible.then(down)).collect()
+    }
+}
+
 /// How one tool names its files and keeps its history.
 ///
 /// The SQL that these give is run as it is, by the session that holds the tenant's lock. Several statements are
@@ -115,9 +187,14 @@ pub trait Rules: Send + Sync + std::fmt::Debug {
     /// The history table that the tool uses when nothing else is said.
     fn table(&self) -> &'static str;
 
-    /// Whether files of these names are of this format, and of no other that comes later in [`ALL`]. `None` where
-    /// names alone do not tell: contents do.
+    /// Whether something in these files, a name or what is in one, is this tool's and plainly no other's.
     fn suits(&self, files: &[File]) -> bool;
+
+    /// Whether the history has something of every migration that was applied, and so can tell of any of them that it
+    /// was not.
+    fn lists_all(&self) -> bool {
+        true
+    }
 
     /// Whether a file is part of a bundle: a migration, or what decides about one.
     fn keeps(&self, name: &str) -> bool;
@@ -127,6 +204,14 @@ pub trait Rules: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// When there is no migration among them, or one of them cannot be placed or run.
     fn parse(&self, files: &[File]) -> Result<Vec<Migration>, FormatError>;
+
+    /// The digits that number a migration in the name of its file.
+    fn digits<'n>(&self, name: &'n str) -> Option<&'n str> {
+        leading_digits(name)
+    }
+
+    /// The files of a new migration, up first.
+    fn skeleton(&self, draft: &Draft<'_>) -> Vec<File>;
 
     /// Makes the history table, with the rows that the tool expects in a new one, where it is not there.
     fn create(&self, site: &Site) -> String;
@@ -211,6 +296,42 @@ pub enum FormatError {
     },
 }
 
+/// Migrations, when there are any and no two of them have one version.
+fn of_different_versions(migrations: Vec<Migration>) -> Result<Vec<Migration>, FormatError> {
+    let mut seen: HashMap<&Version, &str> = HashMap::new();
+    for migration in &migrations {
+        if let Some(first) = seen.insert(&migration.version, &migration.file) {
+            let (first, second) = (first.to_owned(), migration.file.clone());
+            return Err(FormatError::Duplicate { version: migration.version.clone(), first, second });
+        }
+    }
+    if migrations.is_empty() { Err(FormatError::Empty) } else { Ok(migrations) }
+}
+
+/// The digits that a name begins with, if there are any.
+#[must_use]
+pub fn leading_digits(name: &str) -> Option<&str> {
+    let end = name.find(|c: char| !c.is_ascii_digit()).unwrap_or(name.len());
+    Some(&name[..end]).filter(|digits| !digits.is_empty())
+}
+
+/// Whether a line is blank or a comment.
+#[must_use]
+pub fn is_silent(line: &str) -> bool {
+    let line = line.trim();
+    line.is_empty() || line.starts_with("--")
+}
+
+/// The lines of a text, each with its number, counted from 1, and where it begins and the next one does, in bytes.
+pub fn lines(text: &str) -> impl Iterator<Item = (u32, Range<usize>, &str)> {
+    let mut start = 0;
+    text.split_inclusive('\n').zip(1..).map(move |(line, number)| {
+        let at = start..start + line.len();
+        start = at.end;
+        (number, at, line.trim_end_matches(['\r', '\n']))
+    })
+}
+
 /// Endings of files that other runners execute as migrations.
 const CODE: [&str; 13] =
     ["cjs", "cs", "cts", "go", "java", "js", "kt", "mjs", "mts", "php", "py", "rb", "ts"];
@@ -226,4 +347,61 @@ pub fn is_code(name: &str) -> bool {
 #[must_use]
 pub fn nanos(duration: Duration) -> i64 {
     i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// Milliseconds.
+#[must_use]
+pub fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_migration_is_one_of_its_format() {
+        for rules in ALL {
+            for (reversible, no_transaction) in [(false, false), (false, true), (true, false), (true, true)] {
+                let draft =
+                    Draft { number: "20260102030405", words: "add_email", reversible, no_transaction };
+                let files = rules.skeleton(&draft);
+                let seen = format!("{}: {files:?}", rules.name());
+                assert!(files.iter().all(|file| rules.keeps(&file.name)), "{seen}");
+                assert!(files.iter().all(|file| rules.digits(&file.name).is_some()), "{seen}");
+                let parsed = rules.parse(&files).unwrap();
+                let [only] = parsed.as_slice() else { panic!("{seen}") };
+                assert_eq!(only.up.as_ref().map(|up| up.marked), Some(no_transaction), "{seen}");
+                assert_eq!(only.description, "add email", "{seen}");
+                match rules.name() {
+                    "dbmate" => assert!(only.down.is_some(), "{seen}"),
+                    "repeatable" => assert!(only.down.is_none(), "{seen}"),
+                    _ => assert_eq!(only.down.is_some(), reversible, "{seen}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_given_once() {
+        for rules in ALL {
+            assert_eq!(named(rules.name()).map(Rules::name), Some(rules.name()));
+            assert_eq!(ALL.iter().filter(|other| other.name() == rules.name()).count(), 1);
+        }
+    }
+
+    #[test]
+    fn a_part_has_the_line_it_begins_in() {
+        let text = "-- a\r\nSELECT 1;\n\n-- b\n";
+        assert_eq!(
+            Script::part(text, 6..16, true),
+            Script { text: "SELECT 1;\n".into(), line: 2, marked: true }
+        );
+        assert_eq!(
+            Script::part(text, 16..text.len(), false),
+            Script { text: String::new(), line: 3, marked: false }
+        );
+        let numbered: Vec<_> = lines(text).map(|(number, at, line)| (number, at.start, line)).collect();
+        assert_eq!(numbered, [(1, 0, "-- a"), (2, 6, "SELECT 1;"), (3, 16, ""), (4, 17, "-- b")]);
+    }
 }

@@ -14,14 +14,12 @@ use std::{
 
 use sha2::{Digest, Sha384};
 
-use super::{Applied, Entry, File, FormatError, Migration, Rules, Script, is_code, nanos};
+use super::{Applied, Draft, Entry, File, FormatError, Migration, Rules, Script, is_code, nanos};
 use crate::{
     digest::hex,
     place::Engine,
     site::{Row, Site},
 };
-
-const NO_TRANSACTION: &str = "-- no-transaction";
 
 /// The rules of sqlx.
 #[derive(Debug)]
@@ -36,8 +34,9 @@ impl Rules for Sqlx {
         "_sqlx_migrations"
     }
 
-    fn suits(&self, files: &[File]) -> bool {
-        files.iter().any(|file| version_of(&file.name).is_some())
+    /// Never: its names are those of several tools, and it is what is taken where no other one suits.
+    fn suits(&self, _: &[File]) -> bool {
+        false
     }
 
     fn keeps(&self, name: &str) -> bool {
@@ -46,6 +45,14 @@ impl Rules for Sqlx {
 
     fn parse(&self, files: &[File]) -> Result<Vec<Migration>, FormatError> {
         parse(files)
+    }
+
+    fn digits<'n>(&self, name: &'n str) -> Option<&'n str> {
+        version_of(name).and_then(|_| name.split('_').next())
+    }
+
+    fn skeleton(&self, draft: &Draft<'_>) -> Vec<File> {
+        draft.files(&format!("{}_{}", draft.number, draft.words), ".sql")
     }
 
     fn create(&self, site: &Site) -> String {
@@ -143,20 +150,8 @@ fn parse(files: &[File]) -> Result<Vec<Migration>, FormatError> {
         .collect())
 }
 
-/// The name of a new migration's files, up first. `stem` is made of words joined by `_`.
-#[must_use]
-pub fn new_names(version: i64, width: usize, stem: &str, reversible: bool) -> Vec<String> {
-    let base = format!("{version:0width$}_{stem}");
-    if reversible {
-        vec![format!("{base}.up.sql"), format!("{base}.down.sql")]
-    } else {
-        vec![format!("{base}.sql")]
-    }
-}
-
 /// The version a file's name says, if it names a migration.
-#[must_use]
-pub fn version_of(name: &str) -> Option<i64> {
+fn version_of(name: &str) -> Option<i64> {
     name_parts(name).ok().flatten().map(|(version, ..)| version)
 }
 
@@ -182,7 +177,7 @@ fn name_parts(name: &str) -> Result<Option<(i64, &str, Side)>, FormatError> {
 }
 
 fn migration(version: i64, stem: &str, up: &File, down: Option<&File>) -> Migration {
-    let script = |file: &File| Script::whole(&file.content, file.content.starts_with(NO_TRANSACTION));
+    let script = |file: &File| Script::plain(&file.content);
     Migration {
         version: version.into(),
         description: stem.replace('_', " "),

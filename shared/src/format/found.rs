@@ -1,0 +1,209 @@
+//! Which tools have kept a history in a tenant: told from the names and columns of its tables. Pure.
+//!
+//! Only the tables' usual names are known here; what an operator gave another name is not found.
+
+use super::{Rules, named};
+use crate::{
+    place::Engine,
+    site::{Row, Site},
+};
+
+/// A table of a tenant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// Its name.
+    pub name: String,
+    /// The names of its columns.
+    pub columns: Vec<String>,
+}
+
+impl Table {
+    fn has(&self, columns: &[&str]) -> bool {
+        columns.iter().all(|wanted| self.columns.iter().any(|own| own.eq_ignore_ascii_case(wanted)))
+    }
+
+    fn is(&self, name: &str) -> bool {
+        self.name.eq_ignore_ascii_case(name)
+    }
+}
+
+/// A tool's history table in a tenant.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The tool, as it calls itself.
+    pub tool: &'static str,
+    /// The table.
+    pub table: String,
+    /// The format that reads and writes it, where there is one.
+    pub format: Option<&'static dyn Rules>,
+    /// Whether it could be another tool's that has the same table.
+    pub ambiguous: bool,
+}
+
+struct Known {
+    table: &'static str,
+    columns: &'static [&'static str],
+    tool: &'static str,
+    format: &'static str,
+}
+
+const fn known(
+    table: &'static str,
+    columns: &'static [&'static str],
+    tool: &'static str,
+    format: &'static str,
+) -> Known {
+    Known { table, columns, tool, format }
+}
+
+/// The tables that tell their tool. Of several for one name, the first whose columns are there is meant.
+const KNOWN: [Known; 18] = [
+    known("_sqlx_migrations", &["version", "checksum"], "sqlx", "sqlx"),
+    known("flyway_schema_history", &["installed_rank"], "Flyway", "flyway"),
+    known("_prisma_migrations", &["migration_name"], "Prisma", "prisma"),
+    known("goose_db_version", &["version_id"], "goose", "goose"),
+    known("__diesel_schema_migrations", &["version"], "Diesel", "diesel"),
+    known("refinery_schema_history", &["version"], "refinery", "refinery"),
+    known("atlas_schema_revisions", &["version"], "Atlas", "atlas"),
+    known("databasechangelog", &["orderexecuted"], "Liquibase", "liquibase"),
+    known("pgmigrations", &["name", "run_on"], "node-pg-migrate", "node-pg-migrate"),
+    known("SequelizeMeta", &["name"], "Sequelize", "sequelize"),
+    known("migrations", &["migration", "batch"], "Laravel", "laravel"),
+    known("migrations", &["filename"], "multi-tenant-migrate", "multi-tenant-migrate"),
+    known("migrations", &["name", "hash", "executed_at"], "postgres-migrations", "postgres-migrations"),
+    known("schema_migrations", &["version", "dirty"], "golang-migrate", "golang-migrate"),
+    known("schema_migrations", &["version", "inserted_at"], "Ecto", "ecto"),
+    known("schema_migrations", &["version"], "dbmate", "dbmate"),
+    known("django_migrations", &["app", "name"], "Django", "django"),
+    known("alembic_version", &["version_num"], "Alembic", "alembic"),
+];
+
+/// Rails has this table beside its history, which looks like dbmate's.
+const RAILS: &str = "ar_internal_metadata";
+
+/// The histories of tools among the tables of a tenant, in the order of the tables.
+#[must_use]
+pub fn found(tables: &[Table]) -> Vec<Found> {
+    let rails = tables.iter().any(|table| table.is(RAILS));
+    tables.iter().filter_map(|table| tool_of(table, rails)).collect()
+}
+
+fn tool_of(table: &Table, rails: bool) -> Option<Found> {
+    let known = KNOWN.iter().find(|known| table.is(known.table) && table.has(known.columns))?;
+    let plain = known.tool == "dbmate";
+    let (tool, format) = if plain && rails { ("Rails", "rails") } else { (known.tool, known.format) };
+    Some(Found {
+        tool,
+        table: table.name.clone(),
+        format: named(format),
+        // Rails before its version 5 had no second table.
+        ambiguous: plain && !rails,
+    })
+}
+
+/// Lists the tables that may be a tool's history, with their columns: rows of a table's name and a column's. `also` are
+/// further names to look for. Atlas keeps that of a whole PostgreSQL database in a schema of its own.
+#[must_use]
+pub fn select(site: &Site, also: &[&str]) -> String {
+    let names = KNOWN.iter().map(|known| known.table).chain([RAILS]).chain(also.iter().copied());
+    let names: Vec<String> = names.map(|name| site.text(&name.to_lowercase())).collect();
+    let (names, schema) = (names.join(", "), site.text(site.schema.as_deref().unwrap_or_default()));
+    match site.engine {
+        Engine::Postgres => format!(
+            "SELECT CAST(c.relname AS text), CAST(a.attname AS text) FROM pg_catalog.pg_class c
+             JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid
+             WHERE (n.nspname = {schema} OR {schema} = 'public' AND n.nspname = 'atlas_schema_revisions') AND c.relkind IN ('r', 'p', 'v', 'f') AND a.attnum > 0 AND NOT a.attisdropped
+             AND lower(c.relname) IN ({names}) ORDER BY c.relname, a.attnum"
+        ),
+        Engine::MySql => format!(
+            "SELECT CAST(table_name AS CHAR), CAST(column_name AS CHAR) FROM information_schema.columns
+             WHERE table_schema = {schema} AND LOWER(table_name) IN ({names}) ORDER BY table_name, ordinal_position"
+        ),
+        Engine::Sqlite => format!(
+            "SELECT m.name, p.name FROM sqlite_master m, pragma_table_info(m.name) p
+             WHERE m.type IN ('table', 'view') AND lower(m.name) IN ({names}) ORDER BY m.name, p.cid"
+        ),
+    }
+}
+
+/// The tables that the rows of [`select`] are of.
+#[must_use]
+pub fn tables(rows: &[Row]) -> Vec<Table> {
+    let mut tables: Vec<Table> = Vec::new();
+    for row in rows {
+        let [Some(name), Some(column)] = row.as_slice() else { continue };
+        match tables.last_mut().filter(|table| table.name == *name) {
+            Some(table) => table.columns.push(column.clone()),
+            None => tables.push(Table { name: name.clone(), columns: vec![column.clone()] }),
+        }
+    }
+    tables
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(name: &str, columns: &str) -> Table {
+        Table { name: name.into(), columns: columns.split(' ').map(Into::into).collect() }
+    }
+
+    fn tools(of: &[(&str, &str)]) -> Vec<String> {
+        let tables: Vec<Table> = of.iter().map(|(name, columns)| table(name, columns)).collect();
+        let shown = |found: &Found| format!("{}{}", found.tool, if found.ambiguous { "?" } else { "" });
+        found(&tables).iter().map(shown).collect()
+    }
+
+    #[test]
+    fn a_table_tells_its_tool() {
+        for (name, columns, tool) in [
+            ("_sqlx_migrations", "version description installed_on success checksum execution_time", "sqlx"),
+            ("flyway_schema_history", "installed_rank version description", "Flyway"),
+            ("_prisma_migrations", "id checksum finished_at migration_name", "Prisma"),
+            ("goose_db_version", "id version_id is_applied tstamp", "goose"),
+            ("__diesel_schema_migrations", "version run_on", "Diesel"),
+            ("refinery_schema_history", "version name applied_on checksum", "refinery"),
+            ("atlas_schema_revisions", "version description type applied", "Atlas"),
+            ("DATABASECHANGELOG", "ID AUTHOR FILENAME DATEEXECUTED ORDEREXECUTED", "Liquibase"),
+            ("databasechangelog", "id author filename dateexecuted orderexecuted", "Liquibase"),
+            ("pgmigrations", "id name run_on", "node-pg-migrate"),
+            ("SequelizeMeta", "name createdAt updatedAt", "Sequelize"),
+            ("migrations", "id migration batch", "Laravel"),
+            ("migrations", "filename", "multi-tenant-migrate"),
+            ("migrations", "id name hash executed_at", "postgres-migrations"),
+            ("schema_migrations", "version dirty", "golang-migrate"),
+            ("schema_migrations", "version inserted_at", "Ecto"),
+            ("schema_migrations", "version", "dbmate?"),
+            ("django_migrations", "id app name applied", "Django"),
+            ("alembic_version", "version_num", "Alembic"),
+        ] {
+            assert_eq!(tools(&[(name, columns)]), [tool], "{name}");
+        }
+    }
+
+    #[test]
+    fn the_table_beside_it_tells_rails_from_dbmate() {
+        let beside = ("ar_internal_metadata", "key value created_at updated_at");
+        assert_eq!(tools(&[beside, ("schema_migrations", "version")]), ["Rails"]);
+        assert_eq!(tools(&[beside, ("schema_migrations", "version dirty")]), ["golang-migrate"]);
+    }
+
+    #[test]
+    fn other_tables_of_these_names_are_nobodys() {
+        assert!(tools(&[("migrations", "id year birds"), ("users", "version dirty")]).is_empty());
+    }
+
+    #[test]
+    fn tools_whose_histories_we_keep_have_a_format() {
+        let formats = |name: &str, columns: &str| found(&[table(name, columns)])[0].format.map(Rules::name);
+        assert_eq!(formats("schema_migrations", "version dirty"), Some("golang-migrate"));
+        assert_eq!(formats("migrations", "id migration batch"), None);
+    }
+
+    #[test]
+    fn rows_are_put_together_by_table() {
+        let row = |table: &str, column: &str| vec![Some(table.to_owned()), Some(column.to_owned())];
+        let rows = [row("a", "x"), row("a", "y"), row("b", "x")];
+        assert_eq!(tables(&rows), [table("a", "x y"), table("b", "x")]);
+    }
+}
