@@ -18,6 +18,7 @@ use tenantry_shared::{
 use crate::{
     change,
     engine::{Limits, MySqlSession, PostgresSession, Session, SqliteSession, command, histories},
+    foreign,
     orders::Order,
 };
 
@@ -149,6 +150,9 @@ impl<'a> Work<'a> {
         let history = self.look(session, trail).await?;
         let progress = self.limits.answered(self.progress(session)).await?;
         let pending = self.pending(&history, progress.as_ref())?;
+        if self.is_untouched(&history) {
+            self.limits.answered(foreign::none(session, &self.taken)).await?;
+        }
         for together in pending.chunk_by(|a, b| a.chain.command.is_some() && std::ptr::eq(a.chain, b.chain)) {
             if session.is_stained() {
                 return Ok(Way::Further);
@@ -212,13 +216,24 @@ impl<'a> Work<'a> {
         session: &mut impl Session,
         trail: &mut Trail,
     ) -> Result<Vec<Vec<Applied>>, Failure> {
-        let histories = self.limits.answered(histories(session, &self.taken)).await?;
+        let read = async {
+            match histories(session, &self.taken).await {
+                Err(failure) => Err(foreign::explained(session, &self.taken, failure).await),
+                read => read,
+            }
+        };
+        let histories = self.limits.answered(read).await?;
         trail.to = self.newest(&histories);
         // What was applied before it is not what it was found with.
         if trail.steps.is_empty() {
             trail.from.clone_from(&trail.to);
         }
         Ok(histories)
+    }
+
+    /// Whether nothing was applied yet, as far as the histories tell.
+    fn is_untouched(&self, histories: &[Vec<Applied>]) -> bool {
+        histories.iter().all(Vec::is_empty) && self.taken.iter().all(|taken| taken.chain.rules.proves())
     }
 
     fn pending(

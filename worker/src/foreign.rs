@@ -1,0 +1,64 @@
+//! Histories that other tools have kept in a tenant. Applying every migration from the first on over a schema that one
+//! of them has made would be the worst that can be done to it, so such a tenant is refused.
+
+use tenantry_shared::{
+    bundle::Taken,
+    failure::{Class, Failure},
+    format::found::{self, Found},
+};
+
+use crate::engine::Session;
+
+/// What a server says when a history table has not the columns that its format reads.
+const NO_SUCH_COLUMN: [&str; 2] = ["42703", "1054"];
+
+/// Makes sure that no other tool keeps a history in a tenant whose own histories are empty. An own table that is there,
+/// though it is empty, says that the tenant is meant to begin at the beginning.
+///
+/// # Errors
+/// A refusal that names the tool, or what the reading fails with.
+pub async fn none(session: &mut impl Session, taken: &[Taken<'_>]) -> Result<(), Failure> {
+    let own: Vec<&str> = taken.iter().map(|taken| taken.chain.table.as_str()).collect();
+    let select = found::select(&session.site(""), &own);
+    let tables = found::tables(&session.read(&select).await?.unwrap_or_default());
+    let begun = tables.iter().any(|table| own.iter().any(|own| own.eq_ignore_ascii_case(&table.name)));
+    for found in found::found(&tables) {
+        let reader = taken.iter().find(|taken| taken.chain.table.eq_ignore_ascii_case(&found.table));
+        let refused = match reader {
+            Some(taken) => found.format.is_none_or(|format| format.name() != taken.chain.rules.name()),
+            None => !begun,
+        };
+        if refused {
+            return Err(refusal(&found));
+        }
+    }
+    Ok(())
+}
+
+/// Tells whose history it is that could not be read, where that is why.
+pub async fn explained(session: &mut impl Session, taken: &[Taken<'_>], failure: Failure) -> Failure {
+    let misread =
+        NO_SUCH_COLUMN.contains(&failure.code.as_str()) || failure.message.contains("no such column");
+    if !misread {
+        return failure;
+    }
+    none(session, taken).await.err().filter(|other| other.refused).unwrap_or(failure)
+}
+
+fn refusal(found: &Found) -> Failure {
+    let Found { tool, table, format, ambiguous } = found;
+    let like = if *ambiguous { "a tool like " } else { "" };
+    let message = format!("{like}{tool} keeps the history of this tenant, in {table}");
+    let adopt = "adopt the tenant as it is: tenantry baseline";
+    let hint = match format {
+        Some(format) => {
+            format!(
+                "are these {tool}'s migrations, say format = \"{}\" in tenantry.toml; else {adopt}",
+                format.name()
+            )
+        }
+        None => adopt.to_owned(),
+    };
+    let failure = Failure::new(Class::Permanent, "foreign-history", message).with_hint(hint);
+    Failure { refused: true, ..failure }
+}
