@@ -58,7 +58,20 @@ impl Tool {
     /// When it cannot be started or takes too long.
     #[must_use]
     pub fn run(&self, dir: &Path, env: &[(&str, &str)], args: &[&str]) -> Ran {
-        let mut command = Command::new(&self.program);
+        self.start(&self.program, dir, env, args)
+    }
+
+    /// Runs a script for Node.js with the libraries that the tool is made of, in the same way.
+    ///
+    /// # Panics
+    /// When it cannot be started or takes too long.
+    #[must_use]
+    pub fn run_script(&self, dir: &Path, env: &[(&str, &str)], args: &[&str]) -> Ran {
+        self.start("node".as_ref(), dir, env, args)
+    }
+
+    fn start(&self, program: &Path, dir: &Path, env: &[(&str, &str)], args: &[&str]) -> Ran {
+        let mut command = Command::new(program);
         command.args(args).current_dir(dir).env_clear().envs(MANNERS);
         command.env("PATH", std::env::var("PATH").unwrap_or_default()).env("HOME", self.home.path());
         // Prisma fetches what is not named here, and with its adapters needs none of it.
@@ -69,7 +82,7 @@ impl Tool {
         }
         command.envs(env.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        finish(command.spawn().unwrap_or_else(|e| panic!("{}: {e}", self.program.display())))
+        finish(command.spawn().unwrap_or_else(|e| panic!("{}: {e}", program.display())))
     }
 }
 

@@ -180,6 +180,39 @@ fn a_new_migration_prints_its_path_and_never_takes_a_version_twice() {
 }
 
 #[test]
+fn a_new_migration_is_of_the_format_of_those_beside_it() {
+    let home = Home::new();
+    for (name, text, expected, begins) in [
+        (
+            "1_a.sql",
+            "-- migrate:up\n-- migrate:down\n",
+            "2_add_email.sql",
+            "-- migrate:up transaction:false\n",
+        ),
+        ("00001_a.sql", "-- +goose Up\n", "00002_add_email.sql", "-- +goose NO TRANSACTION\n-- +goose Up\n"),
+        ("0001_a.sql", "-- Up Migration\n", "0002_add-email.sql", "-- no-transaction\n-- Up Migration\n"),
+        ("tenant:1-a.sql", "", "tenant:2-add-email.sql", "-- no-transaction\n"),
+        ("20240101000000-a.sql", "", "20240101000001-add-email.sql", "-- no-transaction\n"),
+    ] {
+        let directory = home.path().join(format!("of {name}"));
+        std::fs::create_dir(&directory).expect("a directory");
+        std::fs::write(directory.join(name), text).expect("a file");
+        let source = directory.to_str().expect("a path");
+        let words = ["new", "migration", "add email", "--no-transaction", "--sequential", "--source", source];
+        let made = home.run(&words).exits(0).stdout;
+        assert!(made.trim_end().ends_with(&format!("/{expected}")), "{made}");
+        let text = std::fs::read_to_string(directory.join(expected)).expect("a file");
+        assert!(text.starts_with(begins) && text.contains("-- apply: add email\n"), "{text}");
+    }
+    let both = home.path().join("both");
+    std::fs::create_dir(&both).expect("a directory");
+    std::fs::write(both.join("1_a.sql"), "-- migrate:up\n-- migrate:down\n").expect("a file");
+    std::fs::write(both.join("2_b.sql"), "-- +goose Up\n").expect("a file");
+    let ran = home.run(&["new", "migration", "c", "--source", "both"]).exits(78);
+    assert!(ran.stderr.contains("dbmate or goose") && ran.stderr.contains("hint: say which"), "{ran:?}");
+}
+
+#[test]
 fn what_cannot_be_written_is_named() {
     let home = Home::new();
     std::fs::write(home.path().join("file"), "").expect("a file");

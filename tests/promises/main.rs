@@ -8,6 +8,7 @@ mod dedicated;
 mod engines;
 mod faults;
 mod fleet;
+mod formats;
 mod limits;
 mod mariadb;
 mod outages;

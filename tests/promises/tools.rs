@@ -49,7 +49,7 @@ impl Project {
 }
 
 /// Each column of a table with its type, and `not null` where it is so, in their order; then the key's columns.
-async fn shape(tenant: &TenantDb, table: &str) -> String {
+pub(crate) async fn shape(tenant: &TenantDb, table: &str) -> String {
     let sql = match tenant.kind {
         Kind::PostgresDatabase | Kind::PostgresSchema => format!(
             "SELECT string_agg(attname || ' ' || format_type(atttypid, atttypmod) || CASE WHEN attnotnull THEN ' not null' ELSE '' END, ', ' ORDER BY attnum)
@@ -67,7 +67,7 @@ async fn shape(tenant: &TenantDb, table: &str) -> String {
 }
 
 /// The rows of a history in their order, as one column of text.
-async fn rows(tenant: &TenantDb, table: &str, column: &str) -> String {
+pub(crate) async fn rows(tenant: &TenantDb, table: &str, column: &str) -> String {
     let from = format!("(SELECT {column} c FROM {table} ORDER BY 1) x");
     let sql = match tenant.kind {
         Kind::PostgresDatabase | Kind::PostgresSchema => {

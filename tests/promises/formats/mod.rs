@@ -1,0 +1,11 @@
+//! Other tools' directories and histories: each tool agrees with what we did, and we with what it did.
+
+mod dbmate;
+mod foreign;
+mod golang_migrate;
+mod goose;
+mod multi_tenant;
+mod node_pg_migrate;
+mod partner;
+mod repeatable;
+mod sequelize;

@@ -1,0 +1,171 @@
+//! Another tool that works on one directory and its tenants with us, and a worker's attempt without a registry.
+
+use std::sync::Arc;
+
+use tenantry_shared::{
+    bundle::{Bundle, Scope, SetFiles, SetSpec},
+    failure::Failure,
+    format::File,
+    place::DatabaseUrl,
+    registry::Access,
+    run::Policy,
+    tenant::Labels,
+};
+use tenantry_tests::{Ran, TenantDb, Tool, fleet::Kind};
+use tenantry_worker::{
+    attempt::{Trail, attempt},
+    orders::Order,
+};
+
+use crate::{site::Site, tools::shape};
+
+/// Another tool, and how a user of it works.
+pub(super) struct Partner {
+    /// What `tests/tools` calls it.
+    pub(super) tool: &'static str,
+    /// The databases that it knows.
+    pub(super) kinds: &'static [Kind],
+    /// Its history table.
+    pub(super) table: &'static str,
+    /// The files of a migration of this number that makes this table: path below the directory, and text.
+    pub(super) files: fn(u32, &str) -> Vec<(String, String)>,
+    /// Applies what is pending.
+    pub(super) apply: fn(&Tool, &Site, &TenantDb) -> Ran,
+    /// Whether it says, without a complaint, that nothing is pending.
+    pub(super) is_content: fn(&Tool, &Site, &TenantDb) -> bool,
+    /// Reverts the newest migration, where the tool can.
+    pub(super) revert: Option<fn(&Tool, &Site, &TenantDb) -> Ran>,
+}
+
+impl Partner {
+    fn write(&self, site: &Site, number: u32, table: &str) {
+        for (path, text) in (self.files)(number, table) {
+            let path = site.home.path().join("migrations").join(path);
+            std::fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
+            std::fs::write(path, text).expect("a file");
+        }
+    }
+
+    /// Nothing where the tool is not installed.
+    pub(super) async fn gets_along_with_us(&self) {
+        let Some(tool) = Tool::find(self.tool) else { return };
+        let site = Site::new(self.kinds, 1).await;
+        self.we_finish_what_it_began(&tool, &site).await;
+        if let Some(revert) = self.revert {
+            self.we_see_what_it_reverted(&tool, &site, revert).await;
+        }
+        self.we_see_what_it_added(&tool, &site);
+        self.it_takes_over_what_we_began(&tool, &site).await;
+    }
+
+    async fn we_finish_what_it_began(&self, tool: &Tool, site: &Site) {
+        self.write(site, 1, "t");
+        self.write(site, 2, "u");
+        for tenant in &site.fleet.tenants {
+            let _ = (self.apply)(tool, site, tenant).exits(0);
+        }
+        self.write(site, 3, "w");
+        let _ = site.migrate(&[]).exits(0);
+        for tenant in &site.fleet.tenants {
+            let steps = site.attempts(tenant)[0]["applied"].as_array().map(Vec::len);
+            assert_eq!(steps, Some(1), "{}", tenant.id);
+            assert!(tenant.tables().await.contains_key("w"), "{}", tenant.id);
+            assert!((self.is_content)(tool, site, tenant), "{}", tenant.id);
+        }
+    }
+
+    async fn we_see_what_it_reverted(
+        &self,
+        tool: &Tool,
+        site: &Site,
+        revert: fn(&Tool, &Site, &TenantDb) -> Ran,
+    ) {
+        for tenant in &site.fleet.tenants {
+            let _ = revert(tool, site, tenant).exits(0);
+            assert!(!tenant.tables().await.contains_key("w"), "{}", tenant.id);
+        }
+        let run = site.migrate(&[]).exits(0).json();
+        assert_eq!(run["counts"]["applied"], self.kinds.len(), "{run}");
+        for tenant in &site.fleet.tenants {
+            assert!(tenant.tables().await.contains_key("w"), "{}", tenant.id);
+            assert!((self.is_content)(tool, site, tenant), "{}", tenant.id);
+        }
+    }
+
+    fn we_see_what_it_added(&self, tool: &Tool, site: &Site) {
+        self.write(site, 4, "x");
+        for tenant in &site.fleet.tenants {
+            let _ = (self.apply)(tool, site, tenant).exits(0);
+        }
+        let run = site.migrate(&[]).exits(0).json();
+        assert_eq!(run["counts"]["current"], self.kinds.len(), "{run}");
+    }
+
+    async fn it_takes_over_what_we_began(&self, tool: &Tool, theirs: &Site) {
+        let ours = Site::new(self.kinds, 1).await;
+        self.write(&ours, 1, "t");
+        self.write(&ours, 2, "u");
+        let _ = ours.migrate(&[]).exits(0);
+        for (tenant, other) in ours.fleet.tenants.iter().zip(&theirs.fleet.tenants) {
+            assert!((self.is_content)(tool, &ours, tenant), "{}", tenant.id);
+            let (own, other) = (table(tenant, self.table).await, table(other, self.table).await);
+            assert_eq!(own, other, "{}", tenant.id);
+        }
+        self.write(&ours, 3, "w");
+        for tenant in &ours.fleet.tenants {
+            let _ = (self.apply)(tool, &ours, tenant).exits(0);
+            assert!(tenant.tables().await.contains_key("w"), "{}", tenant.id);
+        }
+    }
+}
+
+/// What a table is made of, in small letters and without the quotes that nobody needs.
+pub(super) async fn table(tenant: &TenantDb, name: &str) -> String {
+    let words = shape(tenant, name).await.to_lowercase().replace(['"', '`'], "");
+    words.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Brings a tenant to the newest of these files, read in a format that is named, as a worker does it.
+pub(super) async fn applied(
+    format: &str,
+    files: &[(&str, &str)],
+    tenant: &TenantDb,
+) -> Result<Vec<String>, Failure> {
+    let file = |(name, text): &(&str, &str)| File { name: (*name).into(), content: (*text).into() };
+    let spec = SetSpec { name: "main".into(), format: Some(format.into()), ..SetSpec::default() };
+    let set = SetFiles { spec, files: files.iter().map(file).collect() };
+    let bundle = Bundle::of_sets(vec![set]).expect("a bundle");
+    let target = bundle.latest().version.clone();
+    let url = DatabaseUrl::parse(&tenant.url, "/".as_ref()).expect("a URL");
+    let access = Access {
+        slug: tenant.id.parse().expect("a slug"),
+        place: url.place(tenant.schema.as_deref()).expect("a place"),
+        url,
+        labels: Labels::new(),
+        scope: Scope::Tenants,
+    };
+    let order = Order { bundle: Arc::new(bundle), target, policy: Policy::default() };
+    let mut trail = Trail::default();
+    attempt(&order, &access, &mut trail).await?;
+    Ok(trail.steps.into_iter().map(|step| step.file).collect())
+}
+
+/// The rows of a history in the order of their text, their columns joined by `|`.
+pub(super) async fn history(tenant: &TenantDb, table: &str, columns: &[&str]) -> Vec<String> {
+    let quote = if tenant.kind == Kind::MariaDb { '`' } else { '"' };
+    let columns = columns.iter().map(|column| match tenant.kind {
+        Kind::MariaDb => format!("CAST({column} AS CHAR)"),
+        _ => format!("CAST({column} AS TEXT)"),
+    });
+    let columns: Vec<String> = columns.collect();
+    let (row, all) = match tenant.kind {
+        Kind::MariaDb => {
+            (format!("concat_ws('|', {})", columns.join(", ")), "CAST(group_concat(r SEPARATOR ';') AS CHAR)")
+        }
+        Kind::Sqlite => (columns.join(" || '|' || "), "group_concat(r, ';')"),
+        _ => (columns.join(" || '|' || "), "string_agg(r, ';')"),
+    };
+    let sql = format!("SELECT {all} FROM (SELECT {row} AS r FROM {quote}{table}{quote} ORDER BY 1) x");
+    let text = tenant.text(&sql).await.unwrap_or_default();
+    text.split(';').filter(|row| !row.is_empty()).map(str::to_owned).collect()
+}
