@@ -78,6 +78,8 @@ pub enum Refusal {
         version: Version,
         /// Its file, or its version where the bundle has no file of it.
         file: String,
+        /// How its history is told what became of it.
+        mend: String,
     },
     /// A statement was begun that commits by itself, and how it ended is not known.
     #[error("how statement {statement} of {file} ended is not known: its worker was lost meanwhile")]
@@ -144,9 +146,9 @@ impl Refusal {
     #[must_use]
     pub fn hint(&self) -> String {
         match self {
-            Self::Dirty { version, .. } => format!(
-                "see how far it came, finish or undo it by hand, then set success to true in, or delete, row {version} of the history table"
-            ),
+            Self::Dirty { mend, .. } => {
+                format!("see how far it came, finish or undo it by hand, then {mend}")
+            }
             Self::Doubt { statement, .. } => format!(
                 "see in the tenant whether statement {statement} is done, then tell: tenantry repair --tenant ID --done or --not-done"
             ),
@@ -254,7 +256,8 @@ impl<'a> View<'_, 'a> {
             None => Ok(()),
             Some(row) => {
                 let (version, file) = self.name(&row.version);
-                Err(Refusal::Dirty { version, file })
+                let mend = self.taken.chain.rules.mend(&row.version);
+                Err(Refusal::Dirty { version, file, mend })
             }
         }
     }

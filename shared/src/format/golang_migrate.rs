@@ -89,6 +89,10 @@ impl Rules for GolangMigrate {
         Some(stand_at(site, Some(entry.migration), true))
     }
 
+    fn mend(&self, _: &Version) -> String {
+        "set dirty to false in the history table, and version to the newest that is done".to_owned()
+    }
+
     fn unmark(&self, site: &Site, entry: Entry<'_>) -> String {
         stand_at(site, entry.previous, false)
     }

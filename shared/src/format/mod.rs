@@ -228,6 +228,11 @@ pub trait Rules: Send + Sync + std::fmt::Debug {
     /// Marks a migration as begun, before it runs outside a transaction. None: the tool knows no such mark.
     fn begin(&self, site: &Site, entry: Entry<'_>) -> Option<String>;
 
+    /// What a person does to the history when a migration that it says was begun has been finished, or undone, by hand.
+    fn mend(&self, version: &Version) -> String {
+        format!("set success to true in, or delete, row {version} of the history table")
+    }
+
     /// Takes the mark of [`Self::begin`] away again: nothing was done.
     fn unmark(&self, site: &Site, entry: Entry<'_>) -> String;
 

@@ -50,6 +50,7 @@ async fn we_go_on_from_its_row_and_stop_at_a_dirty_one() {
         tenant.execute("UPDATE schema_migrations SET dirty = TRUE").await;
         let refused = applied(FORMAT, &[T, U, W], tenant).await.expect_err("a refusal");
         assert!(refused.refused && refused.code == "dirty", "{refused:?}");
+        assert!(refused.hint.as_deref().is_some_and(|hint| hint.contains("dirty to false")), "{refused:?}");
     }
 }
 
