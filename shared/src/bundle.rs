@@ -5,7 +5,7 @@
 //! take it). Sets that keep their history in one table are one *chain*: a sequence of migrations in the order of
 //! their format, whichever set each came from. Chains follow each other in the order in which the sets are given.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -183,6 +183,22 @@ impl Chain {
     #[must_use]
     pub fn position(&self, version: &Version) -> Option<usize> {
         self.positions.get(version).copied()
+    }
+
+    /// Whether the migration at one place must not be applied before that at another one. Places tell it, unless a
+    /// migration says itself what it comes after.
+    #[must_use]
+    pub fn comes_after(&self, later: usize, earlier: usize) -> bool {
+        let after = |at: usize| &self.links[at].migration.after;
+        if after(later).is_none() && after(earlier).is_none() {
+            return later > earlier;
+        }
+        let (mut left, mut seen) = (vec![later], HashSet::from([later]));
+        while let Some(at) = left.pop() {
+            let before = after(at).iter().flatten().filter_map(|version| self.position(version));
+            left.extend(before.filter(|at| seen.insert(*at)));
+        }
+        later != earlier && seen.contains(&earlier)
     }
 }
 
@@ -556,6 +572,13 @@ mod tests {
         assert_eq!(format(&["1_a.sql"], "-- Up Migration\n"), Ok("node-pg-migrate"));
         assert_eq!(format(&["tenant:1-a.sql"], ""), Ok("multi-tenant-migrate"));
         assert_eq!(format(&["20240101000000-a.sql"], ""), Ok("sequelize"));
+        assert_eq!(format(&["V1__a.sql", "R__b.sql"], ""), Ok("flyway"));
+        assert_eq!(format(&["V1__a.sql", "mod.rs"], ""), Ok("refinery"));
+        assert_eq!(format(&["V20240101000000__a.sql", "mod.rs"], ""), Ok("refinery-int8"));
+        assert_eq!(format(&["2024-01-01-000000_a/up.sql"], ""), Ok("diesel"));
+        assert_eq!(format(&["20240101000000_a/migration.sql", "migration_lock.toml"], ""), Ok("prisma"));
+        assert_eq!(format(&["1_a.sql", "atlas.sum"], ""), Ok("atlas"));
+        assert_eq!(format(&["1_a.sql", "atlas.sum"], goose), Ok("goose"));
         for plain in [&["1_a.sql"][..], &["1_a.up.sql", "1_a.down.sql"], &["README.md"], &[]] {
             assert_eq!(format(plain, ""), Ok("sqlx"), "{plain:?}");
         }

@@ -315,15 +315,16 @@ impl<'a> View<'_, 'a> {
 
     /// The newest applied migration behind this one that is in one of its sets. A set that a tenant takes later than
     /// others begins at its own beginning.
-    fn newer_applied(&self, at: usize) -> Option<usize> {
+    fn newer_applied(&self, here: usize) -> Option<usize> {
         let links = &self.taken.chain.links;
-        let (link, behind) = (&links[at], at + 1..links.len());
+        let (link, behind) = (&links[here], here + 1..links.len());
         if link.migration.repeatable || self.resume(link).is_some() {
             return None;
         }
         let applied = |at: &usize| {
             let other = &links[*at];
             !other.migration.repeatable
+                && self.taken.chain.comes_after(*at, here)
                 && self.applied.contains_key(&other.migration.version)
                 && other.sets.iter().any(|set| link.sets.contains(set))
         };
@@ -364,6 +365,7 @@ mod tests {
     use super::*;
     use crate::{
         bundle::{Bundle, Scope, SetFiles, SetSpec},
+        command::CommandSpec,
         format::File,
         tenant::Labels,
     };
@@ -492,6 +494,31 @@ mod tests {
         assert_eq!(versions(&plan(&with, &rows, None, goal).unwrap()), [1]);
         // It was taken once, and is not any more: its history is known all the same.
         assert!(plan(&without, &[history(&b, &[1, 2])], None, goal).unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_says_itself_what_it_comes_after_is_out_of_order_only_for_that() {
+        let file = |name: &str, dependencies: &str| File {
+            name: format!("{name}.py"),
+            content: format!("    dependencies = [{dependencies}]\n"),
+        };
+        let command = CommandSpec { preset: Some("django".into()), ..CommandSpec::default() };
+        let files = vec![
+            file("a/migrations/0001_x", ""),
+            file("a/migrations/0002_y", "('a', '0001_x')"),
+            file("b/migrations/0001_z", ""),
+        ];
+        let spec = SetSpec { name: "app".into(), command: Some(command), ..SetSpec::default() };
+        let b = Bundle::of_sets(vec![SetFiles { spec, files }]).unwrap();
+        let planned = |applied: &[&str]| -> Result<Vec<String>, Refusal> {
+            let row = |version: &&str| Applied { version: (*version).into(), checksum: None, success: true };
+            let goal = Goal { main: b.main(), target: &b.latest().version, order: Order::Linear };
+            let taken = b.taken_by(Scope::Tenants, &Labels::new());
+            let pending = plan(&taken, &[applied.iter().map(row).collect()], None, goal)?;
+            Ok(pending.iter().map(|p| p.link.migration.version.to_string()).collect())
+        };
+        assert_eq!(planned(&["b.0001_z"]), Ok(vec!["a.0001_x".to_owned(), "a.0002_y".to_owned()]));
+        assert_eq!(planned(&["a.0002_y"]).unwrap_err().code(), "out-of-order");
     }
 
     proptest! {

@@ -7,6 +7,7 @@ use tenantry_shared::{
     format::Entry,
     plan::{Pending, Progress},
     site::Site,
+    statement::split,
 };
 
 use crate::engine::{Change, PROGRESS_TABLE, Session, TRACELESS};
@@ -52,7 +53,9 @@ pub fn apply<'a>(site: &Site, pending: &'a Pending<'_>) -> Result<Change<'a>, Fa
         return Err(Failure::new(Class::Permanent, "not-sql", code));
     };
     let previous = pending.previous.map(|link| &link.migration);
-    let entry = Entry { migration: &link.migration, previous, statements: 0 };
+    let statements = split(&script.text, site.engine).map_or(0, |all| all.len());
+    let statements = u32::try_from(statements).unwrap_or(u32::MAX);
+    let entry = Entry { migration: &link.migration, previous, statements };
     let fresh = || Progress {
         table: pending.chain.table.clone(),
         version: link.migration.version.clone(),

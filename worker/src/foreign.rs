@@ -25,7 +25,7 @@ pub async fn none(session: &mut impl Session, taken: &[Taken<'_>]) -> Result<(),
     for found in found::found(&tables) {
         let reader = taken.iter().find(|taken| taken.chain.table.eq_ignore_ascii_case(&found.table));
         let refused = match reader {
-            Some(taken) => found.format.is_none_or(|format| format.name() != taken.chain.rules.name()),
+            Some(taken) => found.format.is_none_or(|format| format.tool() != taken.chain.rules.tool()),
             None => !begun,
         };
         if refused {

@@ -29,7 +29,7 @@ pub(crate) fn run(global: &Global, command: NewCommand, output: &Output) -> Resu
     let unclear = |source| RegistryError::Format { path: directory.display().to_string(), source };
     let rules = format_of(ONLY_SET, &there).map_err(unclear)?;
     let (newest, width) = newest(rules, &there);
-    let number = if sequential {
+    let number = if sequential || rules.counts() {
         format!("{:0width$}", newest + 1)
     } else {
         version_stamp().max(newest + 1).to_string()

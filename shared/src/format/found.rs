@@ -197,7 +197,8 @@ mod tests {
     fn tools_whose_histories_we_keep_have_a_format() {
         let formats = |name: &str, columns: &str| found(&[table(name, columns)])[0].format.map(Rules::name);
         assert_eq!(formats("schema_migrations", "version dirty"), Some("golang-migrate"));
-        assert_eq!(formats("migrations", "id migration batch"), None);
+        assert_eq!(formats("migrations", "id migration batch"), Some("laravel"));
+        assert_eq!(formats("schema_migrations", "version inserted_at"), None);
     }
 
     #[test]

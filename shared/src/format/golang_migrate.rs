@@ -138,6 +138,7 @@ fn parse(files: &[File]) -> Result<Vec<Migration>, FormatError> {
         checksum: None,
         equivalents: Vec::new(),
         repeatable: false,
+        after: None,
     };
     Ok(ups.into_iter().map(migration).collect())
 }

@@ -141,6 +141,7 @@ fn migration(version: i64, file: &File) -> Result<Migration, FormatError> {
         checksum: None,
         equivalents: Vec::new(),
         repeatable: false,
+        after: None,
     })
 }
 

@@ -4,13 +4,20 @@
 //! read and written, so that the tool itself afterwards says "up to date". A format never skips in silence what looks
 //! like a migration that cannot be run: that is an error that names the file.
 
+pub mod atlas;
+pub mod code;
 pub mod dbmate;
+pub mod diesel;
+pub mod flyway;
+mod folder;
 pub mod found;
 pub mod golang_migrate;
 pub mod goose;
 mod listed;
 pub mod multi_tenant;
 pub mod node_pg_migrate;
+pub mod prisma;
+pub mod refinery;
 pub mod repeatable;
 pub mod sequelize;
 pub mod sqlx;
@@ -30,6 +37,17 @@ pub const ALL: &[&dyn Rules] = &[
     &sequelize::Sequelize,
     &multi_tenant::MultiTenant,
     &node_pg_migrate::NodePgMigrate,
+    &flyway::Flyway,
+    &diesel::Diesel,
+    &refinery::INT4,
+    &refinery::INT8,
+    &prisma::Prisma,
+    &atlas::Atlas,
+    &code::RAILS,
+    &code::LARAVEL,
+    &code::SEQUELIZE,
+    &code::django::Django,
+    &code::alembic::Alembic,
     &repeatable::Repeatable,
     &sqlx::Sqlx,
 ];
@@ -109,6 +127,9 @@ pub struct Migration {
     pub equivalents: Vec<String>,
     /// Whether it runs again when its checksum changes. Repeatable migrations come after all versioned ones.
     pub repeatable: bool,
+    /// The migrations that it says itself it comes after, if it does: it is out of order only for those that come after
+    /// it in turn. None: its place says it all.
+    pub after: Option<Vec<Version>>,
 }
 
 impl Migration {
@@ -184,6 +205,11 @@ pub trait Rules: Send + Sync + std::fmt::Debug {
     /// The name in the configuration and in every output.
     fn name(&self) -> &'static str;
 
+    /// The format that the tool's histories go by, where several formats are one tool's.
+    fn tool(&self) -> &'static str {
+        self.name()
+    }
+
     /// The history table that the tool uses when nothing else is said.
     fn table(&self) -> &'static str;
 
@@ -208,6 +234,11 @@ pub trait Rules: Send + Sync + std::fmt::Debug {
     /// The digits that number a migration in the name of its file.
     fn digits<'n>(&self, name: &'n str) -> Option<&'n str> {
         leading_digits(name)
+    }
+
+    /// Whether its migrations are counted: its versions have no room for a date and time.
+    fn counts(&self) -> bool {
+        false
     }
 
     /// The files of a new migration, up first.
@@ -368,19 +399,23 @@ mod tests {
     fn a_new_migration_is_one_of_its_format() {
         for rules in ALL {
             for (reversible, no_transaction) in [(false, false), (false, true), (true, false), (true, true)] {
-                let draft =
-                    Draft { number: "20260102030405", words: "add_email", reversible, no_transaction };
+                let number = if rules.counts() { "0007" } else { "20260102030405" };
+                let draft = Draft { number, words: "add_email", reversible, no_transaction };
                 let files = rules.skeleton(&draft);
                 let seen = format!("{}: {files:?}", rules.name());
                 assert!(files.iter().all(|file| rules.keeps(&file.name)), "{seen}");
                 assert!(files.iter().all(|file| rules.digits(&file.name).is_some()), "{seen}");
+                // Only its own tool writes a program, and the sums that Atlas wants.
+                if files.is_empty() || rules.name() == "atlas" {
+                    continue;
+                }
                 let parsed = rules.parse(&files).unwrap();
                 let [only] = parsed.as_slice() else { panic!("{seen}") };
                 assert_eq!(only.up.as_ref().map(|up| up.marked), Some(no_transaction), "{seen}");
                 assert_eq!(only.description, "add email", "{seen}");
                 match rules.name() {
                     "dbmate" => assert!(only.down.is_some(), "{seen}"),
-                    "repeatable" => assert!(only.down.is_none(), "{seen}"),
+                    "repeatable" | "refinery" | "refinery-int8" => assert!(only.down.is_none(), "{seen}"),
                     _ => assert_eq!(only.down.is_some(), reversible, "{seen}"),
                 }
             }

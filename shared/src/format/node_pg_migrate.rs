@@ -130,6 +130,7 @@ fn migration(file: &File) -> Result<Migration, FormatError> {
         checksum: None,
         equivalents: Vec::new(),
         repeatable: false,
+        after: None,
     })
 }
 

@@ -123,6 +123,7 @@ pub(super) fn whole(file: &File, down: Option<&File>) -> Migration {
         checksum: None,
         equivalents: Vec::new(),
         repeatable: false,
+        after: None,
     }
 }
 

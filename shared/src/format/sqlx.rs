@@ -187,6 +187,7 @@ fn migration(version: i64, stem: &str, up: &File, down: Option<&File>) -> Migrat
         checksum: Some(hex(&Sha384::digest(up.content.as_bytes()))),
         equivalents: Vec::new(),
         repeatable: false,
+        after: None,
     }
 }
 
