@@ -6,8 +6,8 @@
 
 mod node;
 mod programs;
-mod python;
-mod system;
+pub(crate) mod python;
+pub(crate) mod system;
 
 use tempfile::TempDir;
 use tenantry_tests::{Fleet, Ran, TenantDb, Tool, fleet::Kind};
@@ -80,7 +80,7 @@ pub(crate) async fn rows(tenant: &TenantDb, table: &str, column: &str) -> String
 }
 
 /// The tenant's URL with another scheme.
-fn scheme(tenant: &TenantDb, postgres: &str, mariadb: &str, sqlite: &str) -> String {
+pub(crate) fn scheme(tenant: &TenantDb, postgres: &str, mariadb: &str, sqlite: &str) -> String {
     let (own, rest) = tenant.url.split_once(':').expect("a URL");
     match own {
         "postgres" => format!("{postgres}:{rest}"),

@@ -6,7 +6,7 @@ use super::{Project, rows, scheme, shape};
 
 const ALL: [Kind; 4] = [Kind::PostgresDatabase, Kind::PostgresSchema, Kind::MariaDb, Kind::Sqlite];
 
-const ALEMBIC_ENV: &str = "
+pub(crate) const ALEMBIC_ENV: &str = "
 import os, sqlalchemy
 from alembic import context
 schema = context.get_x_argument(as_dictionary=True).get('tenant')
@@ -19,7 +19,7 @@ with sqlalchemy.create_engine(os.environ['DATABASE_URL']).connect() as connectio
         context.run_migrations()
 ";
 
-fn revision(name: &str, after: &str, table: &str) -> String {
+pub(crate) fn revision(name: &str, after: &str, table: &str) -> String {
     format!(
         "from alembic import op\nrevision = '{name}'\ndown_revision = {after}\n\
          def upgrade():\n    op.execute('CREATE TABLE {table} (id int)')\n\
@@ -63,7 +63,7 @@ async fn alembic_keeps_one_row_of_the_current_revision() {
     }
 }
 
-const DJANGO_SETTINGS: &str = "
+pub(crate) const DJANGO_SETTINGS: &str = "
 import os, urllib.parse
 SECRET_KEY = 'none'
 INSTALLED_APPS = ['app']
@@ -85,7 +85,7 @@ else:
 DATABASES = {'default': database}
 ";
 
-fn django_migration(after: &str, table: &str) -> String {
+pub(crate) fn django_migration(after: &str, table: &str) -> String {
     let (up, down) = (format!("CREATE TABLE {table} (id int)"), format!("DROP TABLE {table}"));
     format!(
         "from django.db import migrations\nclass Migration(migrations.Migration):\n    dependencies = [{after}]\n    \

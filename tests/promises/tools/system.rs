@@ -6,7 +6,7 @@ use super::{Project, rows, scheme, shape};
 
 const KINDS: [Kind; 3] = [Kind::PostgresDatabase, Kind::MariaDb, Kind::Sqlite];
 
-const RAILS: &str = "
+pub(crate) const RAILS: &str = "
 require 'active_record'
 ActiveRecord::Base.establish_connection(ENV['DATABASE_URL'])
 context = ActiveRecord::MigrationContext.new('migrations', ActiveRecord::SchemaMigration)
@@ -50,7 +50,7 @@ async fn rails_keeps_a_row_of_the_version_per_migration_and_a_table_of_metadata(
     }
 }
 
-const LARAVEL: &str = r"<?php
+pub(crate) const LARAVEL: &str = r"<?php
 require_once 'Illuminate/Database/autoload.php';
 require_once 'Illuminate/Filesystem/autoload.php';
 require_once 'Illuminate/Events/autoload.php';
