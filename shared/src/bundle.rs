@@ -253,7 +253,9 @@ impl Bundle {
             }
             let rules = rules_of(set)?;
             set.spec.format = Some(rules.name().to_owned());
-            set.spec.table.get_or_insert_with(|| rules.table().to_owned());
+            // Commands without a history have nothing in common.
+            let table = if rules.proves() { rules.table() } else { &set.spec.name };
+            set.spec.table.get_or_insert_with(|| table.to_owned());
             let condition = |reason: String| BundleError::Condition { set: set.spec.name.clone(), reason };
             let when = set.spec.when.as_deref().map(str::parse).transpose();
             let when = when.map_err(|e: <Selector as std::str::FromStr>::Err| condition(e.to_string()))?;
@@ -460,7 +462,9 @@ fn chain(given: &[SetFiles], group: &[usize]) -> Result<Chain, BundleError> {
     }
     let all: Vec<File> = files.values().map(|(file, _)| (*file).clone()).collect();
     let link = |migration: Migration| {
-        let sets = files.get(migration.file.as_str()).map(|(_, sets)| sets.clone()).unwrap_or_default();
+        // What comes from no file belongs to the set itself.
+        let sets =
+            files.get(migration.file.as_str()).map_or_else(|| group.to_vec(), |(_, sets)| sets.clone());
         let preamble = sets.iter().find_map(|set| given[*set].spec.preamble.clone());
         Link { id: migration.version.clone(), migration, sets, preamble }
     };

@@ -166,7 +166,12 @@ impl<'a> Work<'a> {
         let after = self.look(session, trail).await?;
         let left = self.pending(&after, None)?;
         match left.iter().find(|pending| pending.chain.rules.proves()) {
-            None => Ok(Way::There),
+            None => {
+                if !self.taken[0].chain.rules.proves() {
+                    trail.to = Some(self.order.target.clone());
+                }
+                Ok(Way::There)
+            }
             Some(left) => Err(unproven(left)),
         }
     }

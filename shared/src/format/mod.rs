@@ -16,6 +16,7 @@ pub mod goose;
 mod listed;
 pub mod multi_tenant;
 pub mod node_pg_migrate;
+pub mod none;
 pub mod prisma;
 pub mod refinery;
 pub mod repeatable;
@@ -49,6 +50,7 @@ pub const ALL: &[&dyn Rules] = &[
     &code::django::Django,
     &code::alembic::Alembic,
     &repeatable::Repeatable,
+    &none::Nothing,
     &sqlx::Sqlx,
 ];
 
