@@ -11,6 +11,7 @@ pub mod version;
 pub mod place;
 pub mod statement;
 pub mod site;
+pub mod schema;
 pub mod tenant;
 pub mod selector;
 pub mod format;
