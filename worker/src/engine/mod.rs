@@ -28,6 +28,7 @@ use tenantry_shared::{
     plan::{Applied, Progress},
     registry::Access,
     run::Policy,
+    schema::{Catalog, Outside},
     secret::redact,
     site::{Row, Site},
     statement::{Course, ScriptError, course, split},
@@ -133,6 +134,17 @@ pub trait Session: Send + Sized {
 
     /// Whether a migration has left settings in the session that only a new one is free of.
     fn is_stained(&self) -> bool;
+
+    /// Reads the tenant's schema, without these history tables, and changes nothing.
+    fn catalog(&mut self, histories: &[&str]) -> impl Future<Output = Result<Catalog, Failure>> + Send;
+
+    /// Lists what is outside of all tenants and may be a migration's doing, and changes nothing. A schema with one of
+    /// these history tables is a tenant's. Empty where a tenant is a whole database, or a file: roles and other databases
+    /// of the server are everybody's.
+    fn outsiders(&mut self, histories: &[&str]) -> impl Future<Output = Result<Outside, Failure>> + Send {
+        let _ = histories;
+        async { Ok(Outside::default()) }
+    }
 
     /// Ends the session, and the lock with it.
     fn close(self) -> impl Future<Output = ()> + Send;

@@ -5,6 +5,7 @@
 //!
 //! `GET_LOCK` wants a time limit: MariaDB answers NULL to the endless one that sqlx asks for, and locks nothing.
 
+mod catalog;
 mod stepwise;
 
 use std::str::FromStr as _;
@@ -22,6 +23,7 @@ use tenantry_shared::{
     place::Engine,
     plan::Progress,
     registry::Access,
+    schema::Catalog,
     site::{Row, Site, quoted},
     statement::{Course, leaves_settings},
 };
@@ -121,6 +123,10 @@ impl Session for MySqlSession {
 
     fn is_stained(&self) -> bool {
         self.stained
+    }
+
+    async fn catalog(&mut self, histories: &[&str]) -> Result<Catalog, Failure> {
+        self.read_catalog(histories).await
     }
 
     async fn close(self) {

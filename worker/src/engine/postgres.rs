@@ -5,6 +5,7 @@
 //! once. The lock of sqlx, which is one for the database, is taken too, so that an application that calls
 //! `sqlx::migrate!` when it starts is kept out: alone where the tenant is the whole database, shared by schemas.
 
+mod catalog;
 mod keys;
 mod stepwise;
 
@@ -21,6 +22,7 @@ use tenantry_shared::{
     place::Engine,
     plan::Progress,
     registry::Access,
+    schema::{Catalog, Outside},
     site::{Row, Site, quoted},
     statement::Course,
 };
@@ -143,6 +145,14 @@ impl Session for PostgresSession {
     /// Every migration begins with all settings reset.
     fn is_stained(&self) -> bool {
         false
+    }
+
+    async fn catalog(&mut self, histories: &[&str]) -> Result<Catalog, Failure> {
+        self.read_catalog(histories).await
+    }
+
+    async fn outsiders(&mut self, histories: &[&str]) -> Result<Outside, Failure> {
+        self.read_outsiders(histories).await
     }
 
     async fn close(self) {

@@ -3,6 +3,8 @@
 //! There is no lock to hold over several transactions. Each migration's transaction takes the write lock at its
 //! beginning, and looks once more whether somebody else has applied it since the plan was made.
 
+mod catalog;
+
 use std::{
     collections::HashMap,
     str::FromStr as _,
@@ -24,6 +26,7 @@ use tenantry_shared::{
     place::Engine,
     plan::Progress,
     registry::Access,
+    schema::Catalog,
     site::{Row, Site},
     statement::Course,
 };
@@ -91,6 +94,10 @@ impl Session for SqliteSession {
 
     fn is_stained(&self) -> bool {
         self.stained
+    }
+
+    async fn catalog(&mut self, histories: &[&str]) -> Result<Catalog, Failure> {
+        self.read_catalog(histories).await
     }
 
     async fn close(self) {
