@@ -9,6 +9,7 @@ use crate::{
     id::{RunId, TenantId},
     retry,
     run::{Policy, TargetState},
+    schema::Fingerprint,
     version::Version,
 };
 
@@ -70,6 +71,8 @@ pub struct Outcome {
     pub duration: Duration,
     /// The end of what a program said that migrated in place of our engine.
     pub output: Option<String>,
+    /// What the tenant's schema was afterwards, where it was read.
+    pub fingerprint: Fingerprint,
 }
 
 /// What becomes of a target after an attempt.
@@ -113,8 +116,15 @@ mod tests {
         let job = Job { run: RunId::new(), tenant: TenantId::new() };
         let claim = Claim { job, attempt: counted + 2, counted, max_attempts: 3 };
         let verdict = Verdict::Failed(Failure::new(class, "x", "y"));
-        let outcome =
-            Outcome { verdict, from: None, to: None, steps: vec![], duration: Duration::ZERO, output: None };
+        let outcome = Outcome {
+            verdict,
+            from: None,
+            to: None,
+            steps: vec![],
+            duration: Duration::ZERO,
+            output: None,
+            fingerprint: Fingerprint::default(),
+        };
         next(&claim, &outcome, &Policy::default(), 1.0)
     }
 

@@ -116,6 +116,14 @@ pub struct Policy {
     pub statement_timeout_ms: u64,
     /// What to do with a pending migration that is older than an applied one.
     pub order: Order,
+    /// Whether the schema of a tenant that was changed is read afterwards, and kept.
+    #[serde(default = "yes")]
+    pub fingerprint: bool,
+}
+
+/// What a run asks for that was written before it could be said.
+fn yes() -> bool {
+    true
 }
 
 impl Default for Policy {
@@ -128,6 +136,7 @@ impl Default for Policy {
             lock_timeout_ms: 5_000,
             statement_timeout_ms: 0,
             order: Order::Linear,
+            fingerprint: true,
         }
     }
 }

@@ -12,12 +12,14 @@ use tenantry_shared::{
     place::Engine,
     plan::{Applied, Goal, Pending, Progress, Refusal, newest, plan},
     registry::Access,
+    schema::Fingerprint,
     version::Version,
 };
 
 use crate::{
     change,
     engine::{Limits, MySqlSession, PostgresSession, Session, SqliteSession, command, histories},
+    fingerprint::Surroundings,
     foreign,
     orders::Order,
 };
@@ -36,6 +38,8 @@ pub struct Trail {
     pub steps: Vec<Step>,
     /// The end of what a program said that migrated in place of our engine.
     pub output: String,
+    /// What was found out about its schema afterwards.
+    pub fingerprint: Fingerprint,
 }
 
 /// Brings one tenant to the order's version, and proves it by reading its history afterwards.
@@ -52,9 +56,16 @@ pub async fn attempt(order: &Order, access: &Access, trail: &mut Trail) -> Resul
 
 async fn migrate<S: Session>(order: &Order, access: &Access, trail: &mut Trail) -> Result<(), Failure> {
     let work = Work::of(order, access);
+    let mut surroundings = Surroundings::of(order, work.limits);
     loop {
         let mut session = work.limits.answered(S::connect(access, work.limits)).await?;
-        let result = work.done(&mut session, access, trail).await;
+        let result = work.done(&mut session, access, trail, &mut surroundings).await;
+        match &result {
+            Ok(Way::There) if trail.steps.is_empty() => {}
+            Ok(Way::There) => trail.fingerprint = surroundings.after(&mut session).await,
+            Ok(Way::Further) => {}
+            Err(_) => trail.fingerprint = surroundings.after_failure(&mut session).await,
+        }
         session.close().await;
         if result? == Way::There {
             return Ok(());
@@ -138,6 +149,7 @@ impl<'a> Work<'a> {
         session: &mut impl Session,
         access: &Access,
         trail: &mut Trail,
+        surroundings: &mut Surroundings<'_>,
     ) -> Result<Way, Failure> {
         // A tenant that has nothing to do is read and left alone: no lock, no write.
         let before = self.look(session, trail).await?;
@@ -153,6 +165,7 @@ impl<'a> Work<'a> {
         if self.is_untouched(&history) {
             self.limits.answered(foreign::none(session, &self.taken)).await?;
         }
+        surroundings.before(session).await;
         for together in pending.chunk_by(|a, b| a.chain.command.is_some() && std::ptr::eq(a.chain, b.chain)) {
             if session.is_stained() {
                 return Ok(Way::Further);

@@ -77,6 +77,7 @@ pub async fn consume(house: Arc<House>, claim: Claim) {
         steps: trail.steps,
         duration: watch.elapsed(),
         output: Some(trail.output).filter(|output| !output.is_empty()),
+        fingerprint: trail.fingerprint,
     };
     record(&house, &claim, &outcome, &policy).await;
 }

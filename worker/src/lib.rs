@@ -9,6 +9,7 @@ pub mod change;
 pub mod conductor;
 pub mod consume;
 pub mod engine;
+pub mod fingerprint;
 pub mod foreign;
 pub mod health;
 pub mod orders;

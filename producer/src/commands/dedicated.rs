@@ -11,6 +11,7 @@ use tenantry_shared::{
     place::DatabaseUrl,
     registry::Access,
     retry,
+    run::Policy,
     tenant::Labels,
 };
 use tenantry_worker::{
@@ -43,7 +44,9 @@ pub(crate) async fn run(
     let name = place.schema.clone().unwrap_or_else(|| place.database.clone());
     let slug = "dedicated".parse().map_err(|_| Fault::new(Exit::Error, "no name"))?;
     let access = Access { slug, place, url, labels: Labels::new(), scope: Scope::Tenants };
-    let order = Order { bundle: bundle.into(), target, policy: selection::policy(config, &args.how) };
+    // There is nowhere to keep a fingerprint.
+    let policy = Policy { fingerprint: false, ..selection::policy(config, &args.how) };
+    let order = Order { bundle: bundle.into(), target, policy };
     let watch = Stopwatch::start();
     let mut trail = Trail::default();
     let result = try_all(&order, &access, &mut trail, output).await;

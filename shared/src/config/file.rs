@@ -98,6 +98,7 @@ pub(super) struct RawRun {
     lock_timeout: Option<Span>,
     statement_timeout: Option<Span>,
     order: Option<Order>,
+    fingerprint: Option<bool>,
 }
 
 impl RawRun {
@@ -112,6 +113,7 @@ impl RawRun {
             lock_timeout_ms: span(self.lock_timeout, default.lock_timeout_ms),
             statement_timeout_ms: span(self.statement_timeout, default.statement_timeout_ms),
             order: self.order.unwrap_or(default.order),
+            fingerprint: self.fingerprint.unwrap_or(default.fingerprint),
         }
     }
 }

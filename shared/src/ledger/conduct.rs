@@ -10,6 +10,7 @@ use crate::{
     failure::{Class, Failure},
     job::{Claim, Job, Next, Outcome, Verdict},
     run::{RunState, TargetState},
+    schema::Fingerprint,
     store::StoreError,
 };
 
@@ -143,6 +144,7 @@ impl Ledger {
             steps: Vec::new(),
             duration,
             output: None,
+            fingerprint: Fingerprint::default(),
         };
         self.record(claim, owner, &outcome, next).await
     }

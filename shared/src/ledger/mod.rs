@@ -13,11 +13,13 @@ mod conduct;
 mod enqueue;
 mod outcomes;
 mod read;
+mod schemas;
 mod workers;
 
 pub use conduct::Closed;
 pub use enqueue::Enqueued;
 pub use read::{AttemptRow, TargetQuery, TargetRow};
+pub use schemas::{OutsiderRow, outsider_id};
 pub use workers::{WorkerRow, WorkerState};
 
 use std::time::Duration;

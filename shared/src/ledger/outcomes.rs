@@ -23,18 +23,17 @@ impl Ledger {
         outcome: &Outcome,
         next: Next,
     ) -> Result<bool, LedgerError> {
+        if let Some(catalog) = &outcome.fingerprint.catalog {
+            self.keep_schema(catalog).await?;
+        }
         let mut tx = self.store.begin().await?;
         if !self.update_target(&mut tx, claim, outcome, next).await? {
             return Ok(false);
         }
         self.insert_attempt(&mut tx, claim, owner, outcome, next).await?;
-        if let (Verdict::Proven, Some(to)) = (&outcome.verdict, &outcome.to) {
-            self.store
-                .query("UPDATE tenants SET version = $1, version_at = {now} WHERE id = $2")
-                .bind(to.to_string())
-                .bind(claim.job.tenant.to_string())
-                .execute(&mut *tx)
-                .await?;
+        self.update_tenant(&mut tx, claim, outcome).await?;
+        for outsider in &outcome.fingerprint.appeared {
+            self.insert_outsider(&mut tx, claim, outsider).await?;
         }
         tx.commit().await?;
         Ok(true)
@@ -58,8 +57,8 @@ impl Ledger {
         let update = "UPDATE targets SET state = $1, due_at = {now} + $2, uncounted = uncounted + $3,
                 from_version = COALESCE(from_version, $4), to_version = COALESCE($5, to_version),
                 class = $6, code = $7, message = $8, hint = $9, version = $10, statement = $11, line = $12, refused = $13, fingerprint = $14,
-                finished_at = CASE WHEN $15 = 1 THEN {now} ELSE NULL END
-            WHERE run_id = $16 AND tenant_id = $17 AND attempt = $18 AND state = 'running'";
+                finished_at = CASE WHEN $15 = 1 THEN {now} ELSE NULL END, schema_digest = $16
+            WHERE run_id = $17 AND tenant_id = $18 AND attempt = $19 AND state = 'running'";
         let query = self
             .store
             .query(update)
@@ -71,9 +70,32 @@ impl Ledger {
         let query = bind_failure(query, failure)
             .bind(refused)
             .bind(failure.map(|f| f.fingerprint()))
-            .bind(i64::from(state.is_final()));
+            .bind(i64::from(state.is_final()))
+            .bind(digest_of(outcome));
         let done = bind_attempt(query, claim).execute(&mut **tx).await?;
         Ok(done.rows_affected() == 1)
+    }
+
+    /// What was known of a tenant's schema is not true any more once something was applied to it.
+    async fn update_tenant(
+        &self,
+        tx: &mut Transaction<'static, Any>,
+        claim: &Claim,
+        outcome: &Outcome,
+    ) -> Result<(), LedgerError> {
+        let (changed, tenant) = (!outcome.steps.is_empty(), claim.job.tenant.to_string());
+        let update = match (&outcome.verdict, &outcome.to) {
+            (Verdict::Proven, Some(to)) => self
+                .store
+                .query("UPDATE tenants SET version = $1, version_at = {now}, schema_digest = CASE WHEN $2 = 1 THEN $3 ELSE schema_digest END WHERE id = $4")
+                .bind(to.to_string())
+                .bind(i64::from(changed))
+                .bind(digest_of(outcome)),
+            _ if changed => self.store.query("UPDATE tenants SET schema_digest = NULL WHERE id = $1"),
+            _ => return Ok(()),
+        };
+        update.bind(tenant).execute(&mut **tx).await?;
+        Ok(())
     }
 
     async fn insert_attempt(
@@ -112,6 +134,10 @@ fn bind_failure(query: Statement, failure: Option<&Failure>) -> Statement {
         .bind(failure.and_then(|f| f.version.as_ref()).map(ToString::to_string))
         .bind(failure.and_then(|f| f.statement).map(i64::from))
         .bind(failure.and_then(|f| f.line).map(i64::from))
+}
+
+fn digest_of(outcome: &Outcome) -> Option<String> {
+    outcome.fingerprint.catalog.as_ref().map(|catalog| catalog.digest().to_string())
 }
 
 fn failure_of(outcome: &Outcome) -> Option<&Failure> {

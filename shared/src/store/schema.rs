@@ -100,6 +100,7 @@ fn own_migrations(dialect: Dialect) -> Vec<Migration> {
                 1 "registry",
                 2 "versions",
                 3 "sources",
+                4 "schemas",
                 5 "output",
             }
         };

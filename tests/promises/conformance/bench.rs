@@ -12,6 +12,7 @@ use tenantry_shared::{
     queue::{Handler, Queue, Serve, serve},
     registry::{NewTenant, Registry},
     run::{Pick, Policy, RunRef, RunSpec, Selection, TargetState},
+    schema::Fingerprint,
     secret::MasterKey,
     store::Store,
     tenant::{Labels, Status},
@@ -168,7 +169,15 @@ pub(super) fn some(count: usize) -> Vec<NewTenant> {
 
 fn outcome(verdict: Verdict) -> Outcome {
     let to = matches!(verdict, Verdict::Proven).then_some(1.into());
-    Outcome { verdict, from: None, to, steps: Vec::new(), duration: Duration::ZERO, output: None }
+    Outcome {
+        verdict,
+        from: None,
+        to,
+        steps: Vec::new(),
+        duration: Duration::ZERO,
+        output: None,
+        fingerprint: Fingerprint::default(),
+    }
 }
 
 /// The outcome of an attempt that brought its tenant to version 1.
