@@ -21,7 +21,7 @@ pub enum Exit {
     Config = 78,
     /// The run ended and at least one tenant failed.
     TenantsFailed = 100,
-    /// Only with `--exit-code`: some tenant is not at the version it should be.
+    /// Some tenant is behind: from `verify`, and from `status --exit-code`.
     ChangesPending = 103,
     /// Refused before any change: dirty or changed history, a missing or out-of-order migration.
     Refused = 104,
@@ -46,7 +46,7 @@ impl Exit {
         (
             Self::ChangesPending,
             "changes-pending",
-            "only with --exit-code: some tenant is not where it should be",
+            "some tenant is behind: from verify, and from status --exit-code",
         ),
         (Self::Refused, "refused", "refused before any change: dirty, changed, missing or out of order"),
         (Self::WaitTimeout, "wait-timeout", "--timeout passed; the run goes on"),

@@ -15,4 +15,5 @@ pub mod health;
 pub mod orders;
 pub mod signals;
 pub mod variables;
+pub mod verify;
 pub mod worker;

@@ -43,6 +43,13 @@ Examples:
   tenantry status --exit-code             for a script: 103 while a tenant is behind
   tenantry status latest --json | jq -r '.failures[].fingerprint'";
 
+pub(super) const VERIFY: &str = "\
+Examples:
+  tenantry verify --all                   every history: 103 when some are behind, 100 when one is wrong
+  tenantry verify --all --schema          every schema, too: who is unlike the others, and in what
+  tenantry verify -t acme,globex --source release/migrations
+  tenantry verify --all --schema --json | jq '.schemas[].others[] | {text, tenants}'";
+
 pub(super) const TENANTS_ADD: &str = "\
 Examples:
   echo \"$URL\" | tenantry tenants add acme --url-stdin --label plan=pro

@@ -12,7 +12,7 @@ use tenantry_worker::variables::without_empty_variables;
 
 pub(crate) use runs::{
     EnqueueArgs, How, LogsArgs, MigrateArgs, NoTenants, RetryArgs, RunsArgs, SelectionArgs, StatusArgs,
-    Target, WaitArgs,
+    Target, VerifyArgs, WaitArgs,
 };
 pub(crate) use tenants::{ImportFormat, TenantsCommand, UrlSource};
 
@@ -188,6 +188,8 @@ pub(crate) enum Command {
     Retry(RetryArgs),
     /// Print a tenant's attempts: what was applied, how long it took, why it failed
     Logs(LogsArgs),
+    /// Compare tenants with the migrations, and their schemas with each other; changes nothing in them
+    Verify(VerifyArgs),
     /// Make an empty migration
     #[command(subcommand)]
     New(NewCommand),

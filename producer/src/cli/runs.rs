@@ -69,6 +69,9 @@ pub(crate) struct How {
     /// Longest run of one statement, 0 for no limit [default: 0]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = "How")]
     pub(crate) statement_timeout: Option<Duration>,
+    /// Do not read the schema of a tenant that was changed: `verify --schema` reads it then
+    #[arg(long, help_heading = "How")]
+    pub(crate) no_fingerprint: bool,
 }
 
 /// Where to stop.
@@ -184,6 +187,25 @@ pub(crate) struct StatusArgs {
     /// End with 103 when a tenant is not where it should be
     #[arg(long)]
     pub(crate) exit_code: bool,
+}
+
+#[derive(Args)]
+#[command(after_help = examples::VERIFY)]
+pub(crate) struct VerifyArgs {
+    #[command(flatten)]
+    pub(crate) selection: SelectionArgs,
+    /// Directory of the migrations [default: TENANTRY_MIGRATIONS, the configured one, or ./migrations]
+    #[arg(long, value_name = "DIR", help_heading = "What")]
+    pub(crate) source: Option<PathBuf>,
+    /// Compare the schemas of tenants that should be alike, too, and tell what migrations made outside of them
+    #[arg(long, help_heading = "What")]
+    pub(crate) schema: bool,
+    /// With --schema: what was made outside belongs there and is not told again
+    #[arg(long, requires = "schema", help_heading = "What")]
+    pub(crate) accept_outside: bool,
+    /// How many tenants to look at at once [default: the configured number, or 8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = "How")]
+    pub(crate) concurrency: Option<u16>,
 }
 
 #[derive(Args)]

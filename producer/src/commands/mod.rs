@@ -16,6 +16,7 @@ mod selection;
 mod status;
 mod sync;
 mod tenants;
+mod verify;
 mod work;
 
 use clap::CommandFactory as _;
@@ -38,6 +39,7 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Result<Exit, Fault> {
         Command::Runs(args) => runs::run(&App::open(global).await?, &args, output).await,
         Command::Retry(args) => retry::run(&App::open(global).await?, args, output).await,
         Command::Logs(args) => logs::run(&App::open(global).await?, &args, output).await,
+        Command::Verify(args) => verify::run(global, args, output).await,
         Command::New(command) => new::run(global, command, output),
         Command::Tenants(command) => tenants::run(&App::open(global).await?, command, output).await,
         Command::Registry(RegistryCommand::Init) => registry::init(global, output).await,

@@ -132,6 +132,7 @@ pub(crate) fn policy(config: &Config, how: &How) -> Policy {
         lock_timeout_ms: how.lock_timeout.map_or(configured.lock_timeout_ms, millis),
         statement_timeout_ms: how.statement_timeout.map_or(configured.statement_timeout_ms, millis),
         order: how.order.unwrap_or(configured.order),
+        fingerprint: configured.fingerprint && !how.no_fingerprint,
         ..configured
     }
 }

@@ -58,15 +58,25 @@ impl Progress {
             self.line(&format!("{ERROR}FAIL{ERROR:#} {tenant}  {}", summary::headline(cause)));
         }
         let counts = &run.counts;
-        let (done, total) = (counts.ended(), counts.total);
         let states = format!(
             "applied {}  current {}  running {}  retrying {}  failed {}  waiting {}",
             counts.applied, counts.current, counts.running, counts.retryable, counts.failed, counts.pending
         );
+        let short = format!("#{} {}", run.run.number, run.run.description);
+        self.show(&format!("run #{}", run.run.number), &short, counts.ended(), counts.total, states);
+    }
+
+    /// Shows how many are done of something that is no run.
+    pub(crate) fn count(&mut self, what: &str, done: u64, total: u64, states: String) {
+        self.show(what, what, done, total, states);
+    }
+
+    /// `what` stands in a line, `short` before a bar.
+    fn show(&mut self, what: &str, short: &str, done: u64, total: u64, states: String) {
         match &mut self.view {
             View::None => {}
             View::Bar(bar) => {
-                bar.set_prefix(format!("#{} {}", run.run.number, run.run.description));
+                bar.set_prefix(short.to_owned());
                 bar.set_length(total);
                 bar.set_position(done);
                 bar.set_message(states);
@@ -77,11 +87,7 @@ impl Progress {
                 if first || share > *told || since.elapsed() >= LINE_EVERY {
                     (*told, *since) = (share, Stopwatch::start());
                     let percent = (done * 100).checked_div(total).unwrap_or(100);
-                    let line = format!(
-                        "{} run #{} {done}/{total} {percent:>3}%  {states}",
-                        time_of_day(),
-                        run.run.number
-                    );
+                    let line = format!("{} {what} {done}/{total} {percent:>3}%  {states}", time_of_day());
                     self.line(&line);
                 }
             }
