@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
-pub use crate::digest::Digest;
 use crate::{
     command::{CommandError, CommandSpec},
     format::{self, Applied, File, FormatError, Migration, Rules},
@@ -18,23 +17,13 @@ use crate::{
     tenant::Labels,
     version::Version,
 };
+pub use crate::{digest::Digest, tenant::Scope};
 
 /// The name of the only set where none are configured.
 pub const ONLY_SET: &str = "main";
 
 /// How the arrangement is written down among the bundle's files.
 const MANIFEST: &str = "tenantry-sets.json";
-
-/// Which databases a set is for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Scope {
-    /// The tenants' databases.
-    #[default]
-    Tenants,
-    /// The one central database.
-    Central,
-}
 
 /// What belongs to a set of migrations beside its files.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,6 +63,30 @@ pub enum BundleError {
     /// The files of one chain.
     #[error(transparent)]
     Format(#[from] FormatError),
+    /// The files of sets among others.
+    #[error("set {sets}: {source}")]
+    Set {
+        /// The sets that share the history table.
+        sets: String,
+        /// What is wrong.
+        source: FormatError,
+    },
+    /// A set has two files of one name.
+    #[error("set {set} has {file} twice, with different contents")]
+    Twice {
+        /// The set.
+        set: String,
+        /// The file.
+        file: String,
+    },
+    /// There is no such set.
+    #[error("there is no set '{set}' (there are: {known})")]
+    UnknownSet {
+        /// The name.
+        set: String,
+        /// All names.
+        known: String,
+    },
     /// There is no such format.
     #[error("set {set}: there is no format '{format}' (known: {known})")]
     UnknownFormat {
@@ -153,6 +166,8 @@ pub struct Set {
     pub spec: SetSpec,
     /// Which tenants take it; none is all.
     pub when: Option<Selector>,
+    /// Whether it is worked: see [`Bundle::only`].
+    pub chosen: bool,
 }
 
 /// Migrations that share a history table, in the order in which they are applied.
@@ -242,6 +257,7 @@ impl Bundle {
     pub fn of_sets(mut given: Vec<SetFiles>) -> Result<Self, BundleError> {
         let mut sets = Vec::new();
         for set in &mut given {
+            without_doubles(&mut set.files);
             if let Some(command) = set.spec.command.take() {
                 let unusable = |source| BundleError::Command { set: set.spec.name.clone(), source };
                 let (command, format) = command.completed().map_err(unusable)?;
@@ -252,6 +268,11 @@ impl Bundle {
                 set.files.retain(|file| fits(pattern, &file.name));
             }
             let rules = rules_of(set)?;
+            if let Some(twice) =
+                set.files.windows(2).find(|f| f[0].name == f[1].name && rules.keeps(&f[0].name))
+            {
+                return Err(BundleError::Twice { set: set.spec.name.clone(), file: twice[0].name.clone() });
+            }
             set.spec.format = Some(rules.name().to_owned());
             // Commands without a history have nothing in common.
             let table = if rules.proves() { rules.table() } else { &set.spec.name };
@@ -259,7 +280,7 @@ impl Bundle {
             let condition = |reason: String| BundleError::Condition { set: set.spec.name.clone(), reason };
             let when = set.spec.when.as_deref().map(str::parse).transpose();
             let when = when.map_err(|e: <Selector as std::str::FromStr>::Err| condition(e.to_string()))?;
-            sets.push(Set { spec: set.spec.clone(), when });
+            sets.push(Set { spec: set.spec.clone(), when, chosen: true });
         }
         let mut chains = chains(&given)?;
         let main = chains.iter().position(|chain| chain.scope == Scope::Tenants);
@@ -297,6 +318,52 @@ impl Bundle {
         };
         let given = specs.into_iter().map(|spec| SetFiles { files: files_of(&spec), spec });
         Self::of_sets(given.collect())
+    }
+
+    /// The same bundle, of which only these sets are worked; no names are all sets. What the others applied is known
+    /// still, and the digest stays: it names the files.
+    ///
+    /// The main chain is then the first one for tenants that is worked, or else the first.
+    ///
+    /// # Errors
+    /// [`BundleError::UnknownSet`] when one of them is not there.
+    pub fn only(mut self, names: &[String]) -> Result<Self, BundleError> {
+        let known: Vec<&str> = self.sets.iter().map(|set| set.spec.name.as_str()).collect();
+        if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
+            return Err(BundleError::UnknownSet { set: unknown.clone(), known: known.join(", ") });
+        }
+        for set in &mut self.sets {
+            set.chosen = names.is_empty() || names.contains(&set.spec.name);
+        }
+        let worked = |scope: Option<Scope>| {
+            let of_scope = |chain: &Chain| scope.is_none_or(|scope| chain.scope == scope);
+            self.chains.iter().position(|chain| of_scope(chain) && self.works(chain))
+        };
+        self.main = worked(Some(Scope::Tenants)).or_else(|| worked(None)).unwrap_or(self.main);
+        Ok(self)
+    }
+
+    fn works(&self, chain: &Chain) -> bool {
+        chain.links.iter().flat_map(|link| &link.sets).any(|set| self.sets[*set].chosen)
+    }
+
+    /// Whether a run of it begins with the central database.
+    #[must_use]
+    pub fn has_central(&self) -> bool {
+        self.chains.iter().any(|chain| chain.scope == Scope::Central && self.works(chain))
+    }
+
+    /// Whether the versions of the main chain are those that tenants are known by: not so where only other sets are
+    /// worked.
+    #[must_use]
+    pub fn tells_versions(&self) -> bool {
+        self.chains.iter().position(|chain| chain.scope == Scope::Tenants) == Some(self.main)
+    }
+
+    /// Whether all of its sets are worked.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.sets.iter().all(|set| set.chosen)
     }
 
     /// Its name.
@@ -341,6 +408,12 @@ impl Bundle {
         links.find(|link| link.id == *id).map(|link| &link.migration)
     }
 
+    /// The migration of this version in the main chain.
+    #[must_use]
+    pub fn find(&self, version: &Version) -> Option<&Migration> {
+        self.main().position(version).map(|at| &self.main().links[at].migration)
+    }
+
     /// The newest versioned migration of the main chain.
     #[must_use]
     pub fn latest(&self) -> &Migration {
@@ -358,7 +431,7 @@ impl Bundle {
     /// The chains that a database takes, each with whether each of its links is for it.
     #[must_use]
     pub fn taken_by(&self, scope: Scope, labels: &Labels) -> Vec<Taken<'_>> {
-        let takes = |set: &Set| set.when.as_ref().is_none_or(|when| when.matches(labels));
+        let takes = |set: &Set| set.chosen && set.when.as_ref().is_none_or(|when| when.matches(labels));
         let sets: Vec<bool> = self.sets.iter().map(takes).collect();
         let of_scope = self.chains.iter().filter(|chain| chain.scope == scope);
         of_scope
@@ -378,6 +451,12 @@ pub struct Taken<'a> {
     pub chain: &'a Chain,
     /// For each of its links, whether the database takes it.
     pub links: Vec<bool>,
+}
+
+/// Several directories of one set may hold the same file.
+fn without_doubles(files: &mut Vec<File>) {
+    files.sort_by(|a, b| (&a.name, &a.content).cmp(&(&b.name, &b.content)));
+    files.dedup();
 }
 
 fn rules_of(set: &SetFiles) -> Result<&'static dyn Rules, BundleError> {
@@ -468,10 +547,17 @@ fn chain(given: &[SetFiles], group: &[usize]) -> Result<Chain, BundleError> {
         let preamble = sets.iter().find_map(|set| given[*set].spec.preamble.clone());
         Link { id: migration.version.clone(), migration, sets, preamble }
     };
-    let links: Vec<Link> = rules.parse(&all)?.into_iter().map(link).collect();
+    let named = |source: FormatError| match given.len() {
+        1 => source.into(),
+        _ => {
+            let names: Vec<&str> = group.iter().map(|at| given[*at].spec.name.as_str()).collect();
+            BundleError::Set { sets: names.join(", "), source }
+        }
+    };
+    let links: Vec<Link> = rules.parse(&all).map_err(named)?.into_iter().map(link).collect();
     let command = group.iter().find_map(|at| given[*at].spec.command.clone());
     if let Some(code) = links.iter().find(|link| command.is_none() && link.migration.up.is_none()) {
-        return Err(FormatError::Code { file: code.migration.file.clone() }.into());
+        return Err(named(FormatError::Code { file: code.migration.file.clone() }));
     }
     let versions = links.iter().enumerate();
     Ok(Chain {
@@ -629,6 +715,46 @@ mod tests {
         for (pattern, name) in [("", "a"), ("a*", "ba"), ("*.sql", "sql"), ("a*b*c", "ac"), ("a", "ab")] {
             assert!(!fits(pattern, name), "{pattern} {name}");
         }
+    }
+
+    #[test]
+    fn a_file_in_two_directories_of_a_set_is_one_file_or_an_error() {
+        let same = set("core", None, None, &[("1_a.sql", "x"), ("1_a.sql", "x")]);
+        let bundle = Bundle::of_sets(vec![same]).unwrap();
+        assert_eq!((ids(bundle.main()), bundle.files().len()), (vec!["1"], 2));
+        let readmes = set("core", None, None, &[("1_a.sql", "x"), ("README.md", "a"), ("README.md", "b")]);
+        assert!(Bundle::of_sets(vec![readmes]).is_ok());
+        let other = set("core", None, None, &[("1_a.sql", "x"), ("1_a.sql", "y")]);
+        assert!(matches!(Bundle::of_sets(vec![other]), Err(BundleError::Twice { .. })));
+    }
+
+    #[test]
+    fn a_bundle_of_which_only_some_sets_are_worked_keeps_its_name_and_its_ids() {
+        let mut central = set("plans", None, None, &[("1_p.sql", "p")]);
+        central.spec.scope = Scope::Central;
+        let sets = || {
+            vec![
+                central.clone(),
+                set("core", None, None, &[("1_a.sql", "x"), ("4_d.sql", "d")]),
+                set("shop", Some("shop_history"), None, &[("2_b.sql", "y")]),
+            ]
+        };
+        let only = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+            Bundle::of_sets(sets()).unwrap().only(&names)
+        };
+        let whole = only(&[]).unwrap();
+        assert!(whole.is_whole() && whole.has_central() && whole.tells_versions());
+        let shop = only(&["shop"]).unwrap();
+        assert!(!shop.is_whole() && !shop.has_central() && !shop.tells_versions());
+        assert_eq!(shop.digest(), whole.digest());
+        assert_eq!((ids(shop.main()), shop.latest().version.as_str()), (vec!["shop/2"], "2"));
+        let taken = shop.taken_by(Scope::Tenants, &Labels::new());
+        assert_eq!(taken.iter().map(|t| ids(t.chain)).collect::<Vec<_>>(), [["shop/2"]]);
+        assert_eq!(ids(only(&["shop", "core"]).unwrap().main()), ["1", "4"]);
+        assert_eq!(ids(only(&["plans"]).unwrap().main()), ["plans/1"]);
+        let unknown = only(&["shops"]).unwrap_err().to_string();
+        assert_eq!(unknown, "there is no set 'shops' (there are: plans, core, shop)");
     }
 
     #[test]

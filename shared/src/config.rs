@@ -10,6 +10,7 @@ use std::{
 };
 
 use crate::{
+    place::UrlError,
     run::Policy,
     secret::{MasterKey, SecretError},
     store::sqlite_path,
@@ -18,10 +19,12 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 mod dedicated;
 mod file;
+mod sets;
 mod source;
 
 pub use dedicated::dedicated_url;
 pub use file::parse_duration;
+pub use sets::{CentralConfig, SetConfig};
 pub use source::{Columns, FileFormat, ServerList, Setting, SourceConfig, SourceKind};
 
 use self::file::Source;
@@ -95,6 +98,9 @@ pub enum ConfigError {
         /// What is wrong with it.
         source: SecretError,
     },
+    /// The central database's URL is of no use.
+    #[error("the url of [central]: {0}")]
+    Central(UrlError),
     /// The connection variables of one database do not fit together.
     #[error("{0}")]
     Dedicated(String),
@@ -137,8 +143,16 @@ pub struct Config {
     pub registry_url: SecretString,
     /// The queue; none is the registry itself.
     pub queue_url: Option<SecretString>,
-    /// The directory of migrations.
+    /// The directory of migrations, the first one of the first set for tenants where there are several.
     pub migrations: PathBuf,
+    /// The sets of migrations, in the order in which they are worked. One at least is for tenants.
+    pub sets: Vec<SetConfig>,
+    /// Whether they have names, and no other directory can stand for theirs.
+    pub has_sets: bool,
+    /// The directory that `TENANTRY_MIGRATIONS` names in place of the configured one.
+    pub named_directory: Option<PathBuf>,
+    /// The central database, where a set is for it.
+    pub central: Option<CentralConfig>,
     /// How runs are worked.
     pub policy: Policy,
     /// How workers work.
@@ -179,7 +193,7 @@ impl Config {
     /// # Errors
     /// When the file is not valid, or a secret it refers to is not there.
     pub fn load(flags: &Flags, env: Env<'_>) -> Result<Self, ConfigError> {
-        let (file, raw) = file::find(flags, env)?;
+        let (file, raw, arrangement) = file::find(flags, env)?;
         let base = file.as_deref().and_then(Path::parent).unwrap_or(Path::new("")).to_path_buf();
         // A flag may have come from a variable, and one that is empty counts as not set.
         let said = |flag: &Option<String>| flag.clone().filter(|url| !url.is_empty());
@@ -200,10 +214,8 @@ impl Config {
                 Some(url) => Some(url),
                 None => raw.queue_url.map(|source| source.resolve("queue-url", &base, env)).transpose()?,
             };
-        let migrations = match env("TENANTRY_MIGRATIONS") {
-            Some(path) => PathBuf::from(path),
-            None => base.join(raw.migrations.unwrap_or_else(|| "migrations".into())),
-        };
+        let named_directory = env("TENANTRY_MIGRATIONS").map(PathBuf::from);
+        let migrations = named_directory.clone().unwrap_or_else(|| arrangement.first_directory());
         let key = key_source(raw.master_key, &base, &registry_url, env)?;
         let sources = source::all(raw.source, raw.sources, &base)?;
         Ok(Self {
@@ -211,6 +223,10 @@ impl Config {
             registry_url: registry_url.into(),
             queue_url: queue_url.map(Into::into),
             migrations,
+            sets: arrangement.sets,
+            has_sets: arrangement.named,
+            named_directory,
+            central: arrangement.central,
             policy: raw.run.policy(),
             worker: raw.worker.merged(),
             sources,

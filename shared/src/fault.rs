@@ -130,6 +130,26 @@ impl From<RegistryError> for Fault {
                 Self::new(Exit::Config, message)
                     .with_hint("give it a history of its own: `table` in tenantry.toml")
             }
+            RegistryError::CentralIsTenant => Self::new(Exit::Config, message)
+                .with_hint("that tenant needs another id: the central database is not one of the tenants"),
+            RegistryError::NotATenant => Self::usage(message).with_hint("change it there"),
+            RegistryError::Set { set, source } => {
+                let fault = Self::from(*source);
+                let hint = Some("correct `migrations` of the set in the configuration".to_owned());
+                Self { message: format!("set {set}: {}", fault.message), hint, ..fault }
+            }
+            RegistryError::Sets(BundleError::Set { source: FormatError::Empty, .. }) => {
+                Self::new(Exit::Config, message)
+                    .with_hint("give its directory a first migration, or take the set away")
+            }
+            RegistryError::Sets(BundleError::UnknownSet { .. }) => Self::usage(message),
+            RegistryError::Sets(BundleError::Ambiguous { .. }) => {
+                Self::new(Exit::Config, message).with_hint("say which: `format` of the set")
+            }
+            RegistryError::Sets(BundleError::Untold { .. }) => {
+                Self::new(Exit::Config, message).with_hint("give it a history of its own: `table` of the set")
+            }
+            RegistryError::Sets(_) => Self::new(Exit::Config, message),
             RegistryError::Text(_) => Self::new(Exit::Config, message).with_hint("save it as UTF-8"),
             RegistryError::Format { .. } | RegistryError::Url(_) | RegistryError::Bundle(_) => {
                 Self::new(Exit::Config, message)

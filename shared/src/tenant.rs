@@ -92,6 +92,17 @@ impl FromStr for Status {
     }
 }
 
+/// Which databases something is for, or one is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// The tenants' databases.
+    #[default]
+    Tenants,
+    /// The one central database.
+    Central,
+}
+
 /// Labels of a tenant, by key.
 pub type Labels = BTreeMap<String, String>;
 
@@ -128,6 +139,9 @@ pub struct Tenant {
     pub place: Place,
     /// Its labels.
     pub labels: Labels,
+    /// Whether it is a tenant, or the central database.
+    #[serde(skip)]
+    pub scope: Scope,
     /// The version last proven by reading its history, and when that was (milliseconds since 1970).
     #[serde(skip)]
     pub version: Option<(Version, i64)>,

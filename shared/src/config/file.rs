@@ -7,14 +7,19 @@ use std::{
 };
 
 use serde::Deserialize;
+use toml::Spanned;
 
-use super::{ConfigError, Env, Flags, WorkerConfig, read_secret, source::RawSource};
+use super::{
+    ConfigError, Env, Flags, WorkerConfig, read_secret,
+    sets::{Arrangement, RawCentral, RawCommand, RawSet, RawSets},
+    source::RawSource,
+};
 use crate::{clock::millis, plan::Order, run::Policy};
 
 /// The configuration file that is named, or found in the usual places; none is fine.
-pub(super) fn find(flags: &Flags, env: Env<'_>) -> Result<(Option<PathBuf>, Raw), ConfigError> {
+pub(super) fn find(flags: &Flags, env: Env<'_>) -> Result<(Option<PathBuf>, Raw, Arrangement), ConfigError> {
     if let Some(path) = &flags.config {
-        return read(path).map(|raw| (Some(path.clone()), raw));
+        return read(path).map(|(raw, sets)| (Some(path.clone()), raw, sets));
     }
     let home = env("XDG_CONFIG_HOME")
         .map(PathBuf::from)
@@ -25,18 +30,36 @@ pub(super) fn find(flags: &Flags, env: Env<'_>) -> Result<(Option<PathBuf>, Raw)
         Some("/etc/tenantry/config.toml".into()),
     ];
     match candidates.into_iter().flatten().find(|path: &PathBuf| path.is_file()) {
-        Some(path) => read(&path).map(|raw| (Some(path), raw)),
-        None => Ok((None, Raw::default())),
+        Some(path) => read(&path).map(|(raw, sets)| (Some(path), raw, sets)),
+        None => with_sets(Raw::default(), Path::new(""), "").map(|(raw, sets)| (None, raw, sets)),
     }
 }
 
-fn read(path: &Path) -> Result<Raw, ConfigError> {
+fn read(path: &Path) -> Result<(Raw, Arrangement), ConfigError> {
     let text = std::fs::read_to_string(path)
         .map_err(|e| ConfigError::Unreadable { path: path.to_path_buf(), reason: e.to_string() })?;
-    toml::from_str(&text).map_err(|e| ConfigError::Invalid {
+    let raw = toml::from_str(&text).map_err(|e| ConfigError::Invalid {
         path: path.to_path_buf(),
         reason: without_values(e.to_string().trim_end()),
-    })
+    })?;
+    with_sets(raw, path, &text)
+}
+
+fn with_sets(mut raw: Raw, path: &Path, text: &str) -> Result<(Raw, Arrangement), ConfigError> {
+    let sets = RawSets {
+        migrations: raw.migrations.take(),
+        format: raw.format.take(),
+        files: raw.files.take(),
+        table: raw.table.take(),
+        preamble: raw.preamble.take(),
+        command: raw.command.take(),
+        sets: raw.sets.take(),
+        central: raw.central.take(),
+    };
+    let base = path.parent().unwrap_or(Path::new(""));
+    let invalid = |reason: String| ConfigError::Invalid { path: path.to_path_buf(), reason };
+    let arranged = sets.arranged(base, text).map_err(invalid)?;
+    Ok((raw, arranged))
 }
 
 /// The parser's words without what stands in quotes in the line that it shows: that may be a password, where only its
@@ -57,7 +80,14 @@ pub(super) struct Raw {
     pub(super) registry_url: Option<Source>,
     pub(super) queue_url: Option<Source>,
     pub(super) master_key: Option<Source>,
-    pub(super) migrations: Option<PathBuf>,
+    migrations: Option<PathBuf>,
+    format: Option<String>,
+    files: Option<String>,
+    table: Option<String>,
+    preamble: Option<String>,
+    command: Option<RawCommand>,
+    sets: Option<BTreeMap<Spanned<String>, RawSet>>,
+    central: Option<Spanned<RawCentral>>,
     pub(super) run: RawRun,
     pub(super) worker: RawWorker,
     pub(super) source: Option<RawSource>,

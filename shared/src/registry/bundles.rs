@@ -6,7 +6,8 @@ use sqlx::Row as _;
 
 use super::{Registry, RegistryError};
 use crate::{
-    bundle::{Bundle, Digest},
+    bundle::{Bundle, Digest, SetFiles},
+    config::SetConfig,
     format::File,
 };
 
@@ -20,6 +21,39 @@ const PACKAGES: [&str; 4] = ["__pycache__", "node_modules", "target", "vendor"];
 pub fn read_directory(path: &Path) -> Result<Bundle, RegistryError> {
     let path_shown = path.display().to_string();
     Bundle::new(read_files(path)?).map_err(|source| RegistryError::Format { path: path_shown, source })
+}
+
+/// Reads the migrations of all configured sets as one bundle.
+///
+/// # Errors
+/// When a directory cannot be read, a migration is not UTF-8, or they are not valid together. Where there is one set
+/// without a name, the error names its directory; elsewhere, the set and its line in the configuration file.
+pub fn read_sets(sets: &[SetConfig]) -> Result<Bundle, RegistryError> {
+    let given = sets.iter().map(|set| read_set(set).map_err(|source| in_set(set, source)));
+    Bundle::of_sets(given.collect::<Result<_, _>>()?).map_err(|source| match sets {
+        [SetConfig { line: None, directories, .. }] => {
+            RegistryError::Format { path: directories[0].display().to_string(), source }
+        }
+        _ => RegistryError::Sets(source),
+    })
+}
+
+fn read_set(set: &SetConfig) -> Result<SetFiles, RegistryError> {
+    let mut files = Vec::new();
+    for directory in &set.directories {
+        files.extend(read_files(directory)?);
+    }
+    Ok(SetFiles { spec: set.spec.clone(), files })
+}
+
+fn in_set(set: &SetConfig, source: RegistryError) -> RegistryError {
+    match set.line {
+        None => source,
+        Some(line) => RegistryError::Set {
+            set: format!("{} (line {line} of the configuration)", set.spec.name),
+            source: source.into(),
+        },
+    }
 }
 
 /// Reads the files of a directory and of those below it, but for hidden ones and installed packages.

@@ -19,6 +19,11 @@ impl Clause {
         Self { text: "1 = 1".into(), values: Vec::new(), first }
     }
 
+    /// The tenants themselves: the central database is none of them.
+    pub(crate) fn of_tenants(first: usize) -> Self {
+        Self { text: "t.central = 0".into(), ..Self::new(first) }
+    }
+
     /// The conditions, to stand behind `WHERE`.
     pub(crate) fn text(&self) -> &str {
         &self.text
@@ -60,13 +65,14 @@ impl Clause {
         }
     }
 
-    /// The tenant failed in a run, with this cause if one is given.
+    /// The tenant failed in a run, or was not begun because the central database failed; with this cause if one is
+    /// given.
     pub(crate) fn failed_in(&mut self, run: &str, fingerprint: Option<&str>) {
         let run = self.parameters(&[run.to_owned()]);
         let cause = fingerprint
             .map(|print| format!(" AND f.fingerprint = {}", self.parameters(&[print.to_owned()])))
             .unwrap_or_default();
-        self.and(&format!("EXISTS (SELECT 1 FROM targets f WHERE f.tenant_id = t.id AND f.run_id = {run} AND f.state = 'failed'{cause})"));
+        self.and(&format!("EXISTS (SELECT 1 FROM targets f WHERE f.tenant_id = t.id AND f.run_id = {run} AND f.state IN ('failed', 'skipped'){cause})"));
     }
 
     fn parameters(&mut self, values: &[String]) -> String {

@@ -3,6 +3,7 @@
 //! It stores a tenant's URL sealed only; opening it takes the master key, which is not in the database.
 
 mod bundles;
+mod central;
 pub(crate) mod clause;
 mod mirror;
 mod tenants;
@@ -10,7 +11,8 @@ mod write;
 
 use sqlx::Row as _;
 
-pub use bundles::{read_directory, read_files};
+pub use bundles::{read_directory, read_files, read_sets};
+pub use central::CENTRAL;
 pub use mirror::{Edit, Known, Mirror};
 pub use tenants::{Access, Change, ListQuery, NewTenant};
 
@@ -38,6 +40,12 @@ pub enum RegistryError {
     /// Somebody else changed a tenant between a comparison and its sync.
     #[error("tenant '{0}' was changed meanwhile, and nothing is synced")]
     Meanwhile(String),
+    /// A tenant has the name of the central database.
+    #[error("a tenant is called '{CENTRAL}', which is the name of the central database")]
+    CentralIsTenant,
+    /// The central database's row is not a tenant's to be changed.
+    #[error("'{CENTRAL}' is the central database: it is as [central] in the configuration says")]
+    NotATenant,
     /// A stored URL is not one.
     #[error("the URL of tenant '{0}' cannot be read")]
     Url(String),
@@ -49,6 +57,17 @@ pub enum RegistryError {
         /// Why.
         reason: String,
     },
+    /// The directories of one set among others.
+    #[error("set {set}: {source}")]
+    Set {
+        /// The set, and where it is configured.
+        set: String,
+        /// What is wrong.
+        source: Box<RegistryError>,
+    },
+    /// Sets that are not valid, by themselves or together.
+    #[error("the sets of migrations: {0}")]
+    Sets(BundleError),
     /// A migration is in another encoding.
     #[error("{0} is not UTF-8 text")]
     Text(String),
@@ -96,10 +115,20 @@ impl Registry {
     /// [`SecretError::WrongKey`] when it is another one.
     pub async fn adopt_key(&self, key: &MasterKey) -> Result<(), RegistryError> {
         let stored = self.setting("key_id", key.id()).await?;
-        if stored == key.id() {
-            return Ok(());
+        same_key(stored, key)
+    }
+
+    /// Makes sure that this is the key the registry is sealed with, and writes nothing: before its first use, every
+    /// key is.
+    ///
+    /// # Errors
+    /// [`SecretError::WrongKey`] when it is another one.
+    pub async fn expect_key(&self, key: &MasterKey) -> Result<(), RegistryError> {
+        let row = self.store.query("SELECT value FROM settings WHERE name = 'key_id'");
+        match row.fetch_optional(self.store.pool()).await? {
+            Some(row) => same_key(row.try_get(0)?, key),
+            None => Ok(()),
         }
-        Err(SecretError::WrongKey { sealed_with: stored, given: key.id().to_owned() }.into())
     }
 
     /// What tells this registry from every other: its part of a shared queue is named by it.
@@ -120,4 +149,11 @@ impl Registry {
         insert.bind(name).bind(first).insert(self.store.pool()).await?;
         Ok(read().fetch_one(self.store.pool()).await?.try_get(0)?)
     }
+}
+
+fn same_key(stored: String, key: &MasterKey) -> Result<(), RegistryError> {
+    if stored == key.id() {
+        return Ok(());
+    }
+    Err(SecretError::WrongKey { sealed_with: stored, given: key.id().to_owned() }.into())
 }

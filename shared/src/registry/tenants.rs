@@ -83,7 +83,7 @@ pub struct ListQuery {
     pub limit: u32,
 }
 
-pub(super) const COLUMNS: &str = "t.id, t.slug, t.status, s.engine, s.address, t.database_name, t.schema_name, t.version, t.version_at, t.sealed_url, t.source, t.sync_suspended_at";
+pub(super) const COLUMNS: &str = "t.id, t.slug, t.status, s.engine, s.address, t.database_name, t.schema_name, t.version, t.version_at, t.sealed_url, t.source, t.sync_suspended_at, t.central";
 
 impl Registry {
     /// Adds tenants: all of them, or none.
@@ -107,7 +107,9 @@ impl Registry {
         slug: &Slug,
         change: &Change,
     ) -> Result<(), RegistryError> {
-        let id = self.tenant(slug).await?.id;
+        let Tenant { id, scope: Scope::Tenants, .. } = self.tenant(slug).await? else {
+            return Err(RegistryError::NotATenant);
+        };
         let mut tx = self.store.begin().await?;
         self.apply_change(&mut tx, key, id, change, false).await?;
         Ok(tx.commit().await?)
@@ -133,7 +135,7 @@ impl Registry {
     /// # Errors
     /// When the registry cannot be reached.
     pub async fn list_tenants(&self, query: &ListQuery) -> Result<Vec<Tenant>, RegistryError> {
-        let mut clause = Clause::new(1);
+        let mut clause = Clause::of_tenants(1);
         if let Some(selector) = &query.selector {
             clause.labels(selector);
         }
@@ -159,18 +161,16 @@ impl Registry {
     /// # Errors
     /// When it is not there, its URL does not open with this key, or the registry cannot be reached.
     pub async fn access(&self, key: &MasterKey, id: TenantId, labels: bool) -> Result<Access, RegistryError> {
-        let sql = format!(
-            "SELECT {COLUMNS}, t.central FROM tenants t JOIN servers s ON s.id = t.server_id WHERE t.id = $1"
-        );
+        let sql =
+            format!("SELECT {COLUMNS} FROM tenants t JOIN servers s ON s.id = t.server_id WHERE t.id = $1");
         let row = self.store.query(&sql).bind(id.to_string()).fetch_optional(self.store.pool()).await?;
         let row = row.ok_or_else(|| RegistryError::UnknownTenant(id.to_string()))?;
         let mut tenant = read_tenant(&row)?;
         if labels {
             self.load_labels(std::slice::from_mut(&mut tenant)).await?;
         }
-        let scope = if row.try_get::<i64, _>(12)? == 1 { Scope::Central } else { Scope::Tenants };
         let url = opened_url(key, &tenant, &row)?;
-        Ok(Access { slug: tenant.slug, place: tenant.place, url, labels: tenant.labels, scope })
+        Ok(Access { slug: tenant.slug, place: tenant.place, url, labels: tenant.labels, scope: tenant.scope })
     }
 
     pub(super) async fn load_labels(&self, tenants: &mut [Tenant]) -> Result<(), RegistryError> {
@@ -219,6 +219,7 @@ pub(super) fn read_tenant(row: &AnyRow) -> Result<Tenant, RegistryError> {
             schema: row.try_get(6)?,
         },
         labels: Labels::new(),
+        scope: if row.try_get::<i64, _>(12)? == 1 { Scope::Central } else { Scope::Tenants },
         version: version.0.map(Version::from).zip(version.1),
         source: row.try_get(10)?,
     })
