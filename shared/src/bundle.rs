@@ -390,6 +390,12 @@ impl Bundle {
         &self.chains
     }
 
+    /// The chains for databases of a scope, whether a given one takes them or not.
+    #[must_use]
+    pub fn chains_of(&self, scope: Scope) -> Vec<&Chain> {
+        self.chains.iter().filter(|chain| chain.scope == scope).collect()
+    }
+
     /// The chain whose versions a run and a tenant are known by: the first one for tenants.
     #[must_use]
     pub fn main(&self) -> &Chain {

@@ -65,6 +65,8 @@ pub struct Outcome {
     pub from: Option<Version>,
     /// The newest version after it, where the history was read.
     pub to: Option<Version>,
+    /// What the tenant is known by from now on, if it was proven; none leaves that as it is.
+    pub version: Option<Version>,
     /// What it applied, in order. Not empty for some failures too: a later migration failed.
     pub steps: Vec<Step>,
     /// How long it took.
@@ -120,6 +122,7 @@ mod tests {
             verdict,
             from: None,
             to: None,
+            version: None,
             steps: vec![],
             duration: Duration::ZERO,
             output: None,

@@ -3,10 +3,14 @@
 //! ```text
 //! run     pending ─► running ─► succeeded | failed
 //! target  pending ─► running ─► applied | current | failed
-//!                       │ ▲
-//!                       ▼ │
-//!                    retryable
+//!            │          │ ▲
+//!            │          ▼ │
+//!            │       retryable
+//!            └─► skipped
 //! ```
+//!
+//! A run whose bundle has a set for the central database has that as its wave 0, and its tenants as wave 1. A target of
+//! wave 1 is pending and not due until wave 0 has succeeded, and skipped when it failed.
 
 use std::{fmt, str::FromStr};
 
@@ -88,6 +92,8 @@ states!(
         Current = "current",
         /// It will not be tried again in this run.
         Failed = "failed",
+        /// Never begun, because what had to come first failed.
+        Skipped = "skipped",
     }
 );
 
@@ -95,7 +101,7 @@ impl TargetState {
     /// Whether it can change no more.
     #[must_use]
     pub fn is_final(self) -> bool {
-        matches!(self, Self::Applied | Self::Current | Self::Failed)
+        matches!(self, Self::Applied | Self::Current | Self::Failed | Self::Skipped)
     }
 }
 
@@ -150,7 +156,7 @@ pub enum Pick {
     Tenants(Vec<Slug>),
     /// Those whose labels match.
     Labels(Selector),
-    /// The failed targets of an earlier run.
+    /// The failed targets of an earlier run, and those that were skipped there.
     FailedIn {
         /// That run.
         run: RunId,
@@ -196,6 +202,25 @@ impl Selection {
     }
 }
 
+/// What a run does to its tenants.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Action {
+    /// Its kind.
+    pub kind: ActionKind,
+    /// Only these sets of the bundle are worked; none named is all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sets: Vec<String>,
+}
+
+/// The kinds of actions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ActionKind {
+    /// Brings them to a version.
+    #[default]
+    Apply,
+}
+
 /// What an operator asks for.
 #[derive(Clone, Debug)]
 pub struct RunSpec {
@@ -205,6 +230,10 @@ pub struct RunSpec {
     pub target: Version,
     /// Which tenants.
     pub selection: Selection,
+    /// What to do.
+    pub action: Action,
+    /// Whether the central database comes first. It is in the registry then.
+    pub central: bool,
     /// How.
     pub policy: Policy,
     /// The run this one retries.
@@ -230,6 +259,8 @@ pub struct Run {
     pub description: String,
     /// Its selection in a few words.
     pub selection: String,
+    /// What it does.
+    pub action: Action,
     /// How its targets are worked.
     pub policy: Policy,
     /// Where it is in its life.
@@ -301,6 +332,14 @@ mod tests {
         assert_eq!(id.to_string().parse(), Ok(RunRef::Id(id)));
         assert_eq!("latest-failed".parse(), Ok(RunRef::LatestFailed));
         assert!("newest".parse::<RunRef>().is_err());
+    }
+
+    #[test]
+    fn an_action_is_kept_as_it_was_before_there_were_sets() {
+        assert_eq!(serde_json::to_string(&Action::default()).unwrap(), r#"{"kind":"apply"}"#);
+        let some = Action { sets: vec!["shop".into()], ..Action::default() };
+        let kept = serde_json::to_string(&some).unwrap();
+        assert_eq!(serde_json::from_str::<Action>(&kept).unwrap(), some);
     }
 
     #[test]

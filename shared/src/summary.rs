@@ -7,7 +7,7 @@ use crate::{
     run::{RunState, TargetState},
 };
 
-/// How many targets are in each state.
+/// How many tenants are in each state, and where the central database is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
     /// All of them.
@@ -24,8 +24,13 @@ pub struct Counts {
     pub current: u64,
     /// Ended without being at the version.
     pub failed: u64,
+    /// Never begun, because the central database failed.
+    pub skipped: u64,
     /// Of `applied` and `current`: how many needed more than one attempt.
     pub retried: u64,
+    /// The state of the central database, in a run that begins with it. It is not counted.
+    #[serde(skip)]
+    pub central: Option<TargetState>,
 }
 
 impl Counts {
@@ -39,13 +44,27 @@ impl Counts {
             TargetState::Applied => &mut self.applied,
             TargetState::Current => &mut self.current,
             TargetState::Failed => &mut self.failed,
+            TargetState::Skipped => &mut self.skipped,
         } += count;
     }
 
     /// How many have ended.
     #[must_use]
     pub fn ended(&self) -> u64 {
-        self.applied + self.current + self.failed
+        self.applied + self.current + self.failed + self.skipped
+    }
+
+    /// Whether every database was proven to be where it should be.
+    #[must_use]
+    pub fn is_proven(&self) -> bool {
+        let central = matches!(self.central, None | Some(TargetState::Applied | TargetState::Current));
+        central && self.applied + self.current == self.total
+    }
+
+    /// Whether the central database failed, and so no tenant was begun.
+    #[must_use]
+    pub fn central_failed(&self) -> bool {
+        self.central == Some(TargetState::Failed)
     }
 }
 
@@ -85,9 +104,10 @@ pub struct Cause {
 /// [`Exit::Refused`].
 #[must_use]
 pub fn exit_of(state: RunState, counts: &Counts, causes: &[Cause]) -> Exit {
-    let untouched = counts.applied == 0 && !causes.is_empty() && causes.iter().all(|c| c.refused);
+    let applied = counts.applied > 0 || counts.central == Some(TargetState::Applied);
+    let untouched = !applied && !causes.is_empty() && causes.iter().all(|c| c.refused);
     match state {
-        RunState::Succeeded if counts.ended() == counts.total && counts.failed == 0 => Exit::Ok,
+        RunState::Succeeded if counts.is_proven() => Exit::Ok,
         RunState::Failed if untouched => Exit::Refused,
         RunState::Failed => Exit::TenantsFailed,
         RunState::Succeeded | RunState::Pending | RunState::Running => Exit::Error,
@@ -130,17 +150,34 @@ mod tests {
         );
     }
 
+    #[test]
+    fn the_central_database_decides_with_the_tenants() {
+        let with = |central, counts| Counts { central: Some(central), ..counts };
+        let skipped = Counts { total: 3, skipped: 3, ..Counts::default() };
+        let failed = with(TargetState::Failed, skipped);
+        assert_eq!(exit_of(RunState::Failed, &failed, &[cause(true)]), Exit::Refused);
+        assert_eq!(exit_of(RunState::Failed, &failed, &[cause(false)]), Exit::TenantsFailed);
+        let changed = with(TargetState::Applied, counts(0, 1));
+        assert_eq!(exit_of(RunState::Failed, &changed, &[cause(true)]), Exit::TenantsFailed);
+    }
+
     proptest! {
         #[test]
-        fn only_a_run_in_which_every_target_is_proven_ends_with_zero(numbers in proptest::array::uniform6(0_u64..3), state in 0_usize..4) {
-            let mut counts = Counts::default();
+        fn only_a_run_in_which_every_target_is_proven_ends_with_zero(
+            numbers in proptest::array::uniform7(0_u64..3), state in 0_usize..4, central in proptest::option::of(0_usize..7),
+        ) {
+            let central = central.map(|at| TargetState::ALL[at]);
+            let mut counts = Counts { central, ..Counts::default() };
             for (state, n) in TargetState::ALL.iter().zip(numbers) {
                 counts.add(*state, n);
             }
             prop_assert_eq!(counts.total, numbers.iter().sum::<u64>());
-            let proven = counts.applied + counts.current == counts.total;
+            let first = central.is_none_or(|c| matches!(c, TargetState::Applied | TargetState::Current));
+            let proven = first && counts.applied + counts.current == counts.total;
+            prop_assert_eq!(counts.ended() + counts.pending + counts.running + counts.retryable, counts.total);
             let exit = exit_of(RunState::ALL[state], &counts, &[]);
             prop_assert!(exit != Exit::Ok || proven);
+            prop_assert!(exit == Exit::Ok || !proven || RunState::ALL[state] != RunState::Succeeded);
         }
     }
 }

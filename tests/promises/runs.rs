@@ -142,6 +142,7 @@ async fn a_run_is_one_json_document_of_the_same_form_everywhere(home: Home) {
     let waited = home.run(&["wait", "2", "--json"]).exits(100).json();
     let expected = [
         "bundle",
+        "central",
         "counts",
         "created_at",
         "description",
@@ -156,6 +157,7 @@ async fn a_run_is_one_json_document_of_the_same_form_everywhere(home: Home) {
         "run",
         "schema",
         "selection",
+        "sets",
         "started_at",
         "state",
         "target",
@@ -167,7 +169,7 @@ async fn a_run_is_one_json_document_of_the_same_form_everywhere(home: Home) {
         (&2.into(), &"failed".into(), &100.into())
     );
     assert_eq!(waited["target"], "2");
-    let counts = json!({ "total": 4, "pending": 0, "running": 0, "retryable": 0, "applied": 2, "current": 0, "failed": 2, "retried": 0 });
+    let counts = json!({ "total": 4, "pending": 0, "running": 0, "retryable": 0, "applied": 2, "current": 0, "failed": 2, "skipped": 0, "retried": 0 });
     assert_eq!(waited["counts"], counts);
     assert_eq!(
         keys(&waited["failures"][0]),

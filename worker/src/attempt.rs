@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tenantry_shared::{
-    bundle::Taken,
+    bundle::{Chain, Taken},
     clock::Stopwatch,
     command::CommandSpec,
     failure::{Class, Failure},
@@ -132,14 +132,14 @@ enum Way {
 }
 
 /// What is asked for, as one database takes it.
-struct Work<'a> {
+pub(crate) struct Work<'a> {
     order: &'a Order,
     taken: Vec<Taken<'a>>,
-    limits: Limits,
+    pub(crate) limits: Limits,
 }
 
 impl<'a> Work<'a> {
-    fn of(order: &'a Order, access: &Access) -> Self {
+    pub(crate) fn of(order: &'a Order, access: &Access) -> Self {
         let taken = order.bundle.taken_by(access.scope, &access.labels);
         Self { order, taken, limits: Limits::from(&order.policy) }
     }
@@ -161,10 +161,7 @@ impl<'a> Work<'a> {
         self.limits.answered(session.lock()).await?;
         let history = self.look(session, trail).await?;
         let progress = self.limits.answered(self.progress(session)).await?;
-        let pending = self.pending(&history, progress.as_ref())?;
-        if self.is_untouched(&history) {
-            self.limits.answered(foreign::none(session, &self.taken)).await?;
-        }
+        let pending = self.allowed(session, &history, progress.as_ref()).await?;
         surroundings.before(session).await;
         for together in pending.chunk_by(|a, b| a.chain.command.is_some() && std::ptr::eq(a.chain, b.chain)) {
             if session.is_stained() {
@@ -187,6 +184,23 @@ impl<'a> Work<'a> {
             }
             Some(left) => Err(unproven(left)),
         }
+    }
+
+    /// What is pending and may be applied: nothing in the tenant speaks against it.
+    pub(crate) async fn allowed(
+        &self,
+        session: &mut impl Session,
+        histories: &[Vec<Applied>],
+        progress: Option<&Progress>,
+    ) -> Result<Vec<Pending<'a>>, Failure> {
+        let pending = self.pending(histories, progress)?;
+        if let Some(left) = progress {
+            self.is_worked(left)?;
+        }
+        if self.is_untouched(histories) {
+            self.limits.answered(foreign::none(session, &self.own())).await?;
+        }
+        Ok(pending)
     }
 
     /// How far a migration came that an earlier attempt did not finish, with its last statement's end found out.
@@ -229,14 +243,15 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    async fn look(
+    /// Reads the histories.
+    pub(crate) async fn look(
         &self,
         session: &mut impl Session,
         trail: &mut Trail,
     ) -> Result<Vec<Vec<Applied>>, Failure> {
         let read = async {
             match histories(session, &self.taken).await {
-                Err(failure) => Err(foreign::explained(session, &self.taken, failure).await),
+                Err(failure) => Err(foreign::explained(session, &self.own(), failure).await),
                 read => read,
             }
         };
@@ -249,12 +264,30 @@ impl<'a> Work<'a> {
         Ok(histories)
     }
 
+    /// A database keeps the progress of one migration. One of a set that is not worked now must come to its end first.
+    fn is_worked(&self, left: &Progress) -> Result<(), Refusal> {
+        if self.taken.iter().any(|taken| taken.chain.table == left.table) {
+            return Ok(());
+        }
+        let chain = self.own().into_iter().find(|chain| chain.table == left.table);
+        let link = chain.and_then(|chain| chain.position(&left.version).map(|at| &chain.links[at]));
+        let version = link.map_or_else(|| left.version.clone(), |link| link.id.clone());
+        let file = link.map_or_else(|| left.version.to_string(), |link| link.migration.file.clone());
+        Err(Refusal::Dirty { version, file, mend: "run the set that it belongs to".into() })
+    }
+
+    /// The chains that such a database may have, whether it takes them now or not.
+    fn own(&self) -> Vec<&'a Chain> {
+        self.taken.first().map_or_else(Vec::new, |taken| self.order.bundle.chains_of(taken.chain.scope))
+    }
+
     /// Whether nothing was applied yet, as far as the histories tell.
     fn is_untouched(&self, histories: &[Vec<Applied>]) -> bool {
         histories.iter().all(Vec::is_empty) && self.taken.iter().all(|taken| taken.chain.rules.proves())
     }
 
-    fn pending(
+    /// What is pending with these histories.
+    pub(crate) fn pending(
         &self,
         histories: &[Vec<Applied>],
         progress: Option<&Progress>,

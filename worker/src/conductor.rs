@@ -68,6 +68,7 @@ async fn one_beat(ledger: &Ledger, queue: &Queue, owner: &str) -> Result<(), Que
     if rescued > 0 {
         tracing::warn!(targets = rescued, "took back targets whose worker was lost");
     }
+    begin_waves(ledger).await?;
     close(ledger).await?;
     send_due(ledger, queue).await
 }
@@ -87,6 +88,18 @@ async fn send_due(ledger: &Ledger, queue: &Queue) -> Result<(), QueueError> {
         room = room.saturating_sub(jobs.len() as u64);
         if jobs.is_empty() {
             break;
+        }
+    }
+    Ok(())
+}
+
+async fn begin_waves(ledger: &Ledger) -> Result<(), LedgerError> {
+    for begun in ledger.begin_waves().await? {
+        let (number, tenants) = (begun.number, begun.tenants);
+        if begun.opened {
+            tracing::info!(run.number = number, tenants, "the central database is done, the tenants begin");
+        } else {
+            tracing::warn!(run.number = number, tenants, "the central database failed, no tenant is begun");
         }
     }
     Ok(())

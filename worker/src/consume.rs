@@ -52,6 +52,7 @@ pub async fn consume(house: Arc<House>, claim: Claim) {
     let mut trail = Trail::default();
     let loaded = load(&house, &claim).await;
     let policy = loaded.as_ref().map(|(order, _)| order.policy.clone()).unwrap_or_default();
+    let tells = loaded.as_ref().is_ok_and(|(order, _)| order.bundle.tells_versions());
     let verdict = match loaded {
         Err(failure) => Verdict::Failed(failure),
         Ok((order, access)) => {
@@ -70,10 +71,12 @@ pub async fn consume(house: Arc<House>, claim: Claim) {
             }
         }
     };
+    let version = trail.to.clone().filter(|_| tells);
     let outcome = Outcome {
         verdict,
         from: trail.from,
         to: trail.to,
+        version,
         steps: trail.steps,
         duration: watch.elapsed(),
         output: Some(trail.output).filter(|output| !output.is_empty()),
@@ -92,7 +95,7 @@ async fn load(house: &House, claim: &Claim) -> Result<(Arc<Order>, Access), Fail
 
 /// A registry that is away, or refuses for now, is not the tenant's fault; a URL that does not open is for somebody to
 /// mend.
-fn unloaded(error: &LedgerError) -> Failure {
+pub(crate) fn unloaded(error: &LedgerError) -> Failure {
     match error {
         error if error.is_temporary() => Failure::new(Class::Interrupted, "registry", error.to_string()),
         LedgerError::Store(StoreError::Database(_))

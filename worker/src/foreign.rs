@@ -2,7 +2,7 @@
 //! of them has made would be the worst that can be done to it, so such a tenant is refused.
 
 use tenantry_shared::{
-    bundle::Taken,
+    bundle::Chain,
     failure::{Class, Failure},
     format::found::{self, Found},
 };
@@ -12,20 +12,21 @@ use crate::engine::Session;
 /// What a server says when a history table has not the columns that its format reads.
 const NO_SUCH_COLUMN: [&str; 2] = ["42703", "1054"];
 
-/// Makes sure that no other tool keeps a history in a tenant whose own histories are empty. An own table that is there,
+/// Makes sure that no other tool keeps a history in a tenant whose own histories are empty. Its `own` chains are all
+/// that it may have, those too that are not worked now. An own table that is there,
 /// though it is empty, says that the tenant is meant to begin at the beginning.
 ///
 /// # Errors
 /// A refusal that names the tool, or what the reading fails with.
-pub async fn none(session: &mut impl Session, taken: &[Taken<'_>]) -> Result<(), Failure> {
-    let own: Vec<&str> = taken.iter().map(|taken| taken.chain.table.as_str()).collect();
-    let select = found::select(&session.site(""), &own);
+pub async fn none(session: &mut impl Session, own: &[&Chain]) -> Result<(), Failure> {
+    let names: Vec<&str> = own.iter().map(|chain| chain.table.as_str()).collect();
+    let select = found::select(&session.site(""), &names);
     let tables = found::tables(&session.read(&select).await?.unwrap_or_default());
-    let begun = tables.iter().any(|table| own.iter().any(|own| own.eq_ignore_ascii_case(&table.name)));
+    let begun = tables.iter().any(|table| names.iter().any(|own| own.eq_ignore_ascii_case(&table.name)));
     for found in found::found(&tables) {
-        let reader = taken.iter().find(|taken| taken.chain.table.eq_ignore_ascii_case(&found.table));
+        let reader = own.iter().find(|chain| chain.table.eq_ignore_ascii_case(&found.table));
         let refused = match reader {
-            Some(taken) => found.format.is_none_or(|format| format.tool() != taken.chain.rules.tool()),
+            Some(chain) => found.format.is_none_or(|format| format.tool() != chain.rules.tool()),
             None => !begun,
         };
         if refused {
@@ -36,13 +37,13 @@ pub async fn none(session: &mut impl Session, taken: &[Taken<'_>]) -> Result<(),
 }
 
 /// Tells whose history it is that could not be read, where that is why.
-pub async fn explained(session: &mut impl Session, taken: &[Taken<'_>], failure: Failure) -> Failure {
+pub async fn explained(session: &mut impl Session, own: &[&Chain], failure: Failure) -> Failure {
     let misread =
         NO_SUCH_COLUMN.contains(&failure.code.as_str()) || failure.message.contains("no such column");
     if !misread {
         return failure;
     }
-    none(session, taken).await.err().filter(|other| other.refused).unwrap_or(failure)
+    none(session, own).await.err().filter(|other| other.refused).unwrap_or(failure)
 }
 
 fn refusal(found: &Found) -> Failure {

@@ -9,7 +9,7 @@ use tenantry_shared::{
     bundle::{Bundle, Digest},
     id::RunId,
     ledger::{Ledger, LedgerError},
-    registry::Registry,
+    registry::{Registry, RegistryError},
     run::{Policy, RunRef},
     version::Version,
 };
@@ -20,7 +20,7 @@ const KEPT: usize = 16;
 /// What to do to each tenant of a run.
 #[derive(Clone, Debug)]
 pub struct Order {
-    /// The migrations.
+    /// The migrations, of which only the run's sets are worked.
     pub bundle: Arc<Bundle>,
     /// The version to reach.
     pub target: Version,
@@ -50,7 +50,10 @@ impl Orders {
             return Ok(order.clone());
         }
         let row = ledger.find_run(RunRef::Id(run)).await?;
-        let bundle = self.bundle(registry, &row.digest).await?;
+        let mut bundle = self.bundle(registry, &row.digest).await?;
+        if !row.action.sets.is_empty() {
+            bundle = Bundle::clone(&bundle).only(&row.action.sets).map_err(RegistryError::Sets)?.into();
+        }
         let order = Arc::new(Order { bundle, target: row.target, policy: row.policy });
         keep(&self.runs, run, order.clone());
         Ok(order)

@@ -1,7 +1,7 @@
 //! One tenant compared with a bundle: where its history stands, and what its schema is. Nothing is changed in it.
 
 use tenantry_shared::{
-    bundle::{Bundle, Taken},
+    bundle::{Bundle, Scope, Taken},
     digest::Digest,
     failure::Failure,
     place::Engine,
@@ -193,13 +193,14 @@ impl Look<'_> {
         session: &mut impl Session,
         taken: &[Taken<'_>],
     ) -> Result<Vec<Vec<Applied>>, Failure> {
+        let own = self.bundle.chains_of(Scope::Tenants);
         let histories = match histories(session, taken).await {
             Ok(histories) => histories,
-            Err(failure) => return Err(foreign::explained(session, taken, failure).await),
+            Err(failure) => return Err(foreign::explained(session, &own, failure).await),
         };
         let proves = taken.iter().all(|taken| taken.chain.rules.proves());
         if proves && histories.iter().all(Vec::is_empty) {
-            foreign::none(session, taken).await?;
+            foreign::none(session, &own).await?;
         }
         Ok(histories)
     }

@@ -54,9 +54,12 @@ pub(crate) struct How {
     /// Stop at this version, which must be there [default: the newest]
     #[arg(long, visible_alias = "to", value_name = "VERSION", value_parser = parse_target, help_heading = "What")]
     pub(crate) target: Option<Target>,
-    /// Directory of the migrations [default: TENANTRY_MIGRATIONS, the configured one, or ./migrations]
+    /// Directory of the migrations, where no sets are configured [default: TENANTRY_MIGRATIONS, the configured one, or ./migrations]
     #[arg(long, value_name = "DIR", help_heading = "What")]
     pub(crate) source: Option<PathBuf>,
+    /// Only these of the configured sets, separated by commas or by more of this flag
+    #[arg(long = "set", value_name = "NAME", value_delimiter = ',', help_heading = "What")]
+    pub(crate) sets: Vec<String>,
     /// A pending migration older than an applied one: linear refuses the tenant, skip leaves it out, any applies it
     #[arg(long, value_name = "HOW", help_heading = "What")]
     pub(crate) order: Option<Order>,
@@ -122,6 +125,9 @@ pub(crate) struct EnqueueArgs {
     /// First make the registry list what its sources list, as `tenants sync` does
     #[arg(long, help_heading = "Control")]
     pub(crate) sync: bool,
+    /// Start nothing, and print what would be done: as plan
+    #[arg(long, conflicts_with_all = ["wait", "timeout", "sync"], help_heading = "Control")]
+    pub(crate) dry_run: bool,
     /// Do not ask before starting
     #[arg(short, long, help_heading = "Control")]
     pub(crate) yes: bool,
@@ -178,7 +184,7 @@ pub(crate) struct StatusArgs {
     /// Only this tenant: in the run, or by itself
     #[arg(short, long, value_name = "ID")]
     pub(crate) tenant: Option<Slug>,
-    /// Only tenants in these states of the run: pending, running, retryable, applied, current or failed
+    /// Only tenants in these states of the run: pending, running, retryable, applied, current, failed or skipped
     #[arg(long, value_name = "STATE", value_delimiter = ',', requires = "run")]
     pub(crate) state: Vec<TargetState>,
     /// At most so many tenants

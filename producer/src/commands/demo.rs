@@ -129,8 +129,9 @@ async fn migrate(app: &App, target: Option<Version>, output: &Output) -> Result<
     let bundle = read_directory(&app.config.migrations)?;
     let target = target.unwrap_or_else(|| bundle.latest().version.clone());
     let selection = Selection { pick: Pick::All, exclude: Vec::new(), limit: None };
-    let draft = Draft { bundle, target, selection, policy: Policy::default() };
-    let run = draft.write(app, Some("demo".to_owned())).await?;
+    let policy = Policy::default();
+    let draft = Draft { bundle, target, selection, policy, sets: Vec::new(), central: None };
+    let run = draft.write(app, None, Some("demo".to_owned())).await?;
     match work::until_ended(app, RunRef::Id(run.id), None, output).await? {
         Ok(view) => Ok(view),
         Err(exit) => Err(Fault::new(exit, "interrupted")),

@@ -7,9 +7,10 @@ use serde_json::json;
 use tenantry_shared::{
     bundle::Bundle,
     clock::unix_ms,
+    config::environment,
     exit::Exit,
     fault::Fault,
-    registry::{ListQuery, read_directory},
+    registry::ListQuery,
     tenant::{Status, Tenant},
 };
 use tenantry_worker::{
@@ -17,7 +18,7 @@ use tenantry_worker::{
     worker::ALIVE,
 };
 
-use super::sync;
+use super::{selection, sync};
 use crate::{
     app::{self, App},
     cli::Global,
@@ -92,20 +93,23 @@ async fn examine(global: &Global, findings: &mut Findings) {
         None => "no file, flags and variables only".into(),
     };
     let Some(config) = findings.note("configuration", app::config(global), shown) else { return };
-    let migrations = read_directory(&config.migrations);
-    let bundle = findings.note("migrations", migrations, |bundle| {
-        format!(
-            "{} in {}, newest {}",
-            bundle.migrations().count(),
-            config.migrations.display(),
-            bundle.latest().version
-        )
+    let bundle = findings.note("migrations", selection::migrations(&config, None), |bundle| {
+        let found = bundle.chains().iter().map(|chain| chain.links.len()).sum::<usize>();
+        let place = match bundle.sets() {
+            [_] => config.migrations.display().to_string(),
+            sets => format!("{} sets", sets.len()),
+        };
+        format!("{found} in {place}, newest {}", bundle.latest().version)
     });
     for source in &config.sources {
         let check = format!("source {}", source.name);
         findings.note(&check, sync::look(source).await, |tenants| {
             format!("lists {}", plural(*tenants, "tenant"))
         });
+    }
+    if let Some(central) = &config.central {
+        let resolved = central.resolve(&environment, std::path::Path::new(""));
+        findings.note("central", resolved, |(_, place)| format!("{} on {}", place.engine, place.server));
     }
     let Some(app) = findings
         .note("registry", App::with(config).await, |app| app.ledger.store().dialect().describe().into())

@@ -4,8 +4,10 @@ use tenantry_shared::{
     bundle::Bundle,
     exit::Exit,
     fault::Fault,
+    id::RunId,
     ledger::{Enqueued, LedgerError},
-    run::{Policy, RunRef, RunSpec, Selection},
+    place::{DatabaseUrl, Place},
+    run::{Action, Policy, RunRef, RunSpec, Selection},
     version::Version,
 };
 use tenantry_worker::worker::ALIVE;
@@ -30,11 +32,13 @@ pub(crate) async fn run(global: &Global, args: EnqueueArgs, output: &Output) -> 
     let Some((draft, tenants)) = selection::or_nobody(looked, args.no_tenants, output)? else {
         return Ok(Exit::Ok);
     };
-    let question = format!("Start a run of {} ({})?", plural(tenants, "tenant"), draft.selection.describe());
+    let central = if draft.bundle.has_central() { "central and " } else { "" };
+    let who = format!("{central}{}", plural(tenants, "tenant"));
+    let question = format!("Start a run of {who} ({})?", draft.selection.describe());
     if !args.yes && !output.confirm(&question, "--yes")? {
         return Err(Fault::new(Exit::Usage, "not started"));
     }
-    let written = draft.write(&app, selection::reason(args.reason)).await;
+    let written = draft.write(&app, None, selection::reason(args.reason)).await;
     match selection::or_nobody(written, args.no_tenants, output)? {
         Some(run) => started(&app, run, args.wait.then_some(args.timeout), output).await,
         None => Ok(Exit::Ok),
@@ -47,41 +51,65 @@ pub(crate) struct Draft {
     pub(crate) target: Version,
     pub(crate) selection: Selection,
     pub(crate) policy: Policy,
+    pub(crate) sets: Vec<String>,
+    /// The central database, where it is configured and comes first.
+    pub(crate) central: Option<(DatabaseUrl, Place)>,
 }
 
 impl Draft {
-    /// What the flags ask for, and how many tenants that is. All that workers will need is looked at, and nothing is
-    /// written: a selection of nobody, or of somebody unknown, leaves nothing behind, not even the bundle.
+    /// What the flags ask for. Nothing is written.
+    pub(crate) async fn of(app: &App, args: SelectionArgs, how: &How) -> Result<Self, Fault> {
+        let (bundle, target) = selection::bundle(&app.config, how)?;
+        let selection = selection::selection(&app.ledger, args).await?;
+        let central = selection::central(app, &bundle).await?;
+        let policy = selection::policy(&app.config, how);
+        Ok(Self { bundle, target, selection, policy, sets: how.sets.clone(), central })
+    }
+
+    /// The same, and how many tenants that is. All that workers will need is looked at, and nothing is written: a
+    /// selection of nobody, or of somebody unknown, leaves nothing behind, not even the bundle.
     pub(crate) async fn look(
         app: &App,
         args: SelectionArgs,
         how: &How,
         output: &Output,
     ) -> Result<(Self, u64), Fault> {
-        let (bundle, target) = selection::bundle(&app.config, how)?;
-        let selection = selection::selection(&app.ledger, args).await?;
+        let draft = Self::of(app, args, how).await?;
         app.key().await?;
         app.queue().await?;
-        selection::announce(output, &bundle, &target);
-        match app.ledger.count_selected(&selection).await? {
+        let tenants = draft.announced(app, output).await?;
+        Ok((draft, tenants))
+    }
+
+    /// Says what it is, and gives how many tenants are selected.
+    pub(crate) async fn announced(&self, app: &App, output: &Output) -> Result<u64, Fault> {
+        selection::announce(output, &self.bundle, &self.target);
+        match app.ledger.count_selected(&self.selection).await? {
             0 => Err(LedgerError::NothingSelected.into()),
-            tenants => {
-                let policy = selection::policy(&app.config, how);
-                Ok((Self { bundle, target, selection, policy }, tenants))
-            }
+            tenants => Ok(tenants),
         }
     }
 
-    /// Stores the bundle and writes the run.
-    pub(crate) async fn write(self, app: &App, reason: Option<String>) -> Result<Enqueued, Fault> {
+    /// Stores the bundle and the central database, and writes the run. `parent` is the run that it retries.
+    pub(crate) async fn write(
+        self,
+        app: &App,
+        parent: Option<RunId>,
+        reason: Option<String>,
+    ) -> Result<Enqueued, Fault> {
         app.registry.put_bundle(&self.bundle).await?;
-        let description = self.bundle.get(&self.target).map(|m| m.description.clone()).unwrap_or_default();
+        if let Some((url, place)) = &self.central {
+            app.registry.put_central(&app.key().await?, url, place).await?;
+        }
+        let description = self.bundle.find(&self.target).map(|m| m.description.clone()).unwrap_or_default();
         let spec = RunSpec {
             digest: self.bundle.digest().clone(),
             target: self.target,
             selection: self.selection,
+            action: Action { sets: self.sets, ..Action::default() },
+            central: self.bundle.has_central(),
             policy: self.policy,
-            parent: None,
+            parent,
             requested_by: selection::requested_by(),
             reason,
         };

@@ -110,8 +110,10 @@ pub(crate) async fn until_ended(
 pub(crate) async fn view(ledger: &Ledger, run: RunRef) -> Result<RunView, LedgerError> {
     let run = ledger.find_run(run).await?;
     let counts = ledger.counts(run.id).await?;
-    let causes = if counts.failed > 0 { ledger.causes(run.id).await? } else { Vec::new() };
+    let failed = counts.failed > 0 || counts.central_failed();
+    let causes = if failed { ledger.causes(run.id).await? } else { Vec::new() };
+    let central = if counts.central.is_some() { ledger.central_target(run.id).await? } else { None };
     let now = ledger.store().now_ms().await?;
     let embedded = ledger.store().dialect() == Dialect::Sqlite;
-    Ok(RunView { run, counts, causes, now, embedded })
+    Ok(RunView { run, counts, causes, central, now, embedded })
 }

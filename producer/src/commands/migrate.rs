@@ -22,7 +22,7 @@ pub(crate) async fn run(global: &Global, args: MigrateArgs, output: &Output) -> 
     let Some((draft, _)) = selection::or_nobody(looked, args.no_tenants, output)? else {
         return Ok(Exit::Ok);
     };
-    let written = draft.write(&app, selection::reason(args.reason)).await;
+    let written = draft.write(&app, None, selection::reason(args.reason)).await;
     match selection::or_nobody(written, args.no_tenants, output)? {
         Some(run) => work::and_tell(&app, RunRef::Id(run.id), args.concurrency, true, output).await,
         None => Ok(Exit::Ok),

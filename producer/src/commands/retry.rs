@@ -4,11 +4,14 @@ use tenantry_shared::{
     exit::Exit,
     fault::Fault,
     ledger::LedgerError,
-    registry::read_directory,
-    run::{Pick, RunRef, RunSpec, Selection},
+    registry::RegistryError,
+    run::{Pick, RunRef, Selection},
 };
 
-use super::{enqueue, selection, work};
+use super::{
+    enqueue::{self, Draft},
+    selection, work,
+};
 use crate::{
     app::App,
     cli::RetryArgs,
@@ -27,7 +30,13 @@ pub(crate) async fn run(app: &App, args: RetryArgs, output: &Output) -> Result<E
     };
     app.key().await?;
     app.queue().await?;
-    let bundle = args.source.as_deref().map(read_directory).transpose()?;
+    let sets = &failed.action.sets;
+    let (bundle, target) = match args.source.as_deref() {
+        None => (app.registry.bundle(&failed.digest).await?, Some(&failed.target)),
+        Some(source) => (selection::migrations(&app.config, Some(source))?, None),
+    };
+    let bundle = bundle.only(sets).map_err(RegistryError::Sets)?;
+    let central = selection::central(app, &bundle).await?;
     let nobody = match &args.error {
         Some(print) => format!("no tenant failed with cause {print} in run #{}", failed.number),
         None => format!("no tenant failed in run #{}", failed.number),
@@ -43,24 +52,9 @@ pub(crate) async fn run(app: &App, args: RetryArgs, output: &Output) -> Result<E
     if !args.yes && !output.confirm(&question, "--yes")? {
         return Err(Fault::new(Exit::Usage, "not started"));
     }
-    let (digest, target, description) = match bundle {
-        None => (failed.digest, failed.target, failed.description),
-        Some(bundle) => {
-            app.registry.put_bundle(&bundle).await?;
-            let latest = bundle.latest();
-            (bundle.digest().clone(), latest.version.clone(), latest.description.clone())
-        }
-    };
-    let spec = RunSpec {
-        digest,
-        target,
-        selection,
-        policy: failed.policy,
-        parent: Some(failed.id),
-        requested_by: selection::requested_by(),
-        reason: selection::reason(args.reason),
-    };
-    let run = app.ledger.enqueue(&spec, &description).await?;
+    let target = target.unwrap_or(&bundle.latest().version).clone();
+    let draft = Draft { bundle, target, selection, policy: failed.policy, sets: failed.action.sets, central };
+    let run = draft.write(app, Some(failed.id), selection::reason(args.reason)).await?;
     if args.work {
         if !output.is_json() {
             output.data(&run.number.to_string());

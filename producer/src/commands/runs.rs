@@ -43,7 +43,7 @@ pub(crate) fn table(views: &[RunView]) -> Table {
             ago(view.now, run.created_at),
             short_duration(view.duration_ms()),
             view.counts.total.to_string(),
-            view.counts.failed.to_string(),
+            if view.counts.central_failed() { "central".into() } else { view.counts.failed.to_string() },
             run.requested_by.clone(),
             or_dash(run.reason.clone().or_else(|| run.parent.map(|parent| format!("retry of #{parent}")))),
         ]);

@@ -4,13 +4,14 @@ use std::{io::Read as _, path::Path, str::FromStr as _};
 
 use serde_json::json;
 use tenantry_shared::{
-    bundle::Bundle,
+    bundle::{Bundle, Link},
     clock::millis,
-    config::{Config, environment},
+    config::{Config, SetConfig, environment},
     exit::Exit,
     fault::Fault,
     ledger::Ledger,
-    registry::read_directory,
+    place::{DatabaseUrl, Place},
+    registry::{RegistryError, read_sets},
     run::{Pick, Policy, Selection},
     summary::Counts,
     tenant::Slug,
@@ -18,6 +19,7 @@ use tenantry_shared::{
 };
 
 use crate::{
+    app::App,
     cli::{How, NoTenants, SelectionArgs, Target},
     output::{Output, plural},
 };
@@ -110,18 +112,60 @@ pub(crate) fn name_of(path: &Path) -> String {
     if path == Path::new("-") { "standard input".into() } else { path.display().to_string() }
 }
 
+/// The configured migrations, or those of a directory that stands for the configured one.
+pub(crate) fn migrations(config: &Config, source: Option<&Path>) -> Result<Bundle, Fault> {
+    let variable = || config.named_directory.as_deref().map(|path| ("TENANTRY_MIGRATIONS", path));
+    let Some((name, path)) = source.map(|path| ("--source", path)).or_else(variable) else {
+        return Ok(read_sets(&config.sets)?);
+    };
+    if config.has_sets {
+        let sets: Vec<&str> = config.sets.iter().map(|set| set.spec.name.as_str()).collect();
+        let exit = if source.is_some() { Exit::Usage } else { Exit::Config };
+        let message =
+            format!("{name} names one directory, and the configuration has sets: {}", sets.join(", "));
+        return Err(Fault::new(exit, message).with_hint(
+            "leave it out and choose sets with --set NAME, or take another configuration with --config",
+        ));
+    }
+    let alone = SetConfig { directories: vec![path.to_path_buf()], ..config.sets[0].clone() };
+    Ok(read_sets(&[alone])?)
+}
+
 /// The bundle that the flags ask for, and the version to reach.
 pub(crate) fn bundle(config: &Config, how: &How) -> Result<(Bundle, Version), Fault> {
-    let bundle = read_directory(how.source.as_deref().unwrap_or(&config.migrations))?;
+    let bundle = migrations(config, how.source.as_deref())?.only(&how.sets).map_err(RegistryError::Sets)?;
     let target = match &how.target {
         None | Some(Target::Latest) => bundle.latest().version.clone(),
-        Some(Target::Version(version)) if bundle.main().position(version).is_some() => version.clone(),
+        Some(Target::Version(version)) if bundle.find(version).is_some() => version.clone(),
         Some(Target::Version(version)) => {
-            let fault = Fault::usage(format!("there is no migration {version}"));
+            let set = if config.has_sets { format!(" in set {}", first_set(&bundle)) } else { String::new() };
+            let fault = Fault::usage(format!("there is no migration {version}{set}"));
             return Err(fault.with_hint(format!("the newest is {}", bundle.latest().version)));
         }
     };
     Ok((bundle, target))
+}
+
+/// The set whose versions a run is known by.
+fn first_set(bundle: &Bundle) -> &str {
+    let first = bundle.main().links.first().and_then(|link| link.sets.first());
+    first.map(|set| bundle.sets()[*set].spec.name.as_str()).unwrap_or_default()
+}
+
+/// The central database as it is configured, where a run of the bundle begins with it. Nothing is written.
+pub(crate) async fn central(app: &App, bundle: &Bundle) -> Result<Option<(DatabaseUrl, Place)>, Fault> {
+    if !bundle.has_central() {
+        return Ok(None);
+    }
+    let known = app.registry.central().await?;
+    match &app.config.central {
+        Some(central) => Ok(Some(central.resolve(&environment, &std::env::current_dir()?)?)),
+        None if known.is_some() => Ok(None),
+        None => Err(Fault::new(
+            Exit::Config,
+            "the migrations have a set for the central database, and there is no [central] with its url",
+        )),
+    }
 }
 
 /// The configured policy with what the flags say.
@@ -161,10 +205,17 @@ pub(crate) fn reason(said: Option<String>) -> Option<String> {
 
 /// Says what is going to be done.
 pub(crate) fn announce(output: &Output, bundle: &Bundle, target: &Version) {
-    let description = bundle.get(target).map(|m| m.description.as_str()).unwrap_or_default();
+    let description = bundle.find(target).map(|m| m.description.as_str()).unwrap_or_default();
+    let sets: Vec<&str> =
+        bundle.sets().iter().filter(|set| set.chosen).map(|set| set.spec.name.as_str()).collect();
+    let of_sets = if bundle.sets().len() > 1 { format!(" of {}", sets.join(", ")) } else { String::new() };
+    let chosen = |link: &&Link| link.sets.iter().any(|set| bundle.sets()[*set].chosen);
     output.note(&format!(
-        "target {target} {description}: {} in bundle {}",
-        plural(bundle.migrations().count() as u64, "migration"),
+        "target {target} {description}: {}{of_sets} in bundle {}",
+        plural(
+            bundle.chains().iter().flat_map(|chain| &chain.links).filter(chosen).count() as u64,
+            "migration"
+        ),
         &bundle.digest().as_str()[..12]
     ));
 }

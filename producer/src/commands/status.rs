@@ -5,8 +5,9 @@ use tenantry_shared::{
     exit::Exit,
     fault::Fault,
     ledger::{LedgerError, TargetQuery, TargetRow},
+    registry::RegistryError,
     run::{RunRef, RunState},
-    tenant::Slug,
+    tenant::{Slug, Tenant},
 };
 use tenantry_worker::worker::ALIVE;
 
@@ -14,7 +15,7 @@ use super::{follow::view, runs, tenants};
 use crate::{
     app::App,
     cli::StatusArgs,
-    output::{Output, Table, ago, exit_of, or_dash, plural},
+    output::{Output, Table, ago, central_line, exit_of, or_dash, plural},
 };
 
 const RUNS_SHOWN: u32 = 5;
@@ -32,11 +33,16 @@ async fn of_fleet(app: &App, output: &Output) -> Result<Exit, Fault> {
     let versions = app.ledger.fleet().await?;
     let workers = app.ledger.live_workers(ALIVE).await?;
     let runs = runs::newest(app, RUNS_SHOWN).await?;
+    let central = match app.registry.central().await {
+        Err(RegistryError::CentralIsTenant) => None,
+        found => found?,
+    };
     let total: i64 = versions.iter().map(|(_, count)| count).sum();
     let document = json!({
         "schema": "tenantry.status/v1",
         "tenants": total,
         "versions": versions.iter().map(|(v, n)| json!({ "version": v, "tenants": n })).collect::<Vec<_>>(),
+        "central": central.as_ref().map(tenants::document),
         "workers": workers,
         "runs": runs.iter().map(|r| r.document()).collect::<Vec<_>>(),
     });
@@ -57,9 +63,12 @@ async fn of_fleet(app: &App, output: &Output) -> Result<Exit, Fault> {
         );
         let workers = format!("WORKERS  {} live · {busy}/{slots} slots busy", workers.len());
         let runs = if runs.is_empty() { "no run yet\n".into() } else { runs::table(&runs).text() };
-        format!("{fleet}\n{workers}\n\n{runs}")
+        let central = central.map_or_else(String::new, |central| format!("CENTRAL  {}\n", seen(&central)));
+        format!("{fleet}\n{central}{workers}\n\n{runs}")
     });
-    let newest = runs.first().map(|view| &view.run.target);
+    // A run of some sets only may have a target that is no version of the tenants.
+    let of_all_sets = runs.iter().find(|view| view.run.action.sets.is_empty());
+    let newest = of_all_sets.map(|view| &view.run.target);
     let behind = versions.iter().any(|(version, _)| version.is_none() || version.as_ref() < newest);
     let unfinished = runs.iter().any(|view| !view.run.state.is_final());
     let failed = runs.first().is_some_and(|view| view.run.state == RunState::Failed);
@@ -82,6 +91,8 @@ async fn of_run(app: &App, run: RunRef, args: &StatusArgs, output: &Output) -> R
     } else {
         if view.run.state.is_final() {
             output.summary(&view, false);
+        } else if let Some(central) = &view.central {
+            output.data(&format!("CENTRAL  {}", central_line(central)));
         }
         output.data(targets_table(&targets).text().trim_end());
         let shown = targets.len() as u64;
@@ -112,6 +123,11 @@ fn targets_table(targets: &[TargetRow]) -> Table {
     table
 }
 
+/// Where a database was when its history was last read.
+fn seen(tenant: &Tenant) -> String {
+    tenant.version.as_ref().map_or_else(|| "not seen yet".into(), |(version, _)| format!("at {version}"))
+}
+
 async fn of_tenant(app: &App, slug: &Slug, output: &Output) -> Result<Exit, Fault> {
     let tenant = app.registry.tenant(slug).await?;
     let latest = match app.ledger.find_run(RunRef::Latest).await {
@@ -129,10 +145,7 @@ async fn of_tenant(app: &App, slug: &Slug, output: &Output) -> Result<Exit, Faul
         "latest_run": latest.as_ref().map(|(run, target, _)| json!({ "number": run.number, "target": target })),
     });
     output.either(&document, || {
-        let version = tenant
-            .version
-            .as_ref()
-            .map_or_else(|| "not seen yet".into(), |(version, _)| format!("at {version}"));
+        let version = seen(&tenant);
         let mut text = format!(
             "{slug}  {}  {} on {}  {version}\n",
             tenant.status, tenant.place.engine, tenant.place.server

@@ -18,7 +18,7 @@ use tenantry_shared::{
     fault::Fault,
     id::TenantId,
     ledger::{OutsiderRow, outsider_id},
-    registry::{Access, RegistryError, read_directory},
+    registry::{Access, RegistryError},
     schema::Outside,
     secret::MasterKey,
     tenant::Slug,
@@ -52,7 +52,7 @@ struct Record {
 pub(crate) async fn run(global: &Global, args: VerifyArgs, output: &Output) -> Result<Exit, Fault> {
     selection::must_be_given(&args.selection)?;
     let app = App::with(app::config(global)?).await?;
-    let bundle = read_directory(args.source.as_deref().unwrap_or(&app.config.migrations))?;
+    let bundle = selection::migrations(&app.config, args.source.as_deref())?;
     let key = app.key().await?;
     let chosen = selection::selection(&app.ledger, args.selection.clone()).await?;
     let tenants = app.ledger.selected(&chosen).await?;

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use tenantry_shared::{
     clock::rfc3339,
+    ledger::TargetRow,
     run::Run,
     summary::{Cause, Counts, exit_of},
 };
@@ -12,6 +13,8 @@ pub(crate) struct RunView {
     pub(crate) run: Run,
     pub(crate) counts: Counts,
     pub(crate) causes: Vec<Cause>,
+    /// The central database, in a run that begins with it.
+    pub(crate) central: Option<TargetRow>,
     /// Now by the registry's clock, in milliseconds since 1970.
     pub(crate) now: i64,
     /// Whether the registry is a file, which no worker elsewhere can see.
@@ -37,6 +40,7 @@ impl RunView {
             "target": run.target.to_string(),
             "description": run.description,
             "bundle": run.digest.as_str(),
+            "sets": run.action.sets,
             "selection": run.selection,
             "parent": run.parent,
             "requested_by": run.requested_by,
@@ -45,6 +49,7 @@ impl RunView {
             "started_at": run.started_at.map(rfc3339),
             "finished_at": run.finished_at.map(rfc3339),
             "duration_ms": self.duration_ms(),
+            "central": self.central,
             "counts": self.counts,
             "failures": self.causes,
         })

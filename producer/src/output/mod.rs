@@ -16,7 +16,7 @@ use tenantry_shared::{exit::Exit, fault::Fault};
 
 pub(crate) use document::RunView;
 pub(crate) use progress::Progress;
-pub(crate) use summary::failure_line;
+pub(crate) use summary::{central_line, failure_line};
 pub(crate) use table::{Table, ago, or_dash, plural, short_duration};
 
 use crate::cli::{self, Color, Global};

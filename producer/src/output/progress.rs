@@ -58,8 +58,9 @@ impl Progress {
             self.line(&format!("{ERROR}FAIL{ERROR:#} {tenant}  {}", summary::headline(cause)));
         }
         let counts = &run.counts;
+        let central = counts.central.map(|state| format!("central {state}  ")).unwrap_or_default();
         let states = format!(
-            "applied {}  current {}  running {}  retrying {}  failed {}  waiting {}",
+            "{central}applied {}  current {}  running {}  retrying {}  failed {}  waiting {}",
             counts.applied, counts.current, counts.running, counts.retryable, counts.failed, counts.pending
         );
         let short = format!("#{} {}", run.run.number, run.run.description);

@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use tenantry_shared::{codes, run::RunState, summary::Cause};
+use tenantry_shared::{codes, ledger::TargetRow, run::RunState, summary::Cause};
 
-use super::{DIM, ERROR, GOOD, RunView, plural, short_duration};
+use super::{DIM, ERROR, GOOD, RunView, or_dash, plural, short_duration};
 
 /// How many tenants a cause names.
 const TENANTS_SHOWN: usize = 3;
@@ -15,10 +15,11 @@ pub(super) fn text(view: &RunView, program: &str) -> String {
     let mut out = String::new();
     let style = if view.run.state == RunState::Succeeded { GOOD } else { ERROR };
     let retried = if counts.retried > 0 { format!(" ({} retried)", counts.retried) } else { String::new() };
+    let skipped = if counts.skipped > 0 { format!(", {} skipped", counts.skipped) } else { String::new() };
     let _ = writeln!(out, "────────────");
     let _ = writeln!(
         out,
-        "{style}{:>10}{style:#} [{}] run #{number} to {}: {}: {} applied{retried}, {} current, {} failed",
+        "{style}{:>10}{style:#} [{}] run #{number} to {}: {}: {} applied{retried}, {} current, {} failed{skipped}",
         if view.run.state == RunState::Succeeded { "Summary" } else { "FAILED" },
         short_duration(view.duration_ms()),
         view.run.target,
@@ -27,6 +28,9 @@ pub(super) fn text(view: &RunView, program: &str) -> String {
         counts.current,
         counts.failed,
     );
+    if let Some(central) = &view.central {
+        let _ = writeln!(out, "{:>10}  {}", "central", central_line(central));
+    }
     for cause in &view.causes {
         cause_text(&mut out, cause);
     }
@@ -40,6 +44,16 @@ pub(super) fn text(view: &RunView, program: &str) -> String {
         }
     }
     out
+}
+
+/// Where the central database is, in a few words.
+pub(crate) fn central_line(central: &TargetRow) -> String {
+    let versions = match (&central.from, &central.to) {
+        (_, None) => String::new(),
+        (from, Some(to)) if from.as_ref() == Some(to) => format!(" at {to}"),
+        (from, Some(to)) => format!(" from {} to {to}", or_dash(from.as_ref())),
+    };
+    format!("{}{versions}", central.state)
 }
 
 fn cause_text(out: &mut String, cause: &Cause) {
@@ -70,5 +84,8 @@ pub(crate) fn failure_line(place: Option<&str>, statement: Option<u32>, code: &s
 /// The last line of a run that did not succeed.
 pub(super) fn verdict(view: &RunView) -> Option<String> {
     let failed = view.run.state == RunState::Failed;
+    if failed && view.counts.central_failed() {
+        return Some("central failed: no tenant was started".into());
+    }
     failed.then(|| format!("{} of {} failed", view.counts.failed, plural(view.counts.total, "tenant")))
 }

@@ -6,9 +6,9 @@ use sqlx::{Any, Row as _, Transaction};
 use super::{Ledger, LedgerError};
 use crate::{
     id::{RunId, TenantId},
-    registry::clause::Clause,
+    registry::{CENTRAL, clause::Clause},
     run::{Pick, RunSpec, Selection},
-    store::{StoreError, parameters},
+    store::{StoreError, expect_rows, parameters},
     tenant::Slug,
 };
 
@@ -22,12 +22,13 @@ pub struct Enqueued {
     pub id: RunId,
     /// The number people use.
     pub number: i64,
-    /// How many targets it has.
+    /// How many tenants it has.
     pub targets: u64,
 }
 
 impl Ledger {
-    /// Writes a run with one target per active tenant that is selected.
+    /// Writes a run with one target per active tenant that is selected, and one for the central database where that
+    /// comes first.
     ///
     /// # Errors
     /// When nobody is selected, or somebody is named who is unknown, inactive or did not fail: nothing is written then.
@@ -36,9 +37,12 @@ impl Ledger {
         let number = self.next_number(&mut tx).await?;
         let id = RunId::new();
         self.insert_run(&mut tx, id, number, spec, description).await?;
-        let targets = self.insert_targets(&mut tx, id, &spec.selection, spec.policy.max_attempts).await?;
+        let targets = self.insert_targets(&mut tx, id, spec).await?;
         if targets == 0 {
             return Err(LedgerError::NothingSelected);
+        }
+        if spec.central {
+            self.insert_central(&mut tx, id, spec.policy.max_attempts).await?;
         }
         let kind = if spec.parent.is_some() { "run.retried" } else { "run.enqueued" };
         self.event(
@@ -61,8 +65,8 @@ impl Ledger {
         spec: &RunSpec,
         description: &str,
     ) -> Result<(), LedgerError> {
-        let insert = "INSERT INTO runs (id, number, digest, target_version, description, selection, policy, state, parent_id, requested_by, reason, created_at)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, 'pending', $8, $9, $10, {now})";
+        let insert = "INSERT INTO runs (id, number, digest, target_version, description, selection, policy, state, parent_id, requested_by, reason, action, created_at)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, 'pending', $8, $9, $10, $11, {now})";
         self.store
             .query(insert)
             .bind(id.to_string())
@@ -75,6 +79,7 @@ impl Ledger {
             .bind(spec.parent.map(|id| id.to_string()))
             .bind(spec.requested_by.clone())
             .bind(spec.reason.clone())
+            .bind(serde_json::to_string(&spec.action).unwrap_or_default())
             .execute(&mut **tx)
             .await?;
         Ok(())
@@ -84,23 +89,72 @@ impl Ledger {
         &self,
         tx: &mut Transaction<'static, Any>,
         run: RunId,
-        selection: &Selection,
-        max_attempts: u32,
+        spec: &RunSpec,
     ) -> Result<u64, LedgerError> {
+        let RunSpec { selection, policy, .. } = spec;
         self.names_are_right(tx, selection).await?;
+        // Nobody is due before the central database is done.
+        let (columns, values) = if spec.central { ("wave", "1") } else { ("wave, due_at", "0, {now}") };
         let mut inserted = 0;
         for clause in clauses(selection, 3) {
             let left = selection.limit.map(|limit| u64::from(limit).saturating_sub(inserted));
             let limit = left.map(|left| format!("LIMIT {left}")).unwrap_or_default();
             let insert = format!(
-                "INSERT INTO targets (run_id, tenant_id, state, max_attempts, due_at)
-                 SELECT $1, t.id, 'pending', $2, {{now}} FROM tenants t WHERE {} ORDER BY t.slug {limit}",
+                "INSERT INTO targets (run_id, tenant_id, state, max_attempts, {columns})
+                 SELECT $1, t.id, 'pending', $2, {values} FROM tenants t WHERE {} ORDER BY t.slug {limit}",
                 clause.text()
             );
-            let query = self.store.query(&insert).bind(run.to_string()).bind(i64::from(max_attempts));
+            let query = self.store.query(&insert).bind(run.to_string()).bind(i64::from(policy.max_attempts));
             inserted += clause.bind(query).execute(&mut **tx).await?.rows_affected();
         }
         Ok(inserted)
+    }
+
+    async fn insert_central(
+        &self,
+        tx: &mut Transaction<'static, Any>,
+        run: RunId,
+        max_attempts: u32,
+    ) -> Result<(), LedgerError> {
+        let insert = "INSERT INTO targets (run_id, tenant_id, state, max_attempts, wave, due_at)
+             SELECT $1, t.id, 'pending', $2, 0, {now} FROM tenants t WHERE t.slug = $3 AND t.central = 1";
+        let insert =
+            self.store.query(insert).bind(run.to_string()).bind(i64::from(max_attempts)).bind(CENTRAL);
+        Ok(expect_rows(insert.execute(&mut **tx).await?.rows_affected(), 1)?)
+    }
+
+    /// A page of the tenants that a selection would choose now, in the order of their slugs, behind `after`. The
+    /// selection's own limit is the caller's to keep.
+    ///
+    /// # Errors
+    /// When the registry cannot be reached.
+    pub async fn selected_page(
+        &self,
+        selection: &Selection,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(TenantId, String)>, LedgerError> {
+        let mut page = Vec::new();
+        for mut clause in clauses(selection, 1) {
+            if let Some(after) = after {
+                clause.compare("t.slug >", after);
+            }
+            let sql = format!(
+                "SELECT t.id, t.slug FROM tenants t WHERE {} ORDER BY t.slug LIMIT {}",
+                clause.text(),
+                limit - page.len()
+            );
+            let rows = clause.bind(self.store.query(&sql)).fetch_all(self.store.pool()).await?;
+            for row in rows {
+                let id: String = row.try_get(0)?;
+                let id = id.parse().map_err(|_| StoreError::Value("tenants.id".into()))?;
+                page.push((id, row.try_get(1)?));
+            }
+            if page.len() == limit {
+                break;
+            }
+        }
+        Ok(page)
     }
 
     /// How many tenants a selection would choose now.
@@ -190,8 +244,10 @@ impl Ledger {
     ) -> Result<Vec<(String, Option<String>)>, LedgerError> {
         let mut found = Vec::with_capacity(slugs.len());
         for chunk in slugs.chunks(NAMES_PER_STATEMENT) {
-            let sql =
-                format!("SELECT slug, status FROM tenants WHERE slug IN ({})", parameters(1, chunk.len()));
+            let sql = format!(
+                "SELECT slug, status FROM tenants WHERE central = 0 AND slug IN ({})",
+                parameters(1, chunk.len())
+            );
             let query = self.store.query(&sql).bind_all(chunk.iter().map(Slug::as_str));
             let rows = query.fetch_all(&mut **tx).await?;
             let known: std::collections::HashMap<String, String> = rows
@@ -236,7 +292,7 @@ impl Ledger {
         self.known(tx, slugs).await?;
         let mut innocent = Vec::new();
         for slug in slugs {
-            let sql = "SELECT count(*) FROM targets f JOIN tenants t ON t.id = f.tenant_id WHERE f.run_id = $1 AND t.slug = $2 AND f.state = 'failed'";
+            let sql = "SELECT count(*) FROM targets f JOIN tenants t ON t.id = f.tenant_id WHERE f.run_id = $1 AND t.slug = $2 AND f.state IN ('failed', 'skipped')";
             let row = self
                 .store
                 .query(sql)
@@ -264,7 +320,7 @@ fn clauses(selection: &Selection, first: usize) -> Vec<Clause> {
     names.dedup();
     let exclude: Vec<String> = selection.exclude.iter().map(ToString::to_string).collect();
     let clause = |names: &[String]| {
-        let mut clause = Clause::new(first);
+        let mut clause = Clause::of_tenants(first);
         clause.compare("t.status =", "active");
         clause.one_of("t.slug", true, names);
         clause.one_of("t.slug", false, &exclude);

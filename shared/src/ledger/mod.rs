@@ -14,12 +14,14 @@ mod enqueue;
 mod outcomes;
 mod read;
 mod schemas;
+mod waves;
 mod workers;
 
 pub use conduct::Closed;
 pub use enqueue::Enqueued;
 pub use read::{AttemptRow, TargetQuery, TargetRow};
 pub use schemas::{OutsiderRow, outsider_id};
+pub use waves::Begun;
 pub use workers::{WorkerRow, WorkerState};
 
 use std::time::Duration;

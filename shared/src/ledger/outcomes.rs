@@ -84,12 +84,16 @@ impl Ledger {
         outcome: &Outcome,
     ) -> Result<(), LedgerError> {
         let (changed, tenant) = (!outcome.steps.is_empty(), claim.job.tenant.to_string());
-        let update = match (&outcome.verdict, &outcome.to) {
-            (Verdict::Proven, Some(to)) => self
+        let update = match (&outcome.verdict, &outcome.version) {
+            (Verdict::Proven, Some(version)) => self
                 .store
                 .query("UPDATE tenants SET version = $1, version_at = {now}, schema_digest = CASE WHEN $2 = 1 THEN $3 ELSE schema_digest END WHERE id = $4")
-                .bind(to.to_string())
+                .bind(version.to_string())
                 .bind(i64::from(changed))
+                .bind(digest_of(outcome)),
+            (Verdict::Proven, None) if changed => self
+                .store
+                .query("UPDATE tenants SET schema_digest = $1 WHERE id = $2")
                 .bind(digest_of(outcome)),
             _ if changed => self.store.query("UPDATE tenants SET schema_digest = NULL WHERE id = $1"),
             _ => return Ok(()),

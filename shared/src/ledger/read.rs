@@ -3,7 +3,7 @@
 use serde::Serialize;
 use sqlx::{Row as _, any::AnyRow};
 
-use super::{Ledger, LedgerError};
+use super::{Ledger, LedgerError, waves::CENTRAL_ID};
 use crate::{
     id::{RunId, TenantId},
     job::Step,
@@ -19,7 +19,10 @@ const CAUSES: u32 = 20;
 const TENANTS_PER_CAUSE: u32 = 10;
 
 const RUN_COLUMNS: &str = "r.id, r.number, r.digest, r.target_version, r.description, r.selection, r.policy, r.state,
-    (SELECT p.number FROM runs p WHERE p.id = r.parent_id), r.requested_by, r.reason, r.created_at, r.started_at, r.finished_at";
+    (SELECT p.number FROM runs p WHERE p.id = r.parent_id), r.requested_by, r.reason, r.created_at, r.started_at, r.finished_at, r.action";
+
+const TARGETS: &str = "SELECT t.slug, g.state, g.attempt - g.uncounted, g.from_version, g.to_version, g.code, g.message, g.hint, g.fingerprint
+    FROM targets g JOIN tenants t ON t.id = g.tenant_id";
 
 /// Which targets to list: a page in the order of their tenants' slugs.
 #[derive(Clone, Debug, Default)]
@@ -120,15 +123,17 @@ impl Ledger {
         self.store.query(&sql).fetch_all(self.store.pool()).await?.iter().map(read_run).collect()
     }
 
-    /// How many targets of a run are in each state.
+    /// How many tenants of a run are in each state, and where its central database is.
     ///
     /// # Errors
     /// When the registry cannot be reached.
     pub async fn counts(&self, run: RunId) -> Result<Counts, LedgerError> {
-        let sql = "SELECT state, count(*), count(CASE WHEN attempt - uncounted > 1 AND state IN ('applied', 'current') THEN 1 END)
-            FROM targets WHERE run_id = $1 GROUP BY state";
-        let mut counts = Counts::default();
-        for row in self.store.query(sql).bind(run.to_string()).fetch_all(self.store.pool()).await? {
+        let sql = format!(
+            "SELECT state, count(*), count(CASE WHEN attempt - uncounted > 1 AND state IN ('applied', 'current') THEN 1 END)
+             FROM targets WHERE run_id = $1 AND tenant_id <> COALESCE({CENTRAL_ID}, '') GROUP BY state"
+        );
+        let mut counts = Counts { central: self.central_state(run).await?, ..Counts::default() };
+        for row in self.store.query(&sql).bind(run.to_string()).fetch_all(self.store.pool()).await? {
             let state: String = row.try_get(0)?;
             let unsigned =
                 |at: usize| Ok::<_, sqlx::Error>(u64::try_from(row.try_get::<i64, _>(at)?).unwrap_or(0));
@@ -136,6 +141,23 @@ impl Ledger {
             counts.retried += unsigned(2)?;
         }
         Ok(counts)
+    }
+
+    async fn central_state(&self, run: RunId) -> Result<Option<TargetState>, LedgerError> {
+        let sql = format!("SELECT state FROM targets WHERE run_id = $1 AND tenant_id = {CENTRAL_ID}");
+        let row = self.store.query(&sql).bind(run.to_string()).fetch_optional(self.store.pool()).await?;
+        let state = row.map(|row| row.try_get::<String, _>(0)).transpose()?;
+        Ok(state.map(|state| state.parse().map_err(StoreError::Value)).transpose()?)
+    }
+
+    /// The central database in a run that begins with it.
+    ///
+    /// # Errors
+    /// When the registry cannot be reached.
+    pub async fn central_target(&self, run: RunId) -> Result<Option<TargetRow>, LedgerError> {
+        let sql = format!("{TARGETS} WHERE g.run_id = $1 AND t.id = {CENTRAL_ID}");
+        let query = self.store.query(&sql).bind(run.to_string());
+        query.fetch_optional(self.store.pool()).await?.as_ref().map(read_target).transpose()
     }
 
     /// The causes of a run's failed targets, the commonest first.
@@ -172,12 +194,13 @@ impl Ledger {
         Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(StoreError::from)?)
     }
 
-    /// A page of a run's targets.
+    /// A page of a run's targets. The central database is not in it, unless it is asked for by its name.
     ///
     /// # Errors
     /// When the registry cannot be reached.
     pub async fn targets(&self, run: RunId, query: &TargetQuery) -> Result<Vec<TargetRow>, LedgerError> {
-        let mut clause = Clause::new(2);
+        let named = query.tenant.is_some();
+        let mut clause = if named { Clause::new(2) } else { Clause::of_tenants(2) };
         let states: Vec<String> = query.states.iter().map(ToString::to_string).collect();
         clause.one_of("g.state", true, &states);
         if let Some(tenant) = &query.tenant {
@@ -187,8 +210,7 @@ impl Ledger {
             clause.compare("t.slug >", after);
         }
         let sql = format!(
-            "SELECT t.slug, g.state, g.attempt - g.uncounted, g.from_version, g.to_version, g.code, g.message, g.hint, g.fingerprint
-             FROM targets g JOIN tenants t ON t.id = g.tenant_id WHERE g.run_id = $1 AND {} ORDER BY t.slug LIMIT {}",
+            "{TARGETS} WHERE g.run_id = $1 AND {} ORDER BY t.slug LIMIT {}",
             clause.text(),
             query.limit
         );
@@ -218,7 +240,8 @@ impl Ledger {
     /// # Errors
     /// When the registry cannot be reached.
     pub async fn fleet(&self) -> Result<Vec<(Option<Version>, i64)>, LedgerError> {
-        let sql = "SELECT version, count(*) FROM tenants WHERE status = 'active' GROUP BY version";
+        let sql =
+            "SELECT version, count(*) FROM tenants WHERE status = 'active' AND central = 0 GROUP BY version";
         let rows = self.store.query(sql).fetch_all(self.store.pool()).await?;
         let mut versions = rows
             .iter()
@@ -247,6 +270,7 @@ fn read_run(row: &AnyRow) -> Result<Run, LedgerError> {
         created_at: row.try_get(11)?,
         started_at: row.try_get(12)?,
         finished_at: row.try_get(13)?,
+        action: serde_json::from_str(&text(14)?).map_err(|_| damaged("action"))?,
     })
 }
 

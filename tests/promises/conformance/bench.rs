@@ -11,7 +11,7 @@ use tenantry_shared::{
     place::DatabaseUrl,
     queue::{Handler, Queue, Serve, serve},
     registry::{NewTenant, Registry},
-    run::{Pick, Policy, RunRef, RunSpec, Selection, TargetState},
+    run::{Action, Pick, Policy, RunRef, RunSpec, Selection, TargetState},
     schema::Fingerprint,
     secret::MasterKey,
     store::Store,
@@ -49,6 +49,8 @@ impl Bench {
             queue,
             sql: TenantDb::registry(&url),
             spec: RunSpec {
+                action: Action::default(),
+                central: false,
                 digest: bundle.digest().clone(),
                 target: 1.into(),
                 selection: Selection { pick: Pick::All, exclude: vec![], limit: None },
@@ -172,6 +174,7 @@ fn outcome(verdict: Verdict) -> Outcome {
     Outcome {
         verdict,
         from: None,
+        version: to.clone(),
         to,
         steps: Vec::new(),
         duration: Duration::ZERO,
