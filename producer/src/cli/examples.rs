@@ -6,7 +6,7 @@ Environment (a flag wins; the first three may be in a file that NAME_FILE names)
   TENANTRY_REGISTRY_URL   or TENANT_REGISTRY_DB_URL: as --registry-url
   TENANTRY_QUEUE_URL      as --queue-url
   TENANTRY_MIGRATIONS     as --source
-  DATABASE_URL            or DB_HOST, DB_CONNECTION, …: for migrate without a selection
+  DATABASE_URL            or DB_HOST, DB_CONNECTION, …: for migrate and plan without a selection
   NO_COLOR                no color";
 
 pub(super) const ENQUEUE: &str = "\
@@ -18,6 +18,14 @@ Examples:
   tenantry enqueue -t acme,globex --target 20261121103012
   psql -Atc 'SELECT …' | tenantry enqueue --tenants-file - --no-tenants pass
   RUN=$(tenantry enqueue --all --yes) && tenantry wait \"$RUN\"";
+
+pub(super) const PLAN: &str = "\
+Examples:
+  tenantry plan --all                     who would get which migrations, in groups
+  tenantry plan --all --sql               and their SQL, each group's once
+  tenantry plan -t acme --sql             one tenant
+  tenantry plan --all --exit-code         for a script: 103 while something is pending
+  DATABASE_URL=postgres://… tenantry plan           one database, without a registry";
 
 pub(super) const MIGRATE: &str = "\
 Examples:

@@ -11,8 +11,8 @@ use tenantry_shared::{exit::Exit, log::LogFormat};
 use tenantry_worker::variables::without_empty_variables;
 
 pub(crate) use runs::{
-    EnqueueArgs, How, LogsArgs, MigrateArgs, NoTenants, RetryArgs, RunsArgs, SelectionArgs, StatusArgs,
-    Target, VerifyArgs, WaitArgs,
+    EnqueueArgs, How, LogsArgs, MigrateArgs, NoTenants, PlanArgs, RetryArgs, RunsArgs, SelectionArgs,
+    StatusArgs, Target, VerifyArgs, WaitArgs,
 };
 pub(crate) use tenants::{ImportFormat, TenantsCommand, UrlSource};
 
@@ -174,6 +174,8 @@ impl From<Format> for LogFormat {
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
+    /// Print what a run would do to whom, and change nothing
+    Plan(PlanArgs),
     /// Start a run: one job per selected tenant; prints the run's number
     Enqueue(EnqueueArgs),
     /// Follow a run until it ends, and end with its result

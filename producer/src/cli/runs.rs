@@ -134,6 +134,48 @@ pub(crate) struct EnqueueArgs {
 }
 
 #[derive(Args)]
+#[command(after_help = examples::PLAN)]
+pub(crate) struct PlanArgs {
+    #[command(flatten)]
+    pub(crate) selection: SelectionArgs,
+    #[command(flatten)]
+    pub(crate) how: How,
+    /// Plan only the one database whose URL is in this variable; no registry is needed [default: DATABASE_URL, or DB_HOST and its companions, when no tenants are selected]
+    #[arg(long, value_name = "VAR", conflicts_with = "pick", help_heading = "One dedicated database")]
+    pub(crate) url_env: Option<String>,
+    /// Its schema, on PostgreSQL
+    #[arg(long, value_name = "NAME", conflicts_with = "pick", help_heading = "One dedicated database")]
+    pub(crate) schema: Option<String>,
+    /// How many tenants to look at at once [default: the configured number, or 8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = "How")]
+    pub(crate) concurrency: Option<u16>,
+    /// Print the SQL that would run, in order; with --tenant for each tenant by itself
+    #[arg(long, help_heading = "Output")]
+    pub(crate) sql: bool,
+    /// End with 103 when something is pending
+    #[arg(long, help_heading = "Output")]
+    pub(crate) exit_code: bool,
+    /// What to do when the selection chooses nobody
+    #[arg(long, value_name = "WHAT", default_value = "fail", help_heading = "Control")]
+    pub(crate) no_tenants: NoTenants,
+}
+
+impl From<EnqueueArgs> for PlanArgs {
+    fn from(args: EnqueueArgs) -> Self {
+        let EnqueueArgs { selection, how, no_tenants, .. } = args;
+        let (url_env, schema, concurrency) = (None, None, None);
+        Self { selection, how, url_env, schema, concurrency, sql: false, exit_code: false, no_tenants }
+    }
+}
+
+impl From<MigrateArgs> for PlanArgs {
+    fn from(args: MigrateArgs) -> Self {
+        let MigrateArgs { selection, how, url_env, schema, concurrency, no_tenants, .. } = args;
+        Self { selection, how, url_env, schema, concurrency, sql: false, exit_code: false, no_tenants }
+    }
+}
+
+#[derive(Args)]
 pub(crate) struct WaitArgs {
     /// The run: its number, its UUID, latest or latest-failed
     #[arg(default_value = "latest")]
@@ -174,6 +216,9 @@ pub(crate) struct MigrateArgs {
     /// Do not ask before a sync changes something
     #[arg(short, long, requires = "sync", help_heading = "Control")]
     pub(crate) yes: bool,
+    /// Change nothing, and print what would be done: as plan
+    #[arg(long, conflicts_with = "sync", help_heading = "Control")]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Args)]

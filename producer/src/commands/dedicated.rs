@@ -21,7 +21,7 @@ use tenantry_worker::{
 
 use super::selection;
 use crate::{
-    cli::MigrateArgs,
+    cli::{How, MigrateArgs},
     output::{Output, failure_line, short_duration},
 };
 
@@ -31,22 +31,8 @@ pub(crate) async fn run(
     env: Env<'_>,
     output: &Output,
 ) -> Result<Exit, Fault> {
-    let text = match &args.url_env {
-        Some(name) => env(name).ok_or_else(|| Fault::usage(format!("the variable {name} is not set")))?,
-        None => dedicated_url(env)?.ok_or_else(|| {
-            Fault::usage("neither tenants nor a database are given")
-                .with_hint("select tenants (--all, --tenant ID, …), or set DATABASE_URL, or name a variable with --url-env")
-        })?,
-    };
-    let (bundle, target) = selection::bundle(config, &args.how)?;
-    let url = DatabaseUrl::parse(&text, &std::env::current_dir()?)?;
-    let place = url.place(args.schema.as_deref())?;
-    let name = place.schema.clone().unwrap_or_else(|| place.database.clone());
-    let slug = "dedicated".parse().map_err(|_| Fault::new(Exit::Error, "no name"))?;
-    let access = Access { slug, place, url, labels: Labels::new(), scope: Scope::Tenants };
-    // There is nowhere to keep a fingerprint.
-    let policy = Policy { fingerprint: false, ..selection::policy(config, &args.how) };
-    let order = Order { bundle: bundle.into(), target, policy };
+    let One { name, order, access } =
+        one(config, args.url_env.as_deref(), args.schema.as_deref(), &args.how, env)?;
     let watch = Stopwatch::start();
     let mut trail = Trail::default();
     let result = try_all(&order, &access, &mut trail, output).await;
@@ -59,6 +45,40 @@ pub(crate) async fn run(
         Ended { exit, failure: result.err().map(|(failure, _)| failure), took_ms: watch.elapsed_ms() };
     tell(&name, &order, &trail, &ended, output);
     Ok(exit)
+}
+
+/// The one database, and what to do to it.
+pub(super) struct One {
+    pub(super) name: String,
+    pub(super) order: Order,
+    pub(super) access: Access,
+}
+
+/// What the flags and the environment name: `url_env` is the variable to take the URL from.
+pub(super) fn one(
+    config: &Config,
+    url_env: Option<&str>,
+    schema: Option<&str>,
+    how: &How,
+    env: Env<'_>,
+) -> Result<One, Fault> {
+    let text = match url_env {
+        Some(name) => env(name).ok_or_else(|| Fault::usage(format!("the variable {name} is not set")))?,
+        None => dedicated_url(env)?.ok_or_else(|| {
+            Fault::usage("neither tenants nor a database are given")
+                .with_hint("select tenants (--all, --tenant ID, …), or set DATABASE_URL, or name a variable with --url-env")
+        })?,
+    };
+    let (bundle, target) = selection::bundle(config, how)?;
+    let url = DatabaseUrl::parse(&text, &std::env::current_dir()?)?;
+    let place = url.place(schema)?;
+    let name = place.schema.clone().unwrap_or_else(|| place.database.clone());
+    let slug = "dedicated".parse().map_err(|_| Fault::new(Exit::Error, "no name"))?;
+    let access = Access { slug, place, url, labels: Labels::new(), scope: Scope::Tenants };
+    // There is nowhere to keep a fingerprint.
+    let policy = Policy { fingerprint: false, ..selection::policy(config, how) };
+    let order = Order { bundle: bundle.into(), target, policy };
+    Ok(One { name, order, access })
 }
 
 /// Attempts until it succeeds, fails for good, or has been tried often enough. A failure comes with its attempt's

@@ -14,7 +14,7 @@ use tenantry_worker::worker::ALIVE;
 
 use super::{
     follow::{self, Wait},
-    selection, sync,
+    plan, selection, sync,
 };
 use crate::{
     app::App,
@@ -24,6 +24,9 @@ use crate::{
 
 pub(crate) async fn run(global: &Global, args: EnqueueArgs, output: &Output) -> Result<Exit, Fault> {
     selection::must_be_given(&args.selection)?;
+    if args.dry_run {
+        return plan::run(global, args.into(), output).await;
+    }
     let app = App::open(global).await?;
     if args.sync {
         sync::first(&app, args.yes, output).await?;

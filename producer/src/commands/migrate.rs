@@ -2,7 +2,7 @@
 
 use tenantry_shared::{config::environment, exit::Exit, fault::Fault, run::RunRef};
 
-use super::{dedicated, enqueue::Draft, selection, sync, work};
+use super::{dedicated, enqueue::Draft, plan, selection, sync, work};
 use crate::{
     app::{self, App},
     cli::{Global, MigrateArgs},
@@ -10,6 +10,9 @@ use crate::{
 };
 
 pub(crate) async fn run(global: &Global, args: MigrateArgs, output: &Output) -> Result<Exit, Fault> {
+    if args.dry_run {
+        return plan::run(global, args.into(), output).await;
+    }
     let config = app::config(global)?;
     if !selection::is_given(&args.selection) {
         return dedicated::run(&config, &args, &environment, output).await;

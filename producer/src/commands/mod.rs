@@ -9,6 +9,7 @@ mod import;
 mod logs;
 mod migrate;
 mod new;
+mod plan;
 mod registry;
 mod retry;
 mod runs;
@@ -32,6 +33,7 @@ use crate::{
 pub(crate) async fn run(cli: Cli, output: &Output) -> Result<Exit, Fault> {
     let global = &cli.global;
     match cli.command {
+        Command::Plan(args) => plan::run(global, args, output).await,
         Command::Enqueue(args) => enqueue::run(global, args, output).await,
         Command::Wait(args) => follow::wait(&App::open(global).await?, &args, output).await,
         Command::Migrate(args) => migrate::run(global, args, output).await,

@@ -1,6 +1,7 @@
 //! All that is printed. Standard output is data only; progress, notes and errors go to standard error.
 
 mod document;
+mod plan;
 mod progress;
 mod summary;
 mod table;
@@ -15,7 +16,8 @@ use serde::Serialize;
 use tenantry_shared::{exit::Exit, fault::Fault};
 
 pub(crate) use document::RunView;
-pub(crate) use progress::Progress;
+pub(crate) use plan::{Group, Known, PlanView, Would};
+pub(crate) use progress::{Progress, Tally};
 pub(crate) use summary::{central_line, failure_line};
 pub(crate) use table::{Table, ago, or_dash, plural, short_duration};
 
@@ -142,6 +144,19 @@ impl Output {
             cli::Progress::Lines => Progress::lines(),
             cli::Progress::Auto if terminal => Progress::bar(),
             cli::Progress::Auto => Progress::lines(),
+        }
+    }
+
+    /// The same for looking at so many tenants without a run.
+    pub(crate) fn tally(&self, total: u64) -> Tally {
+        Tally::new(self.progress(), total)
+    }
+
+    /// What a run would do.
+    pub(crate) fn plan(&self, view: &PlanView) {
+        self.either(&view.document(), || view.text());
+        if let Some(line) = view.verdict().filter(|_| !self.json) {
+            self.line(&format!("{ERROR}error:{ERROR:#} {line}"));
         }
     }
 

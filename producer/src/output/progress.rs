@@ -112,3 +112,48 @@ impl Progress {
         }
     }
 }
+
+/// Shows how many tenants were looked at, on standard error.
+pub(crate) struct Tally {
+    view: View,
+    done: u64,
+    total: u64,
+}
+
+impl Tally {
+    pub(super) fn new(progress: Progress, total: u64) -> Self {
+        let view = progress.view;
+        if let View::Bar(bar) = &view {
+            bar.set_length(total);
+        }
+        Self { view, done: 0, total }
+    }
+
+    /// One more.
+    pub(crate) fn step(&mut self) {
+        self.done += 1;
+        match &mut self.view {
+            View::None => {}
+            View::Bar(bar) => bar.set_position(self.done),
+            View::Lines { since, .. } => {
+                if since.elapsed() >= LINE_EVERY {
+                    *since = Stopwatch::start();
+                    let _ = writeln!(
+                        anstream::stderr(),
+                        "{} looked at {}/{}",
+                        time_of_day(),
+                        self.done,
+                        self.total
+                    );
+                }
+            }
+        }
+    }
+
+    /// Takes the redrawn block away.
+    pub(crate) fn finish(&self) {
+        if let View::Bar(bar) = &self.view {
+            bar.finish_and_clear();
+        }
+    }
+}

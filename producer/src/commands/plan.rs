@@ -1,0 +1,133 @@
+//! `plan`, and `--dry-run` of others: what a run would do to whom. The same path with execution off: nothing is
+//! written, in no tenant and not in the registry.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use tenantry_shared::{
+    bundle::Scope,
+    config::environment,
+    exit::Exit,
+    failure::Failure,
+    fault::Fault,
+    place::{DatabaseUrl, Place},
+    registry::{Access, CENTRAL},
+    run::Pick,
+    tenant::Labels,
+};
+use tenantry_worker::{
+    fan::Fan,
+    orders::Order,
+    preview::{Step, preview},
+};
+
+use super::{
+    dedicated::{self, One},
+    enqueue::Draft,
+    selection,
+};
+use crate::{
+    app::{self, App},
+    cli::{Global, NoTenants, PlanArgs},
+    output::{Group, Known, Output, PlanView, Would},
+};
+
+pub(crate) async fn run(global: &Global, args: PlanArgs, output: &Output) -> Result<Exit, Fault> {
+    let config = app::config(global)?;
+    let (sql, exit_code) = (args.sql, args.exit_code);
+    let view = if selection::is_given(&args.selection) {
+        fleet(&App::with(config).await?, args, output).await?
+    } else {
+        let schema = args.schema.as_deref();
+        of_one(dedicated::one(&config, args.url_env.as_deref(), schema, &args.how, &environment)?).await
+    };
+    let view = PlanView { sql, exit_code, ..view };
+    output.plan(&view);
+    Ok(view.exit())
+}
+
+/// One dedicated database.
+async fn of_one(One { name, order, access }: One) -> PlanView {
+    let mut groups = Groups::default();
+    groups.add(name, preview(&order, &access).await, true);
+    groups.view(&order, None, None)
+}
+
+async fn fleet(app: &App, args: PlanArgs, output: &Output) -> Result<PlanView, Fault> {
+    let draft = Draft::of(app, args.selection, &args.how).await?;
+    let key = app.config.master_key()?;
+    app.registry.expect_key(&key).await?;
+    let tenants = match draft.announced(app, output).await {
+        Err(fault) if fault.exit == Exit::NothingSelected && args.no_tenants != NoTenants::Fail => {
+            if args.no_tenants == NoTenants::Warn {
+                output.note(&format!("{fault}, nothing to do"));
+            }
+            0
+        }
+        counted => counted?,
+    };
+    let order = Order { bundle: Arc::new(draft.bundle), target: draft.target, policy: draft.policy };
+    let central = match draft.central {
+        Some((url, place)) => Some(central(&order, url, place).await?),
+        None if order.bundle.has_central() => {
+            let row = app.registry.central().await?;
+            let row = row.ok_or_else(|| Fault::new(Exit::Config, "there is no central database"))?;
+            let access = app.registry.access(&key, row.id, false).await?;
+            Some(Would::of(preview(&order, &access).await))
+        }
+        None => None,
+    };
+    let by_name = args.sql && matches!(draft.selection.pick, Pick::Tenants(_));
+    let (mut groups, mut tally) = (Groups::default(), output.tally(tenants));
+    let fan = Fan {
+        registry: &app.registry,
+        key: &key,
+        selection: &draft.selection,
+        labels: order.bundle.asks_for_labels(),
+        concurrency: args.concurrency.map_or(app.config.worker.concurrency, usize::from),
+    };
+    let look = |access: Access| {
+        let order = &order;
+        async move { preview(order, &access).await }
+    };
+    let looked = fan.each(look, |tenant, result| {
+        groups.add(tenant, result, by_name);
+        tally.step();
+    });
+    looked.await?;
+    tally.finish();
+    Ok(groups.view(&order, central, Some(draft.selection.describe())))
+}
+
+/// The central database as it is configured: the registry may not know it yet, and is not told.
+async fn central(order: &Order, url: DatabaseUrl, place: Place) -> Result<Would, Fault> {
+    let slug = CENTRAL.parse().map_err(|_| Fault::new(Exit::Error, "no name"))?;
+    let access = Access { slug, place, url, labels: Labels::new(), scope: Scope::Central };
+    Ok(Would::of(preview(order, &access).await))
+}
+
+/// Tenants that the same would be done to.
+#[derive(Default)]
+struct Groups(BTreeMap<(Option<String>, Known), Group>);
+
+impl Groups {
+    /// `alone`: the tenant is not put together with others.
+    fn add(&mut self, tenant: String, result: Result<Vec<Step>, Failure>, alone: bool) {
+        let would = Would::of(result);
+        let name = alone.then(|| tenant.clone());
+        let key = (name.clone(), would.known());
+        self.0.entry(key).or_insert_with(|| Group::new(name, would)).add(tenant);
+    }
+
+    fn view(self, order: &Order, central: Option<Would>, selection: Option<String>) -> PlanView {
+        PlanView {
+            bundle: order.bundle.clone(),
+            target: order.target.clone(),
+            selection,
+            central,
+            groups: self.0.into_values().collect(),
+            sql: false,
+            exit_code: false,
+        }
+        .sorted()
+    }
+}
