@@ -316,6 +316,10 @@ async fn the_central_database_is_no_tenant() {
     let status = home.run(&["status", "--json"]).exits(0).json();
     assert_eq!((&status["tenants"], &status["central"]["version"]), (&1.into(), &"2".into()), "{status}");
     assert!(home.run(&["status"]).exits(0).stdout.contains("CENTRAL  at 2"));
+    let doctor = home.run(&["doctor"]).exits(0);
+    let answers =
+        |line: &str| line.contains("central ") && line.ends_with("answers, 2 migrations in its history");
+    assert!(doctor.stdout.lines().any(answers), "{doctor:?}");
     let shown = home.run(&["status", "latest", "--json"]).exits(0).json();
     assert_eq!(shown["tenants"][0]["tenant"], tenants[0].id.as_str());
     assert_eq!(shown["tenants"].as_array().map(Vec::len), Some(1));

@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::json;
 use tenantry_shared::{
-    bundle::Bundle,
+    bundle::{Bundle, Scope},
     clock::unix_ms,
-    config::environment,
+    config::{CentralConfig, Config, environment},
     exit::Exit,
+    failure::Failure,
     fault::Fault,
-    registry::ListQuery,
-    tenant::{Status, Tenant},
+    place::Place,
+    registry::{Access, CENTRAL, ListQuery},
+    tenant::{Labels, Status, Tenant},
 };
 use tenantry_worker::{
     engine::{Limits, probe},
@@ -88,7 +90,7 @@ pub(crate) async fn run(global: &Global, output: &Output) -> Result<Exit, Fault>
 }
 
 async fn examine(global: &Global, findings: &mut Findings) {
-    let shown = |config: &tenantry_shared::config::Config| match &config.file {
+    let shown = |config: &Config| match &config.file {
         Some(path) => path.display().to_string(),
         None => "no file, flags and variables only".into(),
     };
@@ -108,8 +110,10 @@ async fn examine(global: &Global, findings: &mut Findings) {
         });
     }
     if let Some(central) = &config.central {
-        let resolved = central.resolve(&environment, std::path::Path::new(""));
-        findings.note("central", resolved, |(_, place)| format!("{} on {}", place.engine, place.server));
+        let reached = reach_central(&config, central, bundle.as_ref()).await;
+        findings.note("central", reached, |(place, count)| {
+            format!("{} answers, {} in its history", place.server, plural(*count as u64, "migration"))
+        });
     }
     let Some(app) = findings
         .note("registry", App::with(config).await, |app| app.ledger.store().dialect().describe().into())
@@ -140,11 +144,7 @@ async fn examine(global: &Global, findings: &mut Findings) {
                 let reached = async {
                     let labels = bundle.as_ref().is_some_and(Bundle::asks_for_labels);
                     let access = app.registry.access(&key, tenant.id, labels).await?;
-                    let failed = |f: tenantry_shared::failure::Failure| Fault {
-                        hint: f.hint.clone(),
-                        ..Fault::new(Exit::TenantsFailed, f.to_string())
-                    };
-                    probe(&access, Limits::from(&app.config.policy), bundle.as_ref()).await.map_err(failed)
+                    probe(&access, Limits::from(&app.config.policy), bundle.as_ref()).await.map_err(unreached)
                 };
                 findings.note(&check, reached.await, |count| {
                     let migrations = plural(*count as u64, "migration");
@@ -153,6 +153,23 @@ async fn examine(global: &Global, findings: &mut Findings) {
             }
         }
     }
+}
+
+fn unreached(failure: Failure) -> Fault {
+    Fault { hint: failure.hint.clone(), ..Fault::new(Exit::TenantsFailed, failure.to_string()) }
+}
+
+/// Where the central database is, and how many migrations are in its histories.
+async fn reach_central(
+    config: &Config,
+    central: &CentralConfig,
+    bundle: Option<&Bundle>,
+) -> Result<(Place, usize), Fault> {
+    let (url, place) = central.resolve(&environment, &std::env::current_dir()?)?;
+    let slug = CENTRAL.parse().map_err(|_| Fault::new(Exit::Error, "no name"))?;
+    let access = Access { slug, place, url, labels: Labels::new(), scope: Scope::Central };
+    let found = probe(&access, Limits::from(&config.policy), bundle).await.map_err(unreached)?;
+    Ok((access.place, found))
 }
 
 /// The first active tenant of each server among the first thousand.

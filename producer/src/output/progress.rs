@@ -59,8 +59,10 @@ impl Progress {
         }
         let counts = &run.counts;
         let central = counts.central.map(|state| format!("central {state}  ")).unwrap_or_default();
+        let skipped =
+            if counts.skipped > 0 { format!("  skipped {}", counts.skipped) } else { String::new() };
         let states = format!(
-            "{central}applied {}  current {}  running {}  retrying {}  failed {}  waiting {}",
+            "{central}applied {}  current {}  running {}  retrying {}  failed {}  waiting {}{skipped}",
             counts.applied, counts.current, counts.running, counts.retryable, counts.failed, counts.pending
         );
         let short = format!("#{} {}", run.run.number, run.run.description);
