@@ -423,6 +423,27 @@ async fn the_settings_of_a_set_do_not_stay_in_sqlite_and_postgres_either() {
 }
 
 #[tokio::test]
+async fn a_set_may_be_a_program_beside_the_files_of_another() {
+    let home = Home::new();
+    let config = "[sets.core]\nmigrations = 'core'\n[sets.app]\nformat = 'none'\n[sets.app.command]\nrun = ['sh', '-c', 'touch $TENANTRY_TENANT.done']\ndirectory = 'done'\n";
+    write(&home, "tenantry.toml", config);
+    write(&home, "core/1_users.sql", "CREATE TABLE users (id INTEGER);");
+    std::fs::create_dir(home.path().join("done")).expect("a directory");
+    let _ = home.run(&["registry", "init"]).exits(0);
+    let mut fleet = Fleet::default();
+    fleet.add(Kind::Sqlite, 2, home.path()).await;
+    fleet.register(&home);
+    let plan = home.run(&["plan", "--all", "--sql"]).exits(0);
+    assert!(plan.stdout.contains("2 tenants: 2 migrations (core 1_users.sql, app command)"), "{plan:?}");
+    assert!(plan.stdout.contains("-- applied by: sh -c touch $TENANTRY_TENANT.done"), "{plan:?}");
+    let _ = home.run(&["migrate", "--all"]).exits(0);
+    for tenant in &fleet.tenants {
+        assert!(home.path().join("done").join(format!("{}.done", tenant.id)).exists());
+        assert_eq!(tenant.versions().await, [1]);
+    }
+}
+
+#[tokio::test]
 async fn a_configuration_that_does_not_fit_starts_nothing() {
     let (home, _, _) = scene(Home::new(), Kind::Sqlite, 1).await;
     let source = home.run(&["enqueue", "--all", "--source", "migrations"]).exits(2);

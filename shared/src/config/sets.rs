@@ -24,6 +24,9 @@ use crate::{
     selector::Selector,
 };
 
+/// The format of a command without a history: it needs no files.
+const NOTHING: &str = "none";
+
 /// A set of migrations as the configuration names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetConfig {
@@ -102,7 +105,7 @@ pub(super) struct RawSets {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct RawSet {
-    migrations: Directories,
+    migrations: Option<Directories>,
     format: Option<String>,
     files: Option<String>,
     table: Option<String>,
@@ -119,18 +122,23 @@ pub(super) struct RawSet {
 pub(super) struct RawCommand {
     preset: Option<String>,
     run: Vec<String>,
-    directory: Option<String>,
+    directory: Option<PathBuf>,
     timeout: Option<Span>,
     env: BTreeMap<String, String>,
     exit_codes: BTreeMap<String, Meaning>,
 }
 
 impl RawCommand {
-    fn spec(self) -> CommandSpec {
+    fn spec(self, base: &Path) -> CommandSpec {
+        // Where the program is started there is no configuration file to be near to.
+        let absolute = |directory: PathBuf| {
+            let path = base.join(directory);
+            std::path::absolute(&path).unwrap_or(path).display().to_string()
+        };
         CommandSpec {
             preset: self.preset,
             run: self.run,
-            directory: self.directory,
+            directory: self.directory.map(absolute),
             timeout_ms: self.timeout.map_or(0, |span| millis(span.0)),
             env: self.env,
             exit_codes: self.exit_codes,
@@ -166,7 +174,7 @@ impl RawSets {
                     files: self.files,
                     table: self.table,
                     preamble: self.preamble,
-                    command: self.command.map(RawCommand::spec),
+                    command: self.command.map(|command| command.spec(base)),
                     ..SetSpec::default()
                 },
                 directories: vec![base.join(self.migrations.unwrap_or_else(|| "migrations".into()))],
@@ -215,10 +223,11 @@ impl RawSet {
             return Err(format!("'{name}' is not a name of a set (letters, digits, '-' and '_')"));
         }
         let directories = match self.migrations {
-            Directories::One(path) => vec![path],
-            Directories::Several(paths) => paths,
+            None => Vec::new(),
+            Some(Directories::One(path)) => vec![path],
+            Some(Directories::Several(paths)) => paths,
         };
-        if directories.is_empty() {
+        if directories.is_empty() && self.format.as_deref() != Some(NOTHING) {
             return Err(format!("set {name}: `migrations` names no directory"));
         }
         let spec = SetSpec {
@@ -229,7 +238,7 @@ impl RawSet {
             scope: self.scope,
             when: self.when,
             preamble: self.preamble,
-            command: self.command.map(RawCommand::spec),
+            command: self.command.map(|command| command.spec(base)),
         };
         let directories = directories.iter().map(|path| base.join(path)).collect();
         Ok(SetConfig { spec, directories, line: Some(line) })
@@ -347,10 +356,13 @@ schema = "plans"
 
     #[test]
     fn a_set_may_be_migrated_by_a_program() {
-        let text = "[sets.app]\nmigrations = 'app'\n[sets.app.command]\npreset = 'django'\ntimeout = '10m'\nexit-codes = { 3 = 'retry' }\n";
+        let text = "[sets.app]\nmigrations = 'app'\n[sets.app.command]\npreset = 'django'\ndirectory = 'srv'\ntimeout = '10m'\nexit-codes = { 3 = 'retry' }\n";
         let command = load(text).unwrap().sets.remove(0).spec.command.unwrap();
         assert_eq!((command.preset.as_deref(), command.timeout_ms), (Some("django"), 600_000));
         assert_eq!(command.exit_codes["3"], Meaning::Retry);
+        assert!(command.directory.is_some_and(|path| path.starts_with('/') && path.ends_with("/srv")));
+        let blind = "[sets.app]\nformat = 'none'\ncommand = { run = ['migrate'] }\n";
+        assert!(load(blind).unwrap().sets[0].directories.is_empty());
         let alone = load("migrations = 'm'\n[command]\nrun = ['migrate', '{tenant}']\n").unwrap();
         assert_eq!(alone.sets[0].spec.command.as_ref().unwrap().run, ["migrate", "{tenant}"]);
     }
@@ -362,7 +374,7 @@ schema = "plans"
             (format!("migrations = 'm'\n{core}"), "line 2: there are `migrations` and [sets]"),
             (format!("table = 'h'\n{core}"), "line 2: there are `table` and [sets]"),
             (format!("{core}table_name = 'x'\n"), "line 3"),
-            ("[sets.core]\ntable = 'x'\n".into(), "migrations"),
+            ("[sets.core]\ntable = 'x'\n".into(), "line 1: set core: `migrations` names no directory"),
             ("[sets.core]\nmigrations = []\n".into(), "line 1: set core: `migrations` names no directory"),
             ("[sets.core]\nmigrations = 3\n".into(), "expected a directory, or a list of directories"),
             ("[sets]\n".into(), "no set for the tenants"),

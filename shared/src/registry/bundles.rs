@@ -32,7 +32,8 @@ pub fn read_sets(sets: &[SetConfig]) -> Result<Bundle, RegistryError> {
     let given = sets.iter().map(|set| read_set(set).map_err(|source| in_set(set, source)));
     Bundle::of_sets(given.collect::<Result<_, _>>()?).map_err(|source| match sets {
         [SetConfig { line: None, directories, .. }] => {
-            RegistryError::Format { path: directories[0].display().to_string(), source }
+            let path = directories.first().map(|path| path.display().to_string());
+            RegistryError::Format { path: path.unwrap_or_default(), source }
         }
         _ => RegistryError::Sets(source),
     })
