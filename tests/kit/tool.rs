@@ -52,6 +52,12 @@ impl Tool {
         Some(Self { program: path.trim_end().into(), home: TempDir::new().expect("a directory") })
     }
 
+    /// Where its program is.
+    #[must_use]
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// Runs it in a directory with these words, and with `env` in its environment. It is killed when it takes too long.
     ///
     /// # Panics

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod codes;
+mod command;
 mod commands;
 mod conformance;
 mod dedicated;
