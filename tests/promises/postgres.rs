@@ -170,6 +170,18 @@ async fn settings_of_one_migration_are_gone_in_the_next() {
 }
 
 #[tokio::test]
+async fn schemas_that_make_one_shared_object_at_the_same_moment_try_again() {
+    let site = Site::new(&[Kind::PostgresSchema], 12).await;
+    let shared = unique("shared");
+    site.home.migration(
+        "1_shared.sql",
+        &format!("SELECT pg_sleep(0.3); CREATE OR REPLACE VIEW public.{shared} AS SELECT 1 AS one; CREATE OR REPLACE FUNCTION public.{shared}() RETURNS INT LANGUAGE SQL AS 'SELECT 1';"),
+    );
+    let run = site.migrate(&["--concurrency", "12", "--retries", "20"]).exits(0).json();
+    assert_eq!(run["counts"]["applied"], 12, "{run}");
+}
+
+#[tokio::test]
 async fn the_search_path_of_a_url_is_kept() {
     let mut site = Site::new(&[Kind::PostgresDatabase], 1).await;
     site.fleet.tenants[0].execute("CREATE SCHEMA app").await;

@@ -7,9 +7,10 @@ use tenantry_shared::clock::{Stopwatch, time_of_day};
 
 use super::{ERROR, RunView, summary};
 
-/// A line is printed this often at the least, and whenever another twentieth is done.
+/// A line is printed this often at the least, and when another twentieth is done, but not more often than it can be read.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 const LINES_PER_RUN: u64 = 20;
+const LINES_APART: Duration = Duration::from_secs(1);
 
 /// How progress is shown.
 pub(crate) struct Progress {
@@ -87,7 +88,8 @@ impl Progress {
             View::Lines { since, told, begun } => {
                 let share = (done * LINES_PER_RUN).checked_div(total).unwrap_or(0);
                 let first = !std::mem::replace(begun, true);
-                if first || share > *told || since.elapsed() >= LINE_EVERY {
+                let readable = since.elapsed() >= LINES_APART || done == total;
+                if first || (share > *told && readable) || since.elapsed() >= LINE_EVERY {
                     (*told, *since) = (share, Stopwatch::start());
                     let percent = (done * 100).checked_div(total).unwrap_or(100);
                     let line = format!("{} {what} {done}/{total} {percent:>3}%  {states}", time_of_day());

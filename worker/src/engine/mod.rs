@@ -216,12 +216,25 @@ fn database_failure(error: &dyn sqlx::error::DatabaseError, engine: Engine) -> F
     use tenantry_shared::codes;
     let code = error.code().unwrap_or_default().into_owned();
     match engine {
-        Engine::Postgres => Failure::new(codes::postgres(&code), code, error.message()),
+        Engine::Postgres => {
+            let class = if is_race(error, &code) { Class::Transient } else { codes::postgres(&code) };
+            Failure::new(class, code, error.message())
+        }
         Engine::Sqlite => Failure::new(codes::sqlite(code.parse().unwrap_or(1)), code, error.message()),
         Engine::MySql => match error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>() {
             Some(e) => Failure::new(codes::mysql(e.number()), e.number().to_string(), e.message()),
             None => Failure::new(Class::Permanent, code, error.message()),
         },
+    }
+}
+
+/// Whether two sessions made or changed one object of the catalog at the same moment: the one that lost may try again.
+fn is_race(error: &dyn sqlx::error::DatabaseError, code: &str) -> bool {
+    let catalog = |e: &sqlx::postgres::PgDatabaseError| e.schema() == Some("pg_catalog");
+    match code {
+        "23505" => error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some_and(catalog),
+        "XX000" => error.message() == "tuple concurrently updated",
+        _ => false,
     }
 }
 
