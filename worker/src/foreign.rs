@@ -30,7 +30,8 @@ pub async fn none(session: &mut impl Session, own: &[&Chain]) -> Result<(), Fail
             None => !begun,
         };
         if refused {
-            return Err(refusal(&found));
+            let kept = extent(session, &found).await;
+            return Err(refusal(&found, &kept));
         }
     }
     Ok(())
@@ -46,10 +47,23 @@ pub async fn explained(session: &mut impl Session, own: &[&Chain], failure: Fail
     none(session, own).await.err().filter(|other| other.refused).unwrap_or(failure)
 }
 
-fn refusal(found: &Found) -> Failure {
+/// How far another tool's history goes, where it can be read.
+async fn extent(session: &mut impl Session, found: &Found) -> String {
+    let Some(format) = found.format else { return String::new() };
+    let select = format.select(&session.site(&found.table));
+    let rows = session.read(&select).await.ok().flatten().unwrap_or_default();
+    let applied = format.read(&rows, &[]);
+    match (applied.len(), applied.iter().map(|row| &row.version).max()) {
+        (1, Some(newest)) => format!(", up to {newest}"),
+        (many, Some(newest)) => format!(", {many} migrations up to {newest}"),
+        (_, None) => String::new(),
+    }
+}
+
+fn refusal(found: &Found, kept: &str) -> Failure {
     let Found { tool, table, format, ambiguous } = found;
     let like = if *ambiguous { "a tool like " } else { "" };
-    let message = format!("{like}{tool} keeps the history of this tenant, in {table}");
+    let message = format!("{like}{tool} keeps the history of this tenant, in {table}{kept}");
     let adopt = "adopt the tenant as it is: tenantry baseline";
     let hint = match format {
         Some(format) => {
