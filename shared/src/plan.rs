@@ -3,6 +3,10 @@
 //! Every check is made before the first change. sqlx compares checksums while it applies, so that an older
 //! pending migration can run before a changed one is found; here a refused tenant is an untouched one.
 
+pub mod baseline;
+pub mod mend;
+pub mod revert;
+
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
@@ -115,6 +119,44 @@ pub enum Refusal {
         /// The newest version applied.
         newest: Version,
     },
+    /// A migration was begun to be reverted, and never finished.
+    #[error("{file} is half reverted")]
+    HalfReverted {
+        /// Its version.
+        version: Version,
+        /// Its file.
+        file: String,
+    },
+    /// Nothing says how to revert a migration.
+    #[error("{file} cannot be reverted: it has no down script")]
+    NoDown {
+        /// Its version.
+        version: Version,
+        /// Its file.
+        file: String,
+    },
+    /// A program applied a migration, and only it knows how to revert it.
+    #[error("{file} is reverted by its own tool alone")]
+    NotOurs {
+        /// Its version.
+        version: Version,
+        /// Its file.
+        file: String,
+    },
+    /// Something that stays is built on what is to be reverted.
+    #[error("version {version} is newer than what is to be reverted, and was applied too")]
+    Newer {
+        /// Its version.
+        version: Version,
+    },
+    /// A history with rows that are no beginning of the migrations.
+    #[error("the history has version {version} already, and does not have {file}, which comes before it")]
+    Gap {
+        /// The version that is there.
+        version: Version,
+        /// The file of one that is not.
+        file: String,
+    },
 }
 
 impl Refusal {
@@ -127,6 +169,11 @@ impl Refusal {
             Self::Changed { .. } => "checksum",
             Self::Missing { .. } => "missing",
             Self::OutOfOrder { .. } => "out-of-order",
+            Self::HalfReverted { .. } => "half-reverted",
+            Self::NoDown { .. } => "no-down",
+            Self::NotOurs { .. } => "command",
+            Self::Newer { .. } => "newer",
+            Self::Gap { .. } => "history",
         }
     }
 
@@ -138,7 +185,12 @@ impl Refusal {
             | Self::Doubt { version, .. }
             | Self::Changed { version, .. }
             | Self::Missing { version }
-            | Self::OutOfOrder { version, .. } => version,
+            | Self::OutOfOrder { version, .. }
+            | Self::HalfReverted { version, .. }
+            | Self::NoDown { version, .. }
+            | Self::NotOurs { version, .. }
+            | Self::Newer { version }
+            | Self::Gap { version, .. } => version,
         }
     }
 
@@ -147,33 +199,44 @@ impl Refusal {
     pub fn hint(&self) -> String {
         match self {
             Self::Dirty { mend, .. } => {
-                format!("see how far it came, finish or undo it by hand, then {mend}")
+                format!("see how far it came, finish or undo it by hand, then tell: tenantry repair --tenant ID --finished or --undone (or {mend})")
             }
             Self::Doubt { statement, .. } => format!(
                 "see in the tenant whether statement {statement} is done, then tell: tenantry repair --tenant ID --done or --not-done"
             ),
             Self::Changed { .. } => {
-                "restore the file as it was applied, and put the change into a new migration".into()
+                "restore the file as it was applied, and put the change into a new migration; or accept it as it is now: tenantry repair --tenant ID --checksums".into()
             }
-            Self::Missing { .. } => {
-                "use the directory that holds it (a newer release's?), or put the file back".into()
-            }
+            Self::Missing { version } => format!(
+                "use the directory that holds it (a newer release's?), or put the file back; if it is gone for good: tenantry repair --tenant ID --forget {version}"
+            ),
             Self::OutOfOrder { .. } => {
                 "give it a newer version, or allow it with --order any (apply) or --order skip (leave out)"
                     .into()
+            }
+            Self::HalfReverted { .. } => {
+                "go on with the rollback, or finish or undo it by hand and tell: tenantry repair --tenant ID --finished or --undone".into()
+            }
+            Self::NoDown { .. } => {
+                "undo it with a new migration, or write a down script for it".into()
+            }
+            Self::NotOurs { .. } => "revert it with that tool, in the tenant itself".into(),
+            Self::Newer { version } => format!("revert {version} first: tenantry rollback --to VERSION reverts all that is newer"),
+            Self::Gap { .. } => {
+                "a baseline is for tenants without a history; apply what is missing: tenantry enqueue --order any, or record it: tenantry repair --tenant ID --mark-applied VERSION".into()
             }
         }
     }
 }
 
-/// One migration that is to be applied.
+/// One migration that is to be applied, or reverted.
 #[derive(Clone, Debug)]
 pub struct Pending<'a> {
     /// The chain it belongs to.
     pub chain: &'a Chain,
     /// The migration there.
     pub link: &'a Link,
-    /// The one before it in its chain.
+    /// The one before it in its chain; when it is reverted, the one before it that is applied.
     pub previous: Option<&'a Link>,
     /// How far it came in an earlier attempt.
     pub resume: Option<Progress>,
@@ -202,12 +265,9 @@ pub fn plan<'a>(
     goal: Goal<'_>,
 ) -> Result<Vec<Pending<'a>>, Refusal> {
     let mut pending = Vec::new();
-    for (taken, history) in taken.iter().zip(histories) {
-        let target = std::ptr::eq(taken.chain, goal.main).then_some(goal.target);
-        let progress = progress.filter(|progress| progress.table == taken.chain.table);
-        pending.extend(
-            View { taken, history, progress, applied: by_version(history) }.plan(target, goal.order)?,
-        );
+    for view in views(taken, histories, progress) {
+        let target = std::ptr::eq(view.taken.chain, goal.main).then_some(goal.target);
+        pending.extend(view.plan(target, goal.order)?);
     }
     Ok(pending)
 }
@@ -225,6 +285,18 @@ fn by_version(history: &[Applied]) -> BTreeMap<&Version, &Applied> {
     history.iter().map(|row| (&row.version, row)).collect()
 }
 
+fn views<'v, 'a>(
+    taken: &'v [Taken<'a>],
+    histories: &'v [Vec<Applied>],
+    progress: Option<&'v Progress>,
+) -> Vec<View<'v, 'a>> {
+    let view = |(taken, history): (&'v Taken<'a>, &'v Vec<Applied>)| {
+        let progress = progress.filter(|progress| progress.table == taken.chain.table);
+        View { taken, history, progress, applied: by_version(history) }
+    };
+    taken.iter().zip(histories).map(view).collect()
+}
+
 /// One chain of one database.
 struct View<'v, 'a> {
     taken: &'v Taken<'a>,
@@ -235,9 +307,7 @@ struct View<'v, 'a> {
 
 impl<'a> View<'_, 'a> {
     fn plan(&self, target: Option<&Version>, order: Order) -> Result<Vec<Pending<'a>>, Refusal> {
-        self.nothing_is_half_done()?;
-        self.all_is_known()?;
-        self.nothing_changed()?;
+        self.agrees()?;
         let links = &self.taken.chain.links;
         let last = target.and_then(|target| self.taken.chain.position(target));
         let last = last.unwrap_or(links.len());
@@ -246,10 +316,24 @@ impl<'a> View<'_, 'a> {
         Ok(pending.into_iter().map(|at| self.pending(at)).collect())
     }
 
+    /// Whether the history is whole, and of these files.
+    fn agrees(&self) -> Result<(), Refusal> {
+        self.nothing_is_half_done()?;
+        self.all_is_known()?;
+        self.nothing_changed()
+    }
+
+    fn nothing_is_in_doubt(&self) -> Result<(), Refusal> {
+        let Some(progress) = self.progress.filter(|progress| progress.doubt) else { return Ok(()) };
+        let (version, file) = self.name(&progress.version);
+        Err(Refusal::Doubt { version, file, statement: progress.done + 1 })
+    }
+
     fn nothing_is_half_done(&self) -> Result<(), Refusal> {
-        if let Some(progress) = self.progress.filter(|progress| progress.doubt) {
+        self.nothing_is_in_doubt()?;
+        if let Some(progress) = self.progress.filter(|progress| progress.down) {
             let (version, file) = self.name(&progress.version);
-            return Err(Refusal::Doubt { version, file, statement: progress.done + 1 });
+            return Err(Refusal::HalfReverted { version, file });
         }
         let resumable = |row: &&Applied| self.progress.is_some_and(|p| p.version == row.version && !p.down);
         match self.history.iter().filter(|row| !row.success).find(|row| !resumable(row)) {
@@ -452,6 +536,15 @@ mod tests {
         assert_eq!((versions(&plan), plan[1].resume.is_some()), (vec![2, 3], false));
         let doubt = with_progress(&b, &rows, 3, Order::Linear, Some(&progress(2, true))).unwrap_err();
         assert_eq!(doubt, Refusal::Doubt { version: 2.into(), file: "2_m.sql".into(), statement: 4 });
+    }
+
+    #[test]
+    fn what_is_half_reverted_is_not_taken_for_applied() {
+        let b = bundle(&[1, 2]);
+        let down = Progress { down: true, ..progress(2, false) };
+        // Formats without a mark say that it is applied.
+        let refusal = with_progress(&b, &history(&b, &[1, 2]), 2, Order::Any, Some(&down)).unwrap_err();
+        assert_eq!(refusal, Refusal::HalfReverted { version: 2.into(), file: "2_m.sql".into() });
     }
 
     #[test]
