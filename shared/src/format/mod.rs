@@ -276,6 +276,35 @@ pub trait Rules: Send + Sync + std::fmt::Debug {
 
     /// Takes the row of a migration away that was reverted.
     fn forget(&self, site: &Site, entry: Entry<'_>) -> String;
+
+    /// Marks an applied migration as begun to be reverted, before that runs outside a transaction, so that the tool
+    /// itself stops there too. None: the tool knows no such mark.
+    fn begin_down(&self, site: &Site, entry: Entry<'_>) -> Option<String> {
+        let begin = self.begin(site, entry)?;
+        Some(format!("{}; {begin}", self.forget(site, entry)))
+    }
+
+    /// Takes the row of a migration away that [`Self::begin_down`] has marked and that is reverted.
+    fn forget_marked(&self, site: &Site, entry: Entry<'_>) -> String {
+        self.unmark(site, entry)
+    }
+
+    /// Takes the mark of [`Self::begin_down`] away again: nothing was reverted.
+    fn unmark_down(&self, site: &Site, entry: Entry<'_>) -> String {
+        format!("{}; {}", self.unmark(site, entry), self.record(site, entry, Duration::ZERO, false))
+    }
+
+    /// Gives the row of an applied migration the checksum of its file. Unless the format knows better, the row is
+    /// written anew.
+    fn rewrite(&self, site: &Site, entry: Entry<'_>) -> String {
+        format!("{}; {}", self.forget(site, entry), self.record(site, entry, Duration::ZERO, false))
+    }
+
+    /// Records migrations of a tenant that has them already, in a row of the tool's own kind. None: each has a row as
+    /// if it had been run.
+    fn baseline(&self, _site: &Site, _entries: &[Entry<'_>]) -> Option<String> {
+        None
+    }
 }
 
 /// What is wrong with a directory of migrations. Each names its file.

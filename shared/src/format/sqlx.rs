@@ -113,6 +113,32 @@ impl Rules for Sqlx {
     fn forget(&self, site: &Site, entry: Entry<'_>) -> String {
         format!("DELETE FROM {} WHERE version = {}", site.table(), entry.migration.version)
     }
+
+    /// sqlx stops at a row without success, whichever way it was begun.
+    fn begin_down(&self, site: &Site, entry: Entry<'_>) -> Option<String> {
+        Some(format!(
+            "UPDATE {} SET success = FALSE WHERE version = {}",
+            site.table(),
+            entry.migration.version
+        ))
+    }
+
+    fn forget_marked(&self, site: &Site, entry: Entry<'_>) -> String {
+        self.forget(site, entry)
+    }
+
+    fn unmark_down(&self, site: &Site, entry: Entry<'_>) -> String {
+        format!("UPDATE {} SET success = TRUE WHERE version = {}", site.table(), entry.migration.version)
+    }
+
+    fn rewrite(&self, site: &Site, entry: Entry<'_>) -> String {
+        format!(
+            "UPDATE {} SET checksum = {} WHERE version = {}",
+            site.table(),
+            site.bytes(entry.migration.checksum.as_deref().unwrap_or_default()),
+            entry.migration.version
+        )
+    }
 }
 
 fn insert(site: &Site, migration: &Migration, success: bool, took: i64) -> String {

@@ -131,6 +131,17 @@ impl Rules for Flyway {
     fn forget(&self, site: &Site, entry: Entry<'_>) -> String {
         insert(site, entry.migration, "DELETE", 0, true)
     }
+
+    fn rewrite(&self, site: &Site, entry: Entry<'_>) -> String {
+        let Migration { checksum, .. } = entry.migration;
+        format!(
+            "UPDATE {} SET checksum = {} WHERE {} AND type = '{}' AND success = TRUE",
+            site.table(),
+            checksum.as_deref().unwrap_or("NULL"),
+            row_of(site, entry.migration),
+            kind(entry.migration)
+        )
+    }
 }
 
 /// What a repeatable migration is known by: it has no version.
