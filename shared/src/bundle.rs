@@ -414,6 +414,14 @@ impl Bundle {
         links.find(|link| link.id == *id).map(|link| &link.migration)
     }
 
+    /// The versioned migration of this name in a chain for tenants.
+    #[must_use]
+    pub fn of_tenants(&self, id: &Version) -> Option<&Migration> {
+        let mut links =
+            self.chains.iter().filter(|chain| chain.scope == Scope::Tenants).flat_map(|c| &c.links);
+        links.find(|link| link.id == *id && !link.migration.repeatable).map(|link| &link.migration)
+    }
+
     /// The migration of this version in the main chain.
     #[must_use]
     pub fn find(&self, version: &Version) -> Option<&Migration> {

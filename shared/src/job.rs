@@ -36,9 +36,37 @@ pub struct Claim {
     pub max_attempts: u32,
 }
 
-/// A migration that an attempt applied.
+/// Which way a migration went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// It was applied.
+    #[default]
+    Up,
+    /// It was reverted.
+    Down,
+    /// Only its history row was written.
+    Record,
+}
+
+impl Direction {
+    /// What was done, in a word.
+    #[must_use]
+    pub fn done(self) -> &'static str {
+        match self {
+            Self::Up => "applied",
+            Self::Down => "reverted",
+            Self::Record => "recorded",
+        }
+    }
+}
+
+/// A migration that an attempt applied, reverted or recorded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
+    /// Which way it went.
+    #[serde(default)]
+    pub direction: Direction,
     /// Its version.
     pub version: Version,
     /// Its file.

@@ -141,6 +141,7 @@ async fn a_run_is_one_json_document_of_the_same_form_everywhere(home: Home) {
         |value: &Value| -> Vec<String> { value.as_object().expect("an object").keys().cloned().collect() };
     let waited = home.run(&["wait", "2", "--json"]).exits(100).json();
     let expected = [
+        "action",
         "bundle",
         "central",
         "counts",

@@ -475,3 +475,39 @@ async fn a_configuration_that_does_not_fit_starts_nothing() {
     let variable = home.with("TENANTRY_MIGRATIONS", "m").run(&["plan", "--all"]).exits(78);
     assert!(variable.stderr.contains("TENANTRY_MIGRATIONS names one directory"), "{variable:?}");
 }
+
+#[tokio::test]
+async fn the_last_set_is_reverted_first_and_the_central_database_stays_as_it_is() {
+    for kind in [Kind::PostgresDatabase, Kind::MariaDb, Kind::Sqlite] {
+        let (home, tenants, central) = scene(Home::new(), kind, 2).await;
+        for (file, table) in [
+            ("migrations/tenant/1_users", "users"),
+            ("migrations/both/2_audit", "audit"),
+            ("plugins/shop/1_goods", "goods"),
+        ] {
+            let up = home.path().join(format!("{file}.sql"));
+            std::fs::rename(up, home.path().join(format!("{file}.up.sql"))).expect("another name");
+            write(&home, &format!("{file}.down.sql"), &format!("DROP TABLE {table};"));
+        }
+        let _ = home.run(&["tenants", "set", &tenants[1].id, "--label", "plugin.shop=on"]).exits(0);
+        let _ = home.run(&["migrate", "--all"]).exits(0);
+        let before = tables(&central).await;
+
+        let run = home.run(&["rollback", "--all", "--work", "--json"]).exits(0).json();
+        assert_eq!((&run["counts"]["applied"], &run["central"]), (&2.into(), &Value::Null), "{run}");
+        assert_eq!((tenants[0].versions().await, tenants[1].versions().await), (vec![1], vec![1, 2]));
+        assert_eq!(tenants[1].number("SELECT count(*) FROM shop_history").await, 0);
+        let _ = home.run(&["migrate", "--all"]).exits(0);
+        let _ = home.run(&["rollback", "--all", "--work", "--run", "latest"]).exits(0);
+        assert_eq!((tenants[0].versions().await, tenants[1].versions().await), (vec![1], vec![1, 2]));
+        let _ = home.run(&["rollback", "--all", "--work", "--to", "0"]).exits(0);
+        for tenant in &tenants {
+            assert!(
+                tables(tenant).await.iter().all(|name| name.contains("history") || name.contains("sqlx"))
+            );
+        }
+        assert_eq!(tables(&central).await, before, "{kind:?}");
+        let refused = home.run(&["rollback", "--all", "--to", "central/1"]).exits(2);
+        assert!(refused.stderr.contains("there is no migration central/1"), "{refused:?}");
+    }
+}

@@ -172,6 +172,67 @@ async fn a_retry_asks_too() {
     assert_eq!(state::of(&home).await, before);
 }
 
+async fn answered(home: &Home, args: &[&str], question: &str, answer: &str) -> (i32, String) {
+    let mut terminal = Terminal::start(home, args, &[]);
+    terminal.shows(question).await;
+    terminal.types(answer);
+    let (code, _, screen) = terminal.ends();
+    (code, screen)
+}
+
+#[tokio::test]
+async fn what_goes_back_and_what_is_mended_asks_and_a_reset_wants_a_number() {
+    let home = home().await;
+    std::fs::rename(
+        home.path().join("migrations/1_users.sql"),
+        home.path().join("migrations/1_users.up.sql"),
+    )
+    .expect("another name");
+    home.migration("1_users.down.sql", "DROP TABLE users;");
+    let _ = home.run(&["migrate", "--all"]).exits(0);
+    let before = state::of(&home).await;
+    for (args, question, answer) in [
+        (&["rollback", "--all"][..], "Revert the newest migration of 2 tenants (all)? [y/N] ", "n\n"),
+        (
+            &["rollback", "--all", "--run", "1"],
+            "Revert what run #1 applied (1_users.up.sql) in 2 tenants (all)?",
+            "\n",
+        ),
+        (&["rollback", "--all", "--to", "0"], "Revert everything in 2 tenants (all)?", "n\n"),
+        (&["baseline", "--all", "--to", "1"], "Record all up to 1 as applied in 2 tenants (all)", "n\n"),
+        (&["repair", "--all", "--forget", "1"], "Write this into the history of 2 tenants? [y/N] ", "n\n"),
+        (&["reset", "--all"], "Type 2 to go on: ", "yes\n"),
+    ] {
+        let (code, screen) = answered(&home, args, question, answer).await;
+        assert_eq!(code, 2, "{screen}");
+        assert_eq!(state::of(&home).await, before, "{args:?}");
+    }
+    let (code, screen) = answered(&home, &["reset", "--all", "--work"], "Type 2 to go on: ", "2\n").await;
+    assert_eq!(code, 0, "{screen}");
+    let (code, screen) = answered(
+        &home,
+        &["repair", "--all", "--mark-applied", "1"],
+        "record 1_users.up.sql as applied",
+        "y\n",
+    )
+    .await;
+    assert_eq!(code, 0, "{screen}");
+}
+
+#[tokio::test]
+async fn many_tenants_are_not_reset_by_a_number_that_is_typed() {
+    let home = home().await;
+    let mut fleet = Fleet::default();
+    fleet.add(Kind::Sqlite, 19, home.path()).await;
+    fleet.register(&home);
+    let (code, _, screen) = Terminal::start(&home, &["reset", "--all"], &[]).ends();
+    assert_eq!(code, 2, "{screen}");
+    assert!(
+        screen.contains("everything in 21 tenants would be reverted") && screen.contains("--yes-really"),
+        "{screen}"
+    );
+}
+
 #[tokio::test]
 async fn progress_is_a_bar_that_is_redrawn_and_taken_away_at_the_end() {
     let home = home().await;

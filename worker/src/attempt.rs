@@ -1,17 +1,19 @@
-//! One attempt at one tenant, from top to bottom.
+//! One attempt at one tenant, from top to bottom. How it is brought back is told in `revert`, and how it is taken over
+//! as it is in `baseline`.
 
 use std::time::Duration;
 
 use tenantry_shared::{
-    bundle::{Chain, Taken},
+    bundle::{Chain, Link, Taken},
     clock::Stopwatch,
     command::CommandSpec,
     failure::{Class, Failure},
-    format::Script,
-    job::Step,
+    format::{Entry, Script},
+    job::{Direction, Step},
     place::Engine,
     plan::{Applied, Goal, Pending, Progress, Refusal, newest, plan},
     registry::Access,
+    run::ActionKind,
     schema::Fingerprint,
     version::Version,
 };
@@ -59,7 +61,13 @@ async fn migrate<S: Session>(order: &Order, access: &Access, trail: &mut Trail) 
     let mut surroundings = Surroundings::of(order, work.limits);
     loop {
         let mut session = work.limits.answered(S::connect(access, work.limits)).await?;
-        let result = work.done(&mut session, access, trail, &mut surroundings).await;
+        let result = match &order.action {
+            ActionKind::Apply => work.done(&mut session, access, trail, &mut surroundings).await,
+            ActionKind::Rollback { back } => {
+                work.reverted(&mut session, trail, back, &mut surroundings).await
+            }
+            ActionKind::Baseline => work.recorded(&mut session, trail).await,
+        };
         match &result {
             Ok(Way::There) if trail.steps.is_empty() => {}
             Ok(Way::There) => trail.fingerprint = surroundings.after(&mut session).await,
@@ -115,6 +123,7 @@ async fn commanded(
     ran?;
     let each = watch.elapsed_ms() / pending.len().max(1) as u64;
     trail.steps.extend(pending.iter().map(|pending| Step {
+        direction: Direction::Up,
         version: pending.link.id.clone(),
         file: pending.link.migration.file.clone(),
         duration_ms: each,
@@ -124,7 +133,7 @@ async fn commanded(
 
 /// How far a session has brought a tenant.
 #[derive(PartialEq, Eq)]
-enum Way {
+pub(crate) enum Way {
     /// It is where it should be.
     There,
     /// The rest needs a session without the settings that a migration left in this one.
@@ -133,8 +142,8 @@ enum Way {
 
 /// What is asked for, as one database takes it.
 pub(crate) struct Work<'a> {
-    order: &'a Order,
-    taken: Vec<Taken<'a>>,
+    pub(crate) order: &'a Order,
+    pub(crate) taken: Vec<Taken<'a>>,
     pub(crate) limits: Limits,
 }
 
@@ -153,7 +162,8 @@ impl<'a> Work<'a> {
     ) -> Result<Way, Failure> {
         // A tenant that has nothing to do is read and left alone: no lock, no write.
         let before = self.look(session, trail).await?;
-        if self.pending(&before, None).is_ok_and(|pending| pending.is_empty()) {
+        let begun = self.untold(session).await?;
+        if self.pending(&before, begun.as_ref()).is_ok_and(|pending| pending.is_empty()) {
             return Ok(Way::There);
         }
 
@@ -203,8 +213,21 @@ impl<'a> Work<'a> {
         Ok(pending)
     }
 
+    /// What is half done, where a history does not say so by itself.
+    pub(crate) async fn untold(&self, session: &mut impl Session) -> Result<Option<Progress>, Failure> {
+        let tells = |chain: &'a Chain| {
+            let entry = |link: &'a Link| Entry { migration: &link.migration, previous: None, statements: 0 };
+            let marks = |link| chain.rules.begin(&session.site(&chain.table), entry(link)).is_some();
+            chain.command.is_some() || chain.links.first().is_none_or(marks)
+        };
+        if self.taken.iter().all(|taken| tells(taken.chain)) {
+            return Ok(None);
+        }
+        self.limits.answered(change::progress(session)).await
+    }
+
     /// How far a migration came that an earlier attempt did not finish, with its last statement's end found out.
-    async fn progress(&self, session: &mut impl Session) -> Result<Option<Progress>, Failure> {
+    pub(crate) async fn progress(&self, session: &mut impl Session) -> Result<Option<Progress>, Failure> {
         let Some(progress) = change::progress(session).await? else { return Ok(None) };
         let script = self.script_of(&progress).filter(|_| progress.doubt);
         match script {
@@ -236,6 +259,7 @@ impl<'a> Work<'a> {
             trail.to = Some(link.migration.version.clone());
         }
         trail.steps.push(Step {
+            direction: Direction::Up,
             version: link.id.clone(),
             file: link.migration.file.clone(),
             duration_ms: watch.elapsed_ms(),
@@ -265,7 +289,7 @@ impl<'a> Work<'a> {
     }
 
     /// A database keeps the progress of one migration. One of a set that is not worked now must come to its end first.
-    fn is_worked(&self, left: &Progress) -> Result<(), Refusal> {
+    pub(crate) fn is_worked(&self, left: &Progress) -> Result<(), Refusal> {
         if self.taken.iter().any(|taken| taken.chain.table == left.table) {
             return Ok(());
         }
@@ -292,7 +316,7 @@ impl<'a> Work<'a> {
         histories: &[Vec<Applied>],
         progress: Option<&Progress>,
     ) -> Result<Vec<Pending<'a>>, Refusal> {
-        let Order { bundle, target, policy } = self.order;
+        let Order { bundle, target, policy, .. } = self.order;
         plan(&self.taken, histories, progress, Goal { main: bundle.main(), target, order: policy.order })
     }
 
@@ -300,4 +324,11 @@ impl<'a> Work<'a> {
     fn newest(&self, histories: &[Vec<Applied>]) -> Option<Version> {
         self.taken.iter().zip(histories).next().and_then(|(taken, history)| newest(taken.chain, history))
     }
+}
+
+/// What was read after the last change has nothing left to do.
+pub(crate) fn proven(left: &[Pending<'_>], says: &str) -> Result<Way, Failure> {
+    let Some(left) = left.first() else { return Ok(Way::There) };
+    let unproven = format!("{} {says}", left.link.migration.file);
+    Err(Failure::new(Class::Permanent, "unproven", unproven).in_migration(left.link.id.clone()))
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tenantry_shared::{
     failure::{Class, Failure},
-    format::Entry,
-    plan::{Pending, Progress},
+    format::{Entry, Migration},
+    plan::{Pending, Progress, Refusal},
     site::Site,
     statement::split,
 };
@@ -42,6 +42,46 @@ pub async fn progress(session: &mut impl Session) -> Result<Option<Progress>, Fa
     }))
 }
 
+/// What a row of the history is about.
+pub(crate) fn entry<'a>(site: &Site, migration: &'a Migration, previous: Option<&'a Migration>) -> Entry<'a> {
+    let up = migration.up.as_ref().map(|up| split(&up.text, site.engine).map_or(0, |all| all.len()));
+    Entry { migration, previous, statements: u32::try_from(up.unwrap_or_default()).unwrap_or(u32::MAX) }
+}
+
+/// A migration to be reverted.
+///
+/// # Errors
+/// When nothing says how.
+pub fn revert<'a>(site: &Site, reverting: &'a Pending<'_>) -> Result<Change<'a>, Failure> {
+    let (link, rules) = (reverting.link, reverting.chain.rules);
+    let Some(script) = &link.migration.down else {
+        let (version, file) = (link.id.clone(), link.migration.file.clone());
+        return Err(Refusal::NoDown { version, file }.into());
+    };
+    let previous = reverting.previous.map(|link| &link.migration);
+    let entry = entry(site, &link.migration, previous);
+    let fresh = || Progress {
+        table: reverting.chain.table.clone(),
+        version: link.migration.version.clone(),
+        down: true,
+        ..Progress::default()
+    };
+    let record_site = site.clone();
+    Ok(Change {
+        script,
+        preamble: link.preamble.as_deref(),
+        create: rules.create(site),
+        select: rules.select(site),
+        begin: rules.begin_down(site, entry),
+        unmark: rules.unmark_down(site, entry),
+        record: Box::new(move |_, marked| {
+            if marked { rules.forget_marked(&record_site, entry) } else { rules.forget(&record_site, entry) }
+        }),
+        progress: reverting.resume.clone().unwrap_or_else(fresh),
+        resumed: reverting.resume.is_some(),
+    })
+}
+
 /// A pending migration to be applied.
 ///
 /// # Errors
@@ -53,9 +93,7 @@ pub fn apply<'a>(site: &Site, pending: &'a Pending<'_>) -> Result<Change<'a>, Fa
         return Err(Failure::new(Class::Permanent, "not-sql", code));
     };
     let previous = pending.previous.map(|link| &link.migration);
-    let statements = split(&script.text, site.engine).map_or(0, |all| all.len());
-    let statements = u32::try_from(statements).unwrap_or(u32::MAX);
-    let entry = Entry { migration: &link.migration, previous, statements };
+    let entry = entry(site, &link.migration, previous);
     let fresh = || Progress {
         table: pending.chain.table.clone(),
         version: link.migration.version.clone(),

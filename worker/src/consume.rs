@@ -10,7 +10,7 @@ use tenantry_shared::{
     ledger::{Ledger, LedgerError},
     registry::{Access, Registry, RegistryError},
     retry,
-    run::{Policy, TargetState},
+    run::{ActionKind, Back, Policy, TargetState},
     secret::MasterKey,
     store::StoreError,
     version::Version,
@@ -20,6 +20,7 @@ use tokio::{sync::watch, time::MissedTickBehavior};
 use crate::{
     attempt::{Trail, attempt},
     orders::{Order, Orders},
+    revert,
 };
 
 /// How long an outcome is tried to be recorded while the registry is away. The lease is not renewed meanwhile, so
@@ -56,7 +57,7 @@ pub async fn consume(house: Arc<House>, claim: Claim) {
     let verdict = match loaded {
         Err(failure) => Verdict::Failed(failure),
         Ok((order, access)) => {
-            let work = AssertUnwindSafe(attempt(&order, &access, &mut trail)).catch_unwind();
+            let work = AssertUnwindSafe(work(&house, &claim, &order, &access, &mut trail)).catch_unwind();
             tokio::select! {
                 result = work => match result {
                     Ok(Ok(())) => Verdict::Proven,
@@ -83,6 +84,50 @@ pub async fn consume(house: Arc<House>, claim: Claim) {
         fingerprint: trail.fingerprint,
     };
     record(&house, &claim, &outcome, &policy).await;
+}
+
+/// A rollback is told first what it comes to for this tenant.
+async fn work(
+    house: &House,
+    claim: &Claim,
+    order: &Order,
+    access: &Access,
+    trail: &mut Trail,
+) -> Result<(), Failure> {
+    match aim(house, claim, order, access).await? {
+        Some(plan) => {
+            let action = ActionKind::Rollback { back: Back::Exactly(plan) };
+            attempt(&Order { action, ..order.clone() }, access, trail).await
+        }
+        None => attempt(order, access, trail).await,
+    }
+}
+
+/// What "so many steps" or "what that run applied" are for this tenant, decided once and kept.
+async fn aim(
+    house: &House,
+    claim: &Claim,
+    order: &Order,
+    access: &Access,
+) -> Result<Option<Vec<Version>>, Failure> {
+    let kept = match &order.action {
+        ActionKind::Rollback { back: Back::Steps(_) | Back::Run(_) } => {
+            house.ledger.plan_of(&claim.job).await.map_err(|e| unloaded(&e))?
+        }
+        _ => return Ok(None),
+    };
+    let plan = match (kept, &order.action) {
+        (Some(plan), _) => plan,
+        (None, ActionKind::Rollback { back: Back::Run(run) }) => {
+            let traces = house.ledger.traces(*run, claim.job.tenant).await.map_err(|e| unloaded(&e))?;
+            revert::of_run(traces)?
+        }
+        (None, _) => revert::fixed(order, access).await?,
+    };
+    if house.ledger.keep_plan(claim, &plan).await.map_err(|e| unloaded(&e))? {
+        return Ok(Some(plan));
+    }
+    Err(Failure::new(Class::Interrupted, "worker-lost", "a later attempt has begun"))
 }
 
 async fn load(house: &House, claim: &Claim) -> Result<(Arc<Order>, Access), Failure> {

@@ -5,6 +5,7 @@
 //! commands, and nothing here prints.
 
 pub mod attempt;
+mod baseline;
 pub mod change;
 pub mod conductor;
 pub mod consume;
@@ -13,8 +14,10 @@ pub mod fan;
 pub mod fingerprint;
 pub mod foreign;
 pub mod health;
+pub mod mend;
 pub mod orders;
 pub mod preview;
+pub mod revert;
 pub mod signals;
 pub mod variables;
 pub mod verify;

@@ -10,7 +10,7 @@ use tenantry_shared::{
     id::RunId,
     ledger::{Ledger, LedgerError},
     registry::{Registry, RegistryError},
-    run::{Policy, RunRef},
+    run::{ActionKind, Policy, RunRef},
     version::Version,
 };
 
@@ -26,6 +26,8 @@ pub struct Order {
     pub target: Version,
     /// How.
     pub policy: Policy,
+    /// What to do.
+    pub action: ActionKind,
 }
 
 /// The orders of the runs this worker has met lately.
@@ -54,7 +56,8 @@ impl Orders {
         if !row.action.sets.is_empty() {
             bundle = Bundle::clone(&bundle).only(&row.action.sets).map_err(RegistryError::Sets)?.into();
         }
-        let order = Arc::new(Order { bundle, target: row.target, policy: row.policy });
+        let order =
+            Arc::new(Order { bundle, target: row.target, policy: row.policy, action: row.action.kind });
         keep(&self.runs, run, order.clone());
         Ok(order)
     }

@@ -6,7 +6,7 @@ Environment (a flag wins; the first three may be in a file that NAME_FILE names)
   TENANTRY_REGISTRY_URL   or TENANT_REGISTRY_DB_URL: as --registry-url
   TENANTRY_QUEUE_URL      as --queue-url
   TENANTRY_MIGRATIONS     as --source
-  DATABASE_URL            or DB_HOST, DB_CONNECTION, …: for migrate and plan without a selection
+  DATABASE_URL            or DB_HOST, DB_CONNECTION, …: for migrate, plan and rollback without a selection
   NO_COLOR                no color";
 
 pub(super) const ENQUEUE: &str = "\
@@ -42,6 +42,35 @@ Examples:
   tenantry retry 412 -t acme --wait       one of them, and wait for it
   tenantry retry --work                   without any worker
   tenantry retry --source migrations      with mended migrations, to their newest version";
+
+pub(super) const ROLLBACK: &str = "\
+Examples:
+  tenantry rollback --all --run latest --wait       what the latest run applied, wherever it did
+  tenantry rollback -t acme                         the newest migration of one tenant
+  tenantry rollback -l plan=beta --to 20261102113000 --work
+  tenantry rollback --all --steps 2 --dry-run       what that would revert; changes nothing
+  tenantry rollback --url-env ACME_URL              one database, without a registry";
+
+pub(super) const RESET: &str = "\
+Every migration needs a down script; a tenant with one that has none is refused and not touched.
+
+Examples:
+  tenantry reset -t acme --work                     back to nothing, without any worker
+  tenantry refresh -l dev --work                    back to nothing, and up to the newest again
+  tenantry refresh --all --work --yes-really        for a script";
+
+pub(super) const BASELINE: &str = "\
+Examples:
+  tenantry baseline --all --to 20260901090000 --wait   then migrate as usual
+  tenantry baseline -t acme --to 7 --work              one tenant, without any worker";
+
+pub(super) const REPAIR: &str = "\
+Examples:
+  tenantry repair --all                   what is wrong, and the command for each; changes nothing
+  tenantry repair -t acme --done          its statement in doubt is done: the next run goes on behind it
+  tenantry repair -t acme --undone        what was half done is undone by hand
+  tenantry repair --all --checksums       changed files are accepted as they are now
+  tenantry repair -t acme --forget 20261102113000";
 
 pub(super) const STATUS: &str = "\
 Examples:

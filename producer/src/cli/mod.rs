@@ -1,5 +1,6 @@
 //! What can be asked for on the command line. Types only; `commands` does it.
 
+mod back;
 mod examples;
 mod runs;
 mod tenants;
@@ -10,6 +11,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, V
 use tenantry_shared::{exit::Exit, log::LogFormat};
 use tenantry_worker::variables::without_empty_variables;
 
+pub(crate) use back::{BaselineArgs, Follow, Limits, RepairArgs, ResetArgs, RollbackArgs, To};
 pub(crate) use runs::{
     EnqueueArgs, How, LogsArgs, MigrateArgs, NoTenants, PlanArgs, RetryArgs, RunsArgs, SelectionArgs,
     StatusArgs, Target, VerifyArgs, WaitArgs,
@@ -188,6 +190,18 @@ pub(crate) enum Command {
     Runs(RunsArgs),
     /// Try the failed tenants of a run again, in a run of their own
     Retry(RetryArgs),
+    /// Revert migrations: the newest ones, those above a version, or what a run applied
+    ///
+    /// A migration without a down script is refused before any change. The central database is left as it is.
+    Rollback(RollbackArgs),
+    /// Revert everything, for development: asks for the number of tenants to be typed
+    Reset(ResetArgs),
+    /// Revert everything and migrate again, for development
+    Refresh(ResetArgs),
+    /// Record migrations as applied without running them, for tenants that have them and no history yet
+    Baseline(BaselineArgs),
+    /// Tell what is wrong with tenants' histories, and mend one thing at a time
+    Repair(RepairArgs),
     /// Print a tenant's attempts: what was applied, how long it took, why it failed
     Logs(LogsArgs),
     /// Compare tenants with the migrations, and their schemas with each other; changes nothing in them

@@ -11,28 +11,24 @@ use tenantry_shared::{
     place::DatabaseUrl,
     registry::Access,
     retry,
-    run::Policy,
+    run::{ActionKind, Back, Policy},
     tenant::Labels,
 };
 use tenantry_worker::{
     attempt::{Trail, attempt},
     orders::Order,
+    revert,
 };
 
 use super::selection;
 use crate::{
-    cli::{How, MigrateArgs},
+    cli::How,
     output::{Output, failure_line, short_duration},
 };
 
-pub(crate) async fn run(
-    config: &Config,
-    args: &MigrateArgs,
-    env: Env<'_>,
-    output: &Output,
-) -> Result<Exit, Fault> {
-    let One { name, order, access } =
-        one(config, args.url_env.as_deref(), args.schema.as_deref(), &args.how, env)?;
+/// Does to the one database what is asked for.
+pub(crate) async fn run(one: One, output: &Output) -> Result<Exit, Fault> {
+    let One { name, order, access } = one;
     let watch = Stopwatch::start();
     let mut trail = Trail::default();
     let result = try_all(&order, &access, &mut trail, output).await;
@@ -77,7 +73,7 @@ pub(super) fn one(
     let access = Access { slug, place, url, labels: Labels::new(), scope: Scope::Tenants };
     // There is nowhere to keep a fingerprint.
     let policy = Policy { fingerprint: false, ..selection::policy(config, how) };
-    let order = Order { bundle: bundle.into(), target, policy };
+    let order = Order { bundle: bundle.into(), target, policy, action: ActionKind::Apply };
     Ok(One { name, order, access })
 }
 
@@ -89,11 +85,11 @@ async fn try_all(
     trail: &mut Trail,
     output: &Output,
 ) -> Result<(), (Failure, u32)> {
-    let policy = &order.policy;
+    let (mut order, policy) = (order.clone(), &order.policy);
     let span = std::time::Duration::from_millis;
     let mut number = 1;
     loop {
-        match attempt(order, access, trail).await {
+        match once(&mut order, access, trail).await {
             Err(failure) if failure.class == Class::Transient && number < policy.max_attempts => {
                 let delay =
                     retry::delay(number, span(policy.backoff_base_ms), span(policy.backoff_cap_ms), chance());
@@ -109,6 +105,15 @@ async fn try_all(
     }
 }
 
+/// What "so many steps" are is decided once: an attempt that is made again goes as far as the first one meant to.
+async fn once(order: &mut Order, access: &Access, trail: &mut Trail) -> Result<(), Failure> {
+    if let ActionKind::Rollback { back: Back::Steps(_) } = &order.action {
+        let plan = revert::fixed(order, access).await?;
+        order.action = ActionKind::Rollback { back: Back::Exactly(plan) };
+    }
+    attempt(order, access, trail).await
+}
+
 struct Ended {
     exit: Exit,
     failure: Option<Failure>,
@@ -121,6 +126,7 @@ fn tell(name: &str, order: &Order, trail: &Trail, ended: &Ended, output: &Output
         return output.document(&json!({
             "schema": "tenantry.migrate/v1",
             "exit_code": ended.exit.code(),
+            "action": order.action,
             "database": name,
             "target": order.target.to_string(),
             "from": trail.from,
@@ -134,13 +140,19 @@ fn tell(name: &str, order: &Order, trail: &Trail, ended: &Ended, output: &Output
         }));
     }
     for step in &trail.steps {
-        output.data(&format!("applied  {}  {}", step.file, short_duration(step.duration_ms)));
+        let (done, took) = (step.direction.done(), short_duration(step.duration_ms));
+        output.data(&format!("{done:<7}  {}  {took}", step.file));
     }
     match failure {
         None => output.data(&format!(
-            "{name} is at {} ({} applied, {})",
-            order.target,
+            "{name} is at {} ({} {}, {})",
+            if order.action.goes_forward() {
+                &order.target
+            } else {
+                trail.to.as_ref().unwrap_or(&order.target)
+            },
             trail.steps.len(),
+            order.action.done(),
             short_duration(took_ms)
         )),
         Some(failure) => {

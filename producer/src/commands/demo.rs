@@ -13,7 +13,7 @@ use tenantry_shared::{
     fault::Fault,
     place::DatabaseUrl,
     registry::{NewTenant, read_directory},
-    run::{Pick, Policy, RunRef, Selection},
+    run::{ActionKind, Pick, Policy, RunRef, Selection},
     tenant::{Labels, Slug, Status},
     version::Version,
 };
@@ -130,7 +130,8 @@ async fn migrate(app: &App, target: Option<Version>, output: &Output) -> Result<
     let target = target.unwrap_or_else(|| bundle.latest().version.clone());
     let selection = Selection { pick: Pick::All, exclude: Vec::new(), limit: None };
     let policy = Policy::default();
-    let draft = Draft { bundle, target, selection, policy, sets: Vec::new(), central: None };
+    let kind = ActionKind::Apply;
+    let draft = Draft { kind, bundle, target, selection, policy, sets: Vec::new(), central: None };
     let run = draft.write(app, None, Some("demo".to_owned())).await?;
     match work::until_ended(app, RunRef::Id(run.id), None, output).await? {
         Ok(view) => Ok(view),

@@ -7,18 +7,18 @@ use tenantry_shared::{
     id::RunId,
     ledger::{Enqueued, LedgerError},
     place::{DatabaseUrl, Place},
-    run::{Action, Policy, RunRef, RunSpec, Selection},
+    run::{Action, ActionKind, Policy, RunRef, RunSpec, Selection},
     version::Version,
 };
 use tenantry_worker::worker::ALIVE;
 
 use super::{
     follow::{self, Wait},
-    plan, selection, sync,
+    plan, selection, sync, work,
 };
 use crate::{
     app::App,
-    cli::{EnqueueArgs, Global, How, SelectionArgs},
+    cli::{EnqueueArgs, Follow, Global, How, SelectionArgs},
     output::{Output, plural},
 };
 
@@ -50,6 +50,7 @@ pub(crate) async fn run(global: &Global, args: EnqueueArgs, output: &Output) -> 
 
 /// A run that is not written yet.
 pub(crate) struct Draft {
+    pub(crate) kind: ActionKind,
     pub(crate) bundle: Bundle,
     pub(crate) target: Version,
     pub(crate) selection: Selection,
@@ -66,7 +67,8 @@ impl Draft {
         let selection = selection::selection(&app.ledger, args).await?;
         let central = selection::central(app, &bundle).await?;
         let policy = selection::policy(&app.config, how);
-        Ok(Self { bundle, target, selection, policy, sets: how.sets.clone(), central })
+        let (kind, sets) = (ActionKind::Apply, how.sets.clone());
+        Ok(Self { kind, bundle, target, selection, policy, sets, central })
     }
 
     /// The same, and how many tenants that is. All that workers will need is looked at, and nothing is written: a
@@ -109,8 +111,8 @@ impl Draft {
             digest: self.bundle.digest().clone(),
             target: self.target,
             selection: self.selection,
-            action: Action { sets: self.sets, ..Action::default() },
-            central: self.bundle.has_central(),
+            central: self.kind.goes_forward() && self.bundle.has_central(),
+            action: Action { kind: self.kind, sets: self.sets },
             policy: self.policy,
             parent,
             requested_by: selection::requested_by(),
@@ -118,6 +120,22 @@ impl Draft {
         };
         Ok(app.ledger.enqueue(&spec, &description).await?)
     }
+}
+
+/// Works a run that was written, or follows it, or only tells of it.
+pub(crate) async fn followed(
+    app: &App,
+    run: Enqueued,
+    follow: &Follow,
+    output: &Output,
+) -> Result<Exit, Fault> {
+    if !follow.work {
+        return started(app, run, follow.wait.then_some(follow.timeout), output).await;
+    }
+    if !output.is_json() {
+        output.data(&run.number.to_string());
+    }
+    work::and_tell(app, RunRef::Id(run.id), follow.concurrency, false, output).await
 }
 
 /// Tells of a run that was written, and follows it if `wait` is given: with its time limit, if it has one.

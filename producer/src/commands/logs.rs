@@ -43,7 +43,8 @@ fn text(attempt: &AttemptRow) -> String {
     );
     let _ = writeln!(out, "{}  attempt {}  {}  {}  {}", head.0, head.1, head.2, head.3, head.4);
     for step in &attempt.steps {
-        let _ = writeln!(out, "  applied  {}  {}", step.file, short_duration(step.duration_ms));
+        let (done, took) = (step.direction.done(), short_duration(step.duration_ms));
+        let _ = writeln!(out, "  {done:<7}  {}  {took}", step.file);
     }
     if let (Some(code), Some(message)) = (&attempt.code, &attempt.message) {
         let error = failure_line(attempt.version.as_deref(), attempt.statement, code, message);

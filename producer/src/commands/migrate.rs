@@ -15,7 +15,9 @@ pub(crate) async fn run(global: &Global, args: MigrateArgs, output: &Output) -> 
     }
     let config = app::config(global)?;
     if !selection::is_given(&args.selection) {
-        return dedicated::run(&config, &args, &environment, output).await;
+        let (url_env, schema) = (args.url_env.as_deref(), args.schema.as_deref());
+        let one = dedicated::one(&config, url_env, schema, &args.how, &environment)?;
+        return dedicated::run(one, output).await;
     }
     let app = App::with(config).await?;
     if args.sync {

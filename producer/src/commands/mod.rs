@@ -1,8 +1,10 @@
 //! The commands: each reads, decides and acts, and leaves the printing to `output`.
 
+mod baseline;
 mod dedicated;
 mod demo;
 mod doctor;
+mod each;
 mod enqueue;
 mod follow;
 mod import;
@@ -11,7 +13,10 @@ mod migrate;
 mod new;
 mod plan;
 mod registry;
+mod repair;
+mod reset;
 mod retry;
+mod rollback;
 mod runs;
 mod selection;
 mod status;
@@ -40,6 +45,11 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Result<Exit, Fault> {
         Command::Status(args) => status::run(&App::open(global).await?, &args, output).await,
         Command::Runs(args) => runs::run(&App::open(global).await?, &args, output).await,
         Command::Retry(args) => retry::run(&App::open(global).await?, args, output).await,
+        Command::Rollback(args) => rollback::run(global, args, output).await,
+        Command::Reset(args) => reset::run(global, args, false, output).await,
+        Command::Refresh(args) => reset::run(global, args, true, output).await,
+        Command::Baseline(args) => baseline::run(global, args, output).await,
+        Command::Repair(args) => repair::run(global, args, output).await,
         Command::Logs(args) => logs::run(&App::open(global).await?, &args, output).await,
         Command::Verify(args) => verify::run(global, args, output).await,
         Command::New(command) => new::run(global, command, output),

@@ -65,7 +65,12 @@ async fn fleet(app: &App, args: PlanArgs, output: &Output) -> Result<PlanView, F
         }
         counted => counted?,
     };
-    let order = Order { bundle: Arc::new(draft.bundle), target: draft.target, policy: draft.policy };
+    let order = Order {
+        bundle: Arc::new(draft.bundle),
+        target: draft.target,
+        policy: draft.policy,
+        action: draft.kind,
+    };
     let central = match draft.central {
         Some((url, place)) => Some(central(&order, url, place).await?),
         None if order.bundle.has_central() => {

@@ -5,7 +5,7 @@ use tenantry_shared::{
     fault::Fault,
     ledger::LedgerError,
     registry::RegistryError,
-    run::{Pick, RunRef, Selection},
+    run::{Action, Pick, RunRef, Selection},
 };
 
 use super::{
@@ -33,7 +33,10 @@ pub(crate) async fn run(app: &App, args: RetryArgs, output: &Output) -> Result<E
     let sets = &failed.action.sets;
     let (bundle, target) = match args.source.as_deref() {
         None => (app.registry.bundle(&failed.digest).await?, Some(&failed.target)),
-        Some(source) => (selection::migrations(&app.config, Some(source))?, None),
+        Some(source) => {
+            let target = Some(&failed.target).filter(|_| !failed.action.kind.goes_forward());
+            (selection::migrations(&app.config, Some(source))?, target)
+        }
     };
     let bundle = bundle.only(sets).map_err(RegistryError::Sets)?;
     let central = selection::central(app, &bundle).await?;
@@ -53,7 +56,8 @@ pub(crate) async fn run(app: &App, args: RetryArgs, output: &Output) -> Result<E
         return Err(Fault::new(Exit::Usage, "not started"));
     }
     let target = target.unwrap_or(&bundle.latest().version).clone();
-    let draft = Draft { bundle, target, selection, policy: failed.policy, sets: failed.action.sets, central };
+    let Action { kind, sets } = failed.action;
+    let draft = Draft { kind, bundle, target, selection, policy: failed.policy, sets, central };
     let run = draft.write(app, Some(failed.id), selection::reason(args.reason)).await?;
     if args.work {
         if !output.is_json() {

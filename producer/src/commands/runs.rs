@@ -7,7 +7,7 @@ use super::follow::view;
 use crate::{
     app::App,
     cli::RunsArgs,
-    output::{Output, RunView, Table, ago, or_dash, short_duration},
+    output::{Output, RunView, Table, ago, aim, or_dash, short_duration},
 };
 
 pub(crate) async fn run(app: &App, args: &RunsArgs, output: &Output) -> Result<Exit, Fault> {
@@ -39,7 +39,7 @@ pub(crate) fn table(views: &[RunView]) -> Table {
         table.row(vec![
             run.number.to_string(),
             run.state.to_string(),
-            run.target.to_string(),
+            if run.action.kind.goes_forward() { run.target.to_string() } else { aim(run) },
             ago(view.now, run.created_at),
             short_duration(view.duration_ms()),
             view.counts.total.to_string(),

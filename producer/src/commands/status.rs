@@ -68,8 +68,10 @@ async fn of_fleet(app: &App, output: &Output) -> Result<Exit, Fault> {
     });
     // A run of some sets only may have a target that is no version of the tenants.
     let of_all_sets = runs.iter().find(|view| view.run.action.sets.is_empty());
-    let newest = of_all_sets.map(|view| &view.run.target);
-    let behind = versions.iter().any(|(version, _)| version.is_none() || version.as_ref() < newest);
+    let newest = of_all_sets.filter(|view| view.run.action.kind.goes_forward()).map(|view| &view.run.target);
+    let behind = versions.iter().any(|(version, _)| {
+        version.is_none() || newest.is_some_and(|newest| version.as_ref() < Some(newest))
+    });
     let unfinished = runs.iter().any(|view| !view.run.state.is_final());
     let failed = runs.first().is_some_and(|view| view.run.state == RunState::Failed);
     Ok(if behind || unfinished || failed { Exit::ChangesPending } else { Exit::Ok })

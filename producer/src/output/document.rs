@@ -37,6 +37,7 @@ impl RunView {
             "number": run.number,
             "state": run.state.as_str(),
             "exit_code": run.state.is_final().then(|| exit_of(run.state, &self.counts, &self.causes).code()),
+            "action": run.action,
             "target": run.target.to_string(),
             "description": run.description,
             "bundle": run.digest.as_str(),

@@ -18,7 +18,7 @@ use tenantry_shared::{exit::Exit, fault::Fault};
 pub(crate) use document::RunView;
 pub(crate) use plan::{Group, Known, PlanView, Would};
 pub(crate) use progress::{Progress, Tally};
-pub(crate) use summary::{central_line, failure_line};
+pub(crate) use summary::{aim, central_line, failure_line};
 pub(crate) use table::{Table, ago, or_dash, plural, short_duration};
 
 use crate::cli::{self, Color, Global};
@@ -178,6 +178,24 @@ impl Output {
         let mut answer = String::new();
         std::io::stdin().read_line(&mut answer)?;
         Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+    }
+
+    /// Asks for a word to be typed before something is begun that cannot be taken back. Without a terminal it is not begun.
+    ///
+    /// # Errors
+    /// When nobody can be asked: `flag` says how to answer beforehand.
+    pub(crate) fn confirm_typed(&self, question: &str, word: &str, flag: &str) -> Result<bool, Fault> {
+        let terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+        if self.no_input || !terminal {
+            return Err(Fault::usage(format!("'{question}' needs an answer on a terminal"))
+                .with_hint(format!("answer it with {flag}")));
+        }
+        let mut error = anstream::stderr();
+        write!(error, "{question} Type {word} to go on: ")?;
+        error.flush()?;
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer)?;
+        Ok(answer.trim() == word)
     }
 
     fn line(&self, text: &str) {

@@ -63,8 +63,14 @@ impl Progress {
         let skipped =
             if counts.skipped > 0 { format!("  skipped {}", counts.skipped) } else { String::new() };
         let states = format!(
-            "{central}applied {}  current {}  running {}  retrying {}  failed {}  waiting {}{skipped}",
-            counts.applied, counts.current, counts.running, counts.retryable, counts.failed, counts.pending
+            "{central}{} {}  current {}  running {}  retrying {}  failed {}  waiting {}{skipped}",
+            run.run.action.kind.done(),
+            counts.applied,
+            counts.current,
+            counts.running,
+            counts.retryable,
+            counts.failed,
+            counts.pending
         );
         let short = format!("#{} {}", run.run.number, run.run.description);
         self.show(&format!("run #{}", run.run.number), &short, counts.ended(), counts.total, states);

@@ -2,7 +2,12 @@
 
 use std::fmt::Write as _;
 
-use tenantry_shared::{codes, ledger::TargetRow, run::RunState, summary::Cause};
+use tenantry_shared::{
+    codes,
+    ledger::TargetRow,
+    run::{ActionKind, Back, Run, RunState},
+    summary::Cause,
+};
 
 use super::{DIM, ERROR, GOOD, RunView, or_dash, plural, short_duration};
 
@@ -19,12 +24,13 @@ pub(super) fn text(view: &RunView, program: &str) -> String {
     let _ = writeln!(out, "────────────");
     let _ = writeln!(
         out,
-        "{style}{:>10}{style:#} [{}] run #{number} to {}: {}: {} applied{retried}, {} current, {} failed{skipped}",
+        "{style}{:>10}{style:#} [{}] run #{number} {}: {}: {} {}{retried}, {} current, {} failed{skipped}",
         if view.run.state == RunState::Succeeded { "Summary" } else { "FAILED" },
         short_duration(view.duration_ms()),
-        view.run.target,
+        aim(&view.run),
         plural(counts.total, "tenant"),
         counts.applied,
+        view.run.action.kind.done(),
         counts.current,
         counts.failed,
     );
@@ -54,6 +60,19 @@ pub(crate) fn central_line(central: &TargetRow) -> String {
         (from, Some(to)) => format!(" from {} to {to}", or_dash(from.as_ref())),
     };
     format!("{}{versions}", central.state)
+}
+
+/// Where a run goes, in words that begin with a preposition or `back`.
+pub(crate) fn aim(run: &Run) -> String {
+    match &run.action.kind {
+        ActionKind::Apply => format!("to {}", run.target),
+        ActionKind::Baseline => format!("as of {}", run.target),
+        ActionKind::Rollback { back: Back::Steps(steps) } => {
+            format!("back {}", plural(u64::from(*steps), "step"))
+        }
+        ActionKind::Rollback { back: Back::Run(_) } => format!("back {}", run.target),
+        ActionKind::Rollback { .. } => format!("back to {}", run.target),
+    }
 }
 
 fn cause_text(out: &mut String, cause: &Cause) {

@@ -7,7 +7,7 @@ use super::{Ledger, LedgerError};
 use crate::{
     id::{RunId, TenantId},
     registry::{CENTRAL, clause::Clause},
-    run::{Pick, RunSpec, Selection},
+    run::{ActionKind, Pick, RunSpec, Selection},
     store::{StoreError, expect_rows, parameters},
     tenant::Slug,
 };
@@ -44,7 +44,12 @@ impl Ledger {
         if spec.central {
             self.insert_central(&mut tx, id, spec.policy.max_attempts).await?;
         }
-        let kind = if spec.parent.is_some() { "run.retried" } else { "run.enqueued" };
+        let kind = match (&spec.parent, &spec.action.kind) {
+            (Some(_), _) => "run.retried",
+            (None, ActionKind::Apply) => "run.enqueued",
+            (None, ActionKind::Rollback { .. }) => "run.rollback",
+            (None, ActionKind::Baseline) => "run.baseline",
+        };
         self.event(
             &mut tx,
             kind,

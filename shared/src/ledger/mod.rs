@@ -12,13 +12,16 @@ mod claims;
 mod conduct;
 mod enqueue;
 mod outcomes;
+mod plans;
 mod read;
+mod repairs;
 mod schemas;
 mod waves;
 mod workers;
 
 pub use conduct::Closed;
 pub use enqueue::Enqueued;
+pub use plans::Traces;
 pub use read::{AttemptRow, TargetQuery, TargetRow};
 pub use schemas::{OutsiderRow, outsider_id};
 pub use waves::Begun;

@@ -102,6 +102,7 @@ fn own_migrations(dialect: Dialect) -> Vec<Migration> {
                 3 "sources",
                 4 "schemas",
                 5 "output",
+                6 "plans",
             }
         };
     }

@@ -14,4 +14,5 @@ mod prisma;
 mod programs;
 mod refinery;
 mod repeatable;
+mod reverted;
 mod sequelize;

@@ -8,7 +8,7 @@ use tenantry_shared::{
     format::File,
     place::DatabaseUrl,
     registry::Access,
-    run::Policy,
+    run::{ActionKind, Policy},
     tenant::Labels,
 };
 use tenantry_tests::{Ran, TenantDb, Tool, fleet::Kind};
@@ -162,13 +162,34 @@ pub(super) async fn applied(
     files: &[(&str, &str)],
     tenant: &TenantDb,
 ) -> Result<Vec<String>, Failure> {
+    done(ActionKind::Apply, format, files, tenant).await
+}
+
+/// What a worker is given of a run with this action.
+pub(super) fn order(
+    action: ActionKind,
+    format: &str,
+    files: &[(&str, &str)],
+    tenant: &TenantDb,
+) -> (Order, Access) {
     let file = |(name, text): &(&str, &str)| File { name: (*name).into(), content: (*text).into() };
     let spec = SetSpec { name: "main".into(), format: Some(format.into()), ..SetSpec::default() };
     let set = SetFiles { spec, files: files.iter().map(file).collect() };
     let bundle = Bundle::of_sets(vec![set]).expect("a bundle");
     let target = bundle.latest().version.clone();
     let access = access(tenant);
-    let order = Order { bundle: Arc::new(bundle), target, policy: Policy::default() };
+    let order = Order { bundle: Arc::new(bundle), target, policy: Policy::default(), action };
+    (order, access)
+}
+
+/// Does with a tenant what a run with this action does.
+pub(super) async fn done(
+    action: ActionKind,
+    format: &str,
+    files: &[(&str, &str)],
+    tenant: &TenantDb,
+) -> Result<Vec<String>, Failure> {
+    let (order, access) = order(action, format, files, tenant);
     let mut trail = Trail::default();
     attempt(&order, &access, &mut trail).await?;
     Ok(trail.steps.into_iter().map(|step| step.file).collect())

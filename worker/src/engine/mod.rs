@@ -37,7 +37,7 @@ use tenantry_shared::{
 pub use mysql::MySqlSession;
 pub use postgres::PostgresSession;
 pub use sqlite::SqliteSession;
-pub(crate) use steps::{PROGRESS_TABLE, TRACELESS};
+pub(crate) use steps::{PROGRESS_TABLE, TRACELESS, cleared, settled};
 
 /// A worker that is paused between two statements does not hold its tenant's locks for longer than this: the server
 /// ends the session then.
@@ -124,6 +124,14 @@ pub trait Session: Send + Sized {
 
     /// Runs one migration and writes its record. After an error the session is of no more use.
     fn run(&mut self, change: &Change<'_>) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Writes SQL of ours in one transaction, where the engine has one for it. What these selections were last read as
+    /// must still hold.
+    fn write(
+        &mut self,
+        selects: &[String],
+        statements: &[String],
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
 
     /// Finds out how a statement ended that was begun and nobody knows of, where the database can tell.
     fn settle(

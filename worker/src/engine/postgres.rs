@@ -138,6 +138,11 @@ impl Session for PostgresSession {
         }
     }
 
+    /// The tenant's lock keeps others out meanwhile.
+    async fn write(&mut self, _: &[String], statements: &[String]) -> Result<(), Failure> {
+        steps::write(self, statements).await
+    }
+
     async fn settle(&mut self, progress: Progress, script: &Script) -> Result<Progress, Failure> {
         steps::settle(self, progress, script).await
     }

@@ -88,6 +88,17 @@ impl Session for SqliteSession {
         }
     }
 
+    async fn write(&mut self, selects: &[String], statements: &[String]) -> Result<(), Failure> {
+        self.raw(Self::BEGIN).await?;
+        for select in selects {
+            self.nobody_came_between(select).await?;
+        }
+        for statement in statements {
+            self.raw(statement).await?;
+        }
+        self.raw("COMMIT").await
+    }
+
     async fn settle(&mut self, progress: Progress, script: &Script) -> Result<Progress, Failure> {
         steps::settle(self, progress, script).await
     }
@@ -109,7 +120,7 @@ impl Session for SqliteSession {
 impl SqliteSession {
     async fn run_in_transaction(&mut self, change: &Change<'_>, text: String) -> Result<(), Failure> {
         self.raw(Self::BEGIN).await?;
-        self.nobody_came_between(change).await?;
+        self.nobody_came_between(&change.select).await?;
         self.raw(&change.create).await?;
         let watch = Stopwatch::start();
         let ran = self.run_script(text).await;
@@ -120,9 +131,9 @@ impl SqliteSession {
     }
 
     /// The plan was made of a history that was read without the write lock.
-    async fn nobody_came_between(&mut self, change: &Change<'_>) -> Result<(), Failure> {
-        let now = self.rows(&change.select).await?;
-        if self.seen.get(&change.select).is_none_or(|seen| *seen == now) {
+    async fn nobody_came_between(&mut self, select: &str) -> Result<(), Failure> {
+        let now = self.rows(select).await?;
+        if self.seen.get(select).is_none_or(|seen| *seen == now) {
             return Ok(());
         }
         Err(Failure::new(Class::Transient, "locked", "somebody else is migrating this tenant"))
@@ -187,7 +198,7 @@ impl Stepwise for SqliteSession {
     }
 
     async fn first(&mut self, change: &Change<'_>) -> Result<(), Failure> {
-        self.nobody_came_between(change).await
+        self.nobody_came_between(&change.select).await
     }
 
     async fn last(&mut self, change: &Change<'_>) -> Result<(), Failure> {

@@ -78,22 +78,49 @@ pub(super) async fn settle<S: Stepwise>(
     mut progress: Progress,
     script: &Script,
 ) -> Result<Progress, Failure> {
-    let sql = Row { site: session.site(PROGRESS_TABLE), progress: progress.clone() };
-    let Ok(statements) = split(&script.text, sql.site.engine) else { return Ok(progress) };
+    let site = session.site(PROGRESS_TABLE);
+    let engine = site.engine;
+    let Ok(statements) = split(&script.text, engine) else { return Ok(progress) };
     let number = u32::try_from(progress.fingerprints.len()).unwrap_or(u32::MAX);
     let begun = statements.get(number as usize - 1);
-    let same =
-        |begun: &&Statement| Some(&fingerprint(&begun.text, sql.site.engine)) == progress.fingerprints.last();
+    let same = |begun: &&Statement| Some(&fingerprint(&begun.text, engine)) == progress.fingerprints.last();
     let Some(begun) = begun.filter(same).filter(|_| !progress.traceless) else { return Ok(progress) };
     let Some(done) = session.is_done(&begun.text).await? else { return Ok(progress) };
+    session.execute(&settled(site, &progress, done)).await?;
     if done {
-        session.execute(&sql.advance(progress.done, number, &progress.fingerprints)).await?;
         progress.done = number;
-    } else {
-        session.execute(&sql.doubt(SURE, &progress.fingerprints)).await?;
     }
     progress.doubt = false;
     Ok(progress)
+}
+
+/// Writes SQL of ours in one transaction. On MySQL, DDL in it ends that.
+///
+/// # Errors
+/// What the first statement failed with that did.
+pub(super) async fn write<S: Stepwise>(session: &mut S, statements: &[String]) -> Result<(), Failure> {
+    session.execute(S::BEGIN).await?;
+    for sql in statements.iter().filter(|sql| !sql.is_empty()) {
+        session.execute(sql).await.map_err(unwritten)?;
+    }
+    session.execute("COMMIT").await.map(|_| ())
+}
+
+/// The SQL that says how the statement in doubt ended.
+pub(crate) fn settled(site: Site, progress: &Progress, done: bool) -> String {
+    let row = Row { site, progress: progress.clone() };
+    let number = u32::try_from(progress.fingerprints.len()).unwrap_or(u32::MAX);
+    if done {
+        row.advance(progress.done, number, &progress.fingerprints)
+    } else {
+        row.doubt(SURE, &progress.fingerprints)
+    }
+}
+
+/// The SQL that takes the record of a progress away. The second one ends a transaction on MySQL.
+pub(crate) fn cleared(site: Site) -> [String; 2] {
+    let row = Row { site, progress: Progress::default() };
+    [row.forget(), row.drop_table()]
 }
 
 /// Runs a migration unit by unit, from where it was left.
@@ -301,7 +328,7 @@ impl<'s, S: Stepwise> Walk<'s, S> {
 fn changed_underneath(statement: usize, done: u32) -> Failure {
     let message = format!("statement {statement} is not what it was when it was done");
     let hint = format!(
-        "statements 1 to {done} are done in this tenant: leave them as they were and change only what follows, or undo them by hand and take the migration back with: tenantry repair --undone"
+        "statements 1 to {done} are done in this tenant: leave them as they were and change only what follows, or undo them by hand, then tell: tenantry repair --tenant ID --undone"
     );
     let failure = Failure::new(Class::Permanent, "resume", message).with_hint(hint);
     Failure { refused: true, ..failure }

@@ -1,0 +1,171 @@
+//! One attempt at bringing a tenant back: what it comes to, and the story of it.
+
+use tenantry_shared::{
+    clock::Stopwatch,
+    failure::{Class, Failure},
+    format::Entry,
+    job::{Direction, Step},
+    ledger::Traces,
+    place::Engine,
+    plan::{
+        Applied, Pending, Progress, Refusal,
+        revert::{Aim, left_alone, revert},
+    },
+    registry::Access,
+    run::{ActionKind, Back},
+    version::Version,
+};
+
+use crate::{
+    attempt::{Trail, Way, Work, proven},
+    change,
+    engine::{MySqlSession, PostgresSession, Session, SqliteSession},
+    fingerprint::Surroundings,
+    orders::Order,
+};
+
+/// A tenant in which nothing is left is known to be at this.
+const NOTHING: &str = "0";
+
+/// What is to be reverted in a tenant, the newest first, by the names in the bundle. Changes nothing.
+///
+/// # Errors
+/// What the rollback would fail with at that point.
+pub async fn fixed(order: &Order, access: &Access) -> Result<Vec<Version>, Failure> {
+    match access.place.engine {
+        Engine::Postgres => planned::<PostgresSession>(order, access).await,
+        Engine::MySql => planned::<MySqlSession>(order, access).await,
+        Engine::Sqlite => planned::<SqliteSession>(order, access).await,
+    }
+}
+
+async fn planned<S: Session>(order: &Order, access: &Access) -> Result<Vec<Version>, Failure> {
+    let ActionKind::Rollback { back } = &order.action else { return Ok(Vec::new()) };
+    let work = Work::of(order, access);
+    let mut session = work.limits.answered(S::connect(access, work.limits)).await?;
+    let found = work.foreseen(&mut session, back).await;
+    session.close().await;
+    found
+}
+
+/// What a run applied to a tenant.
+///
+/// # Errors
+/// When the ledger does not know it for sure, or a later run applied some of it again.
+pub fn of_run(traces: Traces) -> Result<Vec<Version>, Failure> {
+    let refused = |code: &str, message: String| {
+        let failure = Failure::new(Class::Permanent, code, message);
+        Err(Failure { refused: true, ..failure.with_hint("go by version: tenantry rollback --to VERSION") })
+    };
+    if let Some(number) = traces.again {
+        return refused("newer", format!("run #{number} applied some of it again since"));
+    }
+    if traces.unsure {
+        let cut = "an attempt was cut short in that run: what it applied is not known for sure";
+        return refused("unsure", cut.into());
+    }
+    Ok(traces.applied)
+}
+
+impl<'a> Work<'a> {
+    /// Steps and runs are told as [`Back::Exactly`] what they come to, so that every attempt reverts the same.
+    pub(crate) async fn reverted(
+        &self,
+        session: &mut impl Session,
+        trail: &mut Trail,
+        back: &Back,
+        surroundings: &mut Surroundings<'_>,
+    ) -> Result<Way, Failure> {
+        let before = self.look(session, trail).await?;
+        let begun = self.untold(session).await?;
+        let nothing =
+            self.reverting(&before, begun.as_ref(), back).is_ok_and(|reverting| reverting.is_empty());
+        if nothing && self.left_alone(&before, back).is_empty() {
+            trail.to.get_or_insert_with(|| NOTHING.into());
+            return Ok(Way::There);
+        }
+
+        self.limits.answered(session.lock()).await?;
+        let history = self.look(session, trail).await?;
+        let progress = self.limits.answered(self.progress(session)).await?;
+        let all = self.reverting(&history, progress.as_ref(), back)?;
+        if let Some(left) = &progress {
+            self.is_worked(left)?;
+        }
+        surroundings.before(session).await;
+        for reverting in all {
+            if session.is_stained() {
+                return Ok(Way::Further);
+            }
+            self.revert(session, &reverting, trail).await?;
+        }
+
+        let bare = self.look(session, trail).await?;
+        for alone in self.left_alone(&bare, back) {
+            self.forget(session, &alone).await?;
+        }
+        let after = self.look(session, trail).await?;
+        trail.to.get_or_insert_with(|| NOTHING.into());
+        proven(&self.reverting(&after, None, back)?, "was reverted and its history row is still there")
+    }
+
+    async fn revert(
+        &self,
+        session: &mut impl Session,
+        reverting: &Pending<'_>,
+        trail: &mut Trail,
+    ) -> Result<(), Failure> {
+        let (link, watch) = (reverting.link, Stopwatch::start());
+        let site = session.site(&reverting.chain.table);
+        let reverted = match change::revert(&site, reverting) {
+            Ok(change) => session.run(&change).await,
+            Err(failure) => Err(failure),
+        };
+        reverted.map_err(|failure| failure.in_migration(link.id.clone()))?;
+        if std::ptr::eq(reverting.chain, self.taken[0].chain) {
+            let previous = reverting.previous.map(|link| link.migration.version.clone());
+            trail.to = Some(previous.unwrap_or_else(|| NOTHING.into()));
+        }
+        trail.steps.push(Step {
+            direction: Direction::Down,
+            version: link.id.clone(),
+            file: link.migration.file.clone(),
+            duration_ms: watch.elapsed_ms(),
+        });
+        Ok(())
+    }
+
+    /// What a reset forgets beside: the next migrate runs it again.
+    fn left_alone(&self, histories: &[Vec<Applied>], back: &Back) -> Vec<Pending<'a>> {
+        if *back == Back::To(None) { left_alone(&self.taken, histories) } else { Vec::new() }
+    }
+
+    async fn forget(&self, session: &mut impl Session, alone: &Pending<'_>) -> Result<(), Failure> {
+        let (site, rules) = (session.site(&alone.chain.table), alone.chain.rules);
+        let entry = Entry { migration: &alone.link.migration, previous: None, statements: 0 };
+        session.write(&[], &[rules.forget(&site, entry)]).await
+    }
+
+    async fn foreseen(&self, session: &mut impl Session, back: &Back) -> Result<Vec<Version>, Failure> {
+        let histories = self.look(session, &mut Trail::default()).await?;
+        let progress = self.limits.answered(change::progress(session)).await?;
+        let reverting = self.reverting(&histories, progress.as_ref(), back)?;
+        Ok(reverting.into_iter().map(|reverting| reverting.link.id.clone()).collect())
+    }
+
+    fn reverting(
+        &self,
+        histories: &[Vec<Applied>],
+        progress: Option<&Progress>,
+        back: &Back,
+    ) -> Result<Vec<Pending<'a>>, Refusal> {
+        let aim = match back {
+            Back::Steps(steps) => Aim::Steps(*steps),
+            Back::To(version) => Aim::To(version.as_ref()),
+            Back::Exactly(versions) => Aim::Exactly(versions),
+            // Nobody has said what it applied here.
+            Back::Run(_) => Aim::Exactly(&[]),
+        };
+        revert(&self.taken, histories, progress, aim)
+    }
+}
