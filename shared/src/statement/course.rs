@@ -40,8 +40,11 @@ pub struct Unit {
 /// Decides how a script is to run. `marked`: the file says that it runs outside a transaction.
 ///
 /// # Errors
-/// As [`super::split`], for scripts that must be split.
+/// As [`super::split`], for scripts that must be split; and for parameters that SQLite would take for NULL.
 pub fn course(sql: &str, engine: Engine, marked: bool) -> Result<Course, ScriptError> {
+    if let Some(error) = parameter(sql).filter(|_| engine == Engine::Sqlite) {
+        return Err(error);
+    }
     let one_text = !marked && engine != Engine::MySql;
     if one_text && !may_matter(sql) {
         return Ok(Course::Whole { text: blanked(sql, &[]) });
@@ -67,6 +70,26 @@ fn may_matter(sql: &str) -> bool {
     const BOTH: &str = "begin commit end rollback start vacuum";
     let lower = sql.to_ascii_lowercase();
     [POSTGRES, SQLITE, BOTH].iter().flat_map(|words| words.split(' ')).any(|word| lower.contains(word))
+}
+
+/// The first parameter in a script for SQLite: the other servers do not know them, and say so.
+fn parameter(sql: &str) -> Option<ScriptError> {
+    const MARKS: [char; 4] = ['?', ':', '@', '$'];
+    if !sql.contains(MARKS) {
+        return None;
+    }
+    let tokens = tokens(sql, Engine::Sqlite);
+    let at = tokens
+        .iter()
+        .position(|t| [Sort::Mark, Sort::Word].contains(&t.sort) && t.text.starts_with(MARKS))?;
+    let found = &tokens[at];
+    let behind = tokens.get(at + 1).filter(|t| t.sort == Sort::Word && t.start == found.end());
+    let name = &sql[found.start..behind.map_or(found.end(), Token::end)];
+    let breaks = sql[..found.start].matches('\n').count();
+    Some(ScriptError {
+        line: u32::try_from(breaks + 1).unwrap_or(u32::MAX),
+        reason: format!("{name} is a parameter, and nothing gives it a value here"),
+    })
 }
 
 /// The pieces to blank out so that all of it can run in one transaction; `None` when it cannot.
@@ -257,6 +280,23 @@ mod tests {
             }
             assert_eq!(whole("\u{feff}SELECT 1", engine).as_deref(), Some(" SELECT 1"));
         }
+    }
+
+    #[test]
+    fn a_parameter_that_sqlite_would_take_for_null_is_refused() {
+        for (sql, name) in [
+            ("SELECT 1;\nSELECT :name", ":name"),
+            ("\nSELECT ?", "?"),
+            ("\nSELECT @a", "@a"),
+            ("\nSELECT $b;", "$b"),
+            ("\nSELECT ${b};", "$"),
+        ] {
+            let error = course(sql, Engine::Sqlite, false).unwrap_err();
+            assert_eq!(error.line, 2, "{sql}");
+            assert!(error.reason.starts_with(&format!("{name} is a parameter")), "{error}");
+        }
+        let texts = "SELECT '12:00 ?', \"a@b\", [x:y], a$b; -- what?\n/* :a */ SELECT j ->> '$.a'";
+        assert!(whole(texts, Engine::Sqlite).is_some() && whole("SELECT :a", Engine::Postgres).is_some());
     }
 
     #[test]

@@ -53,7 +53,9 @@ impl Block {
             return;
         }
         let before = tokens[start..at].iter().rev().find(|t| t.sort != Sort::Hint);
-        let column = before.is_some_and(|t| [".", ",", "(", "@"].iter().any(|mark| t.is_mark(mark)));
+        // CASE is reserved: only behind these two marks can it be a name.
+        let marks: &[&str] = if token.is("case") { &[".", "@"] } else { &[".", ",", "(", "@"] };
+        let column = before.is_some_and(|t| marks.iter().any(|mark| t.is_mark(mark)));
         let after_end = std::mem::replace(&mut self.ended, token.is("end") && !column);
         if self.ended {
             self.depth = self.depth.saturating_sub(1);
@@ -126,7 +128,8 @@ mod tests {
         split(sql, Engine::MySql).unwrap().into_iter().map(|s| s.text).collect()
     }
 
-    const BODIES: [&str; 17] = [
+    const BODIES: [&str; 18] = [
+        "CREATE TRIGGER t AFTER INSERT ON a FOR EACH ROW BEGIN INSERT INTO b VALUES (CASE NEW.case WHEN 1 THEN @case END, case when 1 then 3 end); SELECT sum(CASE WHEN 1 THEN 1 END) FROM a; END",
         "CREATE PROCEDURE p() BEGIN SELECT 1; SELECT 2; END",
         "CREATE DEFINER=`root`@`%` PROCEDURE p(IN a INT) COMMENT 'x;' BEGIN IF a THEN SELECT 1; END IF; IF @b THEN SELECT 1; ELSEIF @c THEN SELECT 2; ELSE SELECT 3; END IF; END",
         "CREATE OR REPLACE FUNCTION f(a INT) RETURNS INT DETERMINISTIC RETURN IF(a > 1, REPEAT('x', 2), 2)",
@@ -160,9 +163,10 @@ mod tests {
             let bodies = BODIES.map(|body| format!("{body}{delimiter}\r\n")).concat();
             let script = format!("SELECT 1;\r\n  delimiter {delimiter}\r\n{bodies}DELIMITER ;\r\nSELECT 2;");
             let read = texts(&script);
-            assert_eq!(read.len(), 19, "{delimiter}: {read:?}");
-            assert_eq!((read[0].as_str(), read[18].as_str()), ("SELECT 1", "SELECT 2"));
-            assert_eq!(&read[1..18], BODIES.map(|b| b.to_owned()));
+            assert_eq!(read.len(), BODIES.len() + 2, "{delimiter}: {read:?}");
+            let (first, rest) = (&read[0], &read[1..]);
+            assert_eq!((first.as_str(), rest[BODIES.len()].as_str()), ("SELECT 1", "SELECT 2"));
+            assert_eq!(&rest[..BODIES.len()], BODIES.map(|b| b.to_owned()));
         }
     }
 
