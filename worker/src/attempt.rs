@@ -11,7 +11,11 @@ use tenantry_shared::{
     format::{Entry, Script},
     job::{Direction, Step},
     place::Engine,
-    plan::{Applied, Goal, Pending, Progress, Refusal, newest, plan},
+    plan::{
+        Applied, Goal,
+        Order::{Any, Linear},
+        Pending, Progress, Refusal, newest, plan,
+    },
     registry::Access,
     run::ActionKind,
     schema::Fingerprint,
@@ -86,7 +90,8 @@ fn unproven(left: &Pending<'_>) -> Failure {
     let failure = match &left.chain.command {
         None => {
             let message = format!("{file} was applied and its history row is not there");
-            Failure::new(Class::Permanent, "unproven", message)
+            let hint = format!("does a migration change the history table, {}?", left.chain.table);
+            Failure::new(Class::Permanent, "unproven", message).with_hint(hint)
         }
         Some(command) => {
             let message = format!("{} ended well and has not applied {file}", command.run.join(" "));
@@ -184,7 +189,7 @@ impl<'a> Work<'a> {
         }
 
         let after = self.look(session, trail).await?;
-        let left = self.pending(&after, None)?;
+        let left = self.left(&after)?;
         match left.iter().find(|pending| pending.chain.rules.proves()) {
             None => {
                 if !self.taken[0].chain.rules.proves() {
@@ -318,6 +323,14 @@ impl<'a> Work<'a> {
     ) -> Result<Vec<Pending<'a>>, Refusal> {
         let Order { bundle, target, policy, .. } = self.order;
         plan(&self.taken, histories, progress, Goal { main: bundle.main(), target, order: policy.order })
+    }
+
+    /// What is still pending after all was applied: of any age, since one may have taken another's row away.
+    fn left(&self, histories: &[Vec<Applied>]) -> Result<Vec<Pending<'a>>, Failure> {
+        let Order { bundle, target, policy, .. } = self.order;
+        let order = if policy.order == Linear { Any } else { policy.order };
+        let left = plan(&self.taken, histories, None, Goal { main: bundle.main(), target, order });
+        left.map_err(|refusal| Failure { refused: false, ..refusal.into() })
     }
 
     /// The newest version of the first chain that the database takes.

@@ -70,6 +70,7 @@ pub fn revert<'a>(site: &Site, reverting: &'a Pending<'_>) -> Result<Change<'a>,
     Ok(Change {
         script,
         preamble: link.preamble.as_deref(),
+        foreign_keys: rules.holds_foreign_keys(),
         create: rules.create(site),
         select: rules.select(site),
         begin: rules.begin_down(site, entry),
@@ -103,6 +104,7 @@ pub fn apply<'a>(site: &Site, pending: &'a Pending<'_>) -> Result<Change<'a>, Fa
     Ok(Change {
         script,
         preamble: link.preamble.as_deref(),
+        foreign_keys: rules.holds_foreign_keys(),
         create: rules.create(site),
         select: rules.select(site),
         begin: rules.begin(site, entry),

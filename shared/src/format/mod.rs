@@ -224,6 +224,12 @@ pub trait Rules: Send + Sync + std::fmt::Debug {
         true
     }
 
+    /// Whether the tool has SQLite hold its migrations to foreign keys, which SQLite itself does not unless it is told
+    /// to. Where it does, a table that is dropped to be rebuilt takes the rows with it that refer to its own.
+    fn holds_foreign_keys(&self) -> bool {
+        false
+    }
+
     /// Whether a file is part of a bundle: a migration, or what decides about one.
     fn keeps(&self, name: &str) -> bool;
 

@@ -43,6 +43,10 @@ impl Rules for Prisma {
         files.iter().any(|file| place(&file.name).is_some_and(|(_, name)| name == UP))
     }
 
+    fn holds_foreign_keys(&self) -> bool {
+        true
+    }
+
     fn keeps(&self, name: &str) -> bool {
         name == LOCK || place(name).is_some_and(|(_, name)| matches!(name, UP | DOWN))
     }

@@ -60,6 +60,10 @@ impl Rules for Refinery {
         is_clear(files) && newest.is_some_and(|newest| self.wide == (i32::try_from(newest).is_err()))
     }
 
+    fn holds_foreign_keys(&self) -> bool {
+        true
+    }
+
     fn keeps(&self, name: &str) -> bool {
         parts(name).is_some_and(|parts| parts.ending == "sql")
     }

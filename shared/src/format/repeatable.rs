@@ -33,6 +33,10 @@ impl Rules for Repeatable {
         false
     }
 
+    fn holds_foreign_keys(&self) -> bool {
+        true
+    }
+
     fn keeps(&self, name: &str) -> bool {
         name.ends_with(".sql")
     }

@@ -38,6 +38,10 @@ impl Rules for Sequelize {
         own.any(|sign| sign == Some('-')) && !other.any(|sign| sign == Some('_'))
     }
 
+    fn holds_foreign_keys(&self) -> bool {
+        true
+    }
+
     fn keeps(&self, name: &str) -> bool {
         name.ends_with(".sql") && !name.contains('/')
     }

@@ -39,6 +39,10 @@ impl Rules for Sqlx {
         false
     }
 
+    fn holds_foreign_keys(&self) -> bool {
+        true
+    }
+
     fn keeps(&self, name: &str) -> bool {
         version_of(name).is_some()
     }

@@ -2,6 +2,8 @@
 //!
 //! Nothing of it outlives the attempt: the whole group is ended at its time limit, and when the attempt is given up.
 
+mod options;
+
 use std::{
     collections::VecDeque,
     io::PipeReader,
@@ -209,7 +211,7 @@ impl Parts {
                 ("PGPASSWORD", password),
             ]);
             if let Some(schema) = &self.schema {
-                variables.push(("PGOPTIONS", format!("-c search_path={}", escaped(schema))));
+                variables.push(("PGOPTIONS", options::in_schema(access.url.expose(), schema)));
             }
         }
         variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
@@ -222,6 +224,7 @@ fn for_programs(url: &DatabaseUrl, schema: Option<&str>) -> String {
     match schema {
         None => text,
         Some(schema) => {
+            let text = options::replaced(&text, schema);
             let joint = if text.contains('?') { '&' } else { '?' };
             format!(
                 "{text}{joint}schema={}",
@@ -229,12 +232,6 @@ fn for_programs(url: &DatabaseUrl, schema: Option<&str>) -> String {
             )
         }
     }
-}
-
-/// A value of `PGOPTIONS`, where a blank ends an option.
-fn escaped(schema: &str) -> String {
-    let quoted = format!("\"{}\"", schema.replace('"', "\"\""));
-    quoted.replace('\\', "\\\\").replace(' ', "\\ ")
 }
 
 fn decoded(text: &str) -> String {

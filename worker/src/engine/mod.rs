@@ -31,7 +31,7 @@ use tenantry_shared::{
     schema::{Catalog, Outside},
     secret::redact,
     site::{Row, Site},
-    statement::{Course, ScriptError, course, split},
+    statement::{Course, Kind, ScriptError, Statement, course, split},
 };
 
 pub use mysql::MySqlSession;
@@ -48,6 +48,9 @@ const LOCK_POLL: Duration = Duration::from_millis(100);
 
 /// MySQL counts in seconds.
 const SHORTEST_LOCK: Duration = Duration::from_secs(1);
+
+/// The code of a failure: a migration has written what is to be written of it.
+const OWN_HISTORY: &str = "own-history";
 
 /// The time limits of a session.
 #[derive(Clone, Copy, Debug)]
@@ -92,6 +95,8 @@ pub struct Change<'a> {
     pub script: &'a Script,
     /// Settings of the session that it begins with.
     pub preamble: Option<&'a str>,
+    /// Whether SQLite holds it to foreign keys, unless it says otherwise itself.
+    pub foreign_keys: bool,
     /// Makes the history table.
     pub create: String,
     /// Reads the history.
@@ -256,6 +261,9 @@ fn hint(code: &str) -> Option<&'static str> {
             "correct the tenant's user or password: tenantry tenants set ID --url-stdin"
         }
         "14" => "create the file, or correct the tenant's URL: tenantry tenants set ID --url-stdin",
+        "25001" | "2D000" => {
+            "it cannot run in a transaction: mark its file (-- no-transaction as the first line, or as its tool does it)"
+        }
         "42501" => "give the tenant's user the right to do this, or use one that has it",
         "55P03" | "1205" | "5" => "something else holds the lock: end it, or wait longer with --lock-timeout",
         "57014" | "9" | "statement-timeout" => {
@@ -290,10 +298,30 @@ fn numbered(failure: Failure, script: &Script, engine: Engine) -> Failure {
             Failure { statement: count(before.max(1)), ..failure }
         }
         (None, Some(number)) => {
-            let found = statements.get(number as usize - 1);
-            Failure { line: found.map(|s| script.line + s.line - 1), ..failure }
+            // A BEGIN and COMMIT around it all were not sent, and so were not counted.
+            let sent = |s: &&(usize, &Statement)| !matches!(s.1.kind, Kind::Begin | Kind::Commit);
+            let sent = (1..).zip(&statements).filter(|s| sent(&s)).nth(number as usize - 1);
+            match sent {
+                Some((at, s)) => {
+                    Failure { statement: count(at), line: Some(script.line + s.line - 1), ..failure }
+                }
+                None => failure,
+            }
         }
         (None, None) => failure,
+    }
+}
+
+/// What writing the row of a migration failed with: the migration itself may have written it.
+fn unrecorded(error: Failure, change: &Change<'_>) -> Failure {
+    let table = &change.progress.table;
+    match error.code.as_str() {
+        "23505" | "1062" | "1555" | "2067" if change.script.text.contains(table.as_str()) => {
+            let message = format!("the migration writes its own row into its history, {table}");
+            let hint = "that row is written for it: take it out of the file";
+            Failure::new(Class::Permanent, OWN_HISTORY, message).with_hint(hint)
+        }
+        _ => unwritten(error),
     }
 }
 

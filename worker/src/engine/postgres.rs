@@ -30,7 +30,7 @@ use tenantry_shared::{
 use self::keys::{own_key, sqlx_key};
 use super::{
     Change, IDLE, LOCK_POLL, Limits, Session, course_of, failure, in_time, numbered, run_all, steps,
-    unwritten,
+    unrecorded,
 };
 
 /// Outside of a transaction, since version 14.
@@ -42,6 +42,13 @@ const CLIENT_CHECK_MS: u64 = 2_000;
 const VERSION_14: u32 = 140_000;
 
 const UNDEFINED_TABLE: &str = "42P01";
+
+/// An object that is in no schema on the path, and the kinds of those that extensions bring.
+const NOT_FOUND: [&str; 2] = ["42883", "42704"];
+const EXTENDED: [&str; 3] = ["function ", "operator ", "type "];
+
+/// What may be the matter with one in a schema per tenant: an extension is in one schema of a database.
+const ELSEWHERE: &str = "if it is an extension's: put that into a schema that the tenants share (ALTER EXTENSION … SET SCHEMA shared), and name it in their URLs: ?options=-c%20search_path%3Dshared";
 
 /// A session with a PostgreSQL tenant.
 pub struct PostgresSession {
@@ -65,7 +72,12 @@ impl Session for PostgresSession {
         let connect = async { PgConnection::connect_with(&options).await.map_err(fail) };
         let mut connection = in_time(limits.connect, connect).await?;
         let since_14 = connection.server_version_num().is_some_and(|v| v >= VERSION_14);
-        let mut settings = settings(limits, access.place.schema.as_deref(), since_14);
+        let wanted = access.place.schema.clone();
+        let path = match &wanted {
+            Some(schema) => path(&mut connection, schema, access.url.expose()).await.map_err(fail)?,
+            None => String::new(),
+        };
+        let mut settings = settings(limits, &path, since_14);
         let start =
             format!("{settings}SELECT current_database(), current_schema(), version() LIKE '%linux%'");
         let row = sqlx::raw_sql(AssertSqlSafe(start)).fetch_one(&mut connection).await.map_err(fail)?;
@@ -73,8 +85,8 @@ impl Session for PostgresSession {
         if linux && since_14 {
             settings.push_str(&format!("SET client_connection_check_interval = {CLIENT_CHECK_MS}; "));
         }
-        let wanted = access.place.schema.clone();
-        if let (Some(schema), None) = (&wanted, &current) {
+        // Where it is not there, the first schema behind it would be the current one.
+        if let Some(schema) = wanted.as_ref().filter(|wanted| current.as_ref() != Some(wanted)) {
             let missing =
                 Failure::new(Class::Permanent, "3F000", format!("schema \"{schema}\" does not exist"));
             return Err(missing.with_hint(
@@ -172,7 +184,8 @@ impl PostgresSession {
         self.raw(format!("{}BEGIN; {preamble}; {}", self.settings, change.create)).await?;
         let watch = Stopwatch::start();
         self.run_script(change.script, text).await?;
-        self.raw((change.record)(watch.elapsed(), false)).await.map_err(unwritten)?;
+        let record = (change.record)(watch.elapsed(), false);
+        self.raw(record).await.map_err(|failure| unrecorded(failure, change))?;
         self.raw("COMMIT".into()).await
     }
 
@@ -192,11 +205,32 @@ impl PostgresSession {
     }
 
     fn fail(&self, error: &sqlx::Error) -> Failure {
-        failure(error, Engine::Postgres, self.password.as_deref())
+        let failure = failure(error, Engine::Postgres, self.password.as_deref());
+        let not_found = NOT_FOUND.contains(&failure.code.as_str())
+            && EXTENDED.iter().any(|kind| failure.message.starts_with(kind));
+        match not_found && !self.whole && failure.hint.is_none() {
+            true => failure.with_hint(ELSEWHERE),
+            false => failure,
+        }
     }
 }
 
-fn settings(limits: Limits, schema: Option<&str>, since_14: bool) -> String {
+/// Puts a tenant's schema in front of those that the options of its URL name. Tenants share these: that is where
+/// extensions can be.
+async fn path(connection: &mut PgConnection, schema: &str, url: &str) -> Result<String, sqlx::Error> {
+    let named: Option<String> = match url.contains("options") {
+        true => {
+            let named = "SELECT reset_val FROM pg_settings WHERE name = 'search_path' AND source = 'client'";
+            sqlx::query_scalar(named).fetch_optional(connection).await?
+        }
+        false => None,
+    };
+    let shared = named.filter(|named| !named.trim().is_empty()).map(|named| format!(", {named}"));
+    let own = quoted(Engine::Postgres, schema);
+    Ok(format!("SET search_path = {own}{}; ", shared.unwrap_or_default()))
+}
+
+fn settings(limits: Limits, path: &str, since_14: bool) -> String {
     let mut text = format!(
         "SET SESSION AUTHORIZATION DEFAULT; RESET ROLE; RESET ALL; DISCARD TEMP; SET lock_timeout = {}; SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {IDLE_MS}; ",
         // Zero would be without limit there.
@@ -206,9 +240,7 @@ fn settings(limits: Limits, schema: Option<&str>, since_14: bool) -> String {
     if since_14 {
         text.push_str(&format!("SET idle_session_timeout = {IDLE_MS}; "));
     }
-    if let Some(schema) = schema {
-        text.push_str(&format!("SET search_path = {}; ", quoted(Engine::Postgres, schema)));
-    }
+    text.push_str(path);
     text
 }
 

@@ -28,16 +28,21 @@ use tenantry_shared::{
     registry::Access,
     schema::Catalog,
     site::{Row, Site},
-    statement::Course,
+    statement::{Course, Statement, split},
 };
 
 use super::{
     Change, Limits, Session, course_of, failure, in_time, numbered, run_all,
     steps::{self, Stepwise},
+    unrecorded,
 };
 
 /// How many of SQLite's instructions run between two looks at the clock.
 const INSTRUCTIONS_PER_LOOK: i32 = 10_000;
+
+/// What asks whether foreign keys hold, and the code of the answer that they do not.
+const CHECK: &str = "foreign_key_check";
+const VIOLATED: &str = "787";
 
 /// A session with an SQLite tenant.
 pub struct SqliteSession {
@@ -74,6 +79,8 @@ impl Session for SqliteSession {
 
     async fn run(&mut self, change: &Change<'_>) -> Result<(), Failure> {
         let course = course_of(change, Engine::Sqlite)?;
+        let hold = if change.foreign_keys { "ON" } else { "OFF" };
+        self.raw(&format!("PRAGMA foreign_keys = {hold}")).await?;
         self.raw(change.preamble.unwrap_or_default()).await?;
         self.stained |= change.preamble.is_some();
         match course {
@@ -125,7 +132,8 @@ impl SqliteSession {
         let watch = Stopwatch::start();
         let ran = self.run_script(text).await;
         ran.map_err(|failure| numbered(failure, change.script, Engine::Sqlite))?;
-        self.raw(&(change.record)(watch.elapsed(), false)).await?;
+        let record = (change.record)(watch.elapsed(), false);
+        self.raw(&record).await.map_err(|failure| unrecorded(failure, change))?;
         self.read(&change.select).await?;
         self.raw("COMMIT").await
     }
@@ -158,6 +166,7 @@ impl SqliteSession {
                 watch.elapsed_ms() < begun.load(Ordering::Relaxed).saturating_add(limit)
             });
         }
+        let asks = asks_for_check(&text);
         let statements = sqlx::raw_sql(AssertSqlSafe(text))
             .execute_many(&mut self.connection)
             .inspect(|_| begun.store(watch.elapsed_ms(), Ordering::Relaxed));
@@ -167,7 +176,18 @@ impl SqliteSession {
         if self.limits.statement.is_some() {
             self.connection.lock_handle().await.map_err(|e| fail(&e))?.remove_progress_handler();
         }
-        result
+        result?;
+        if asks { self.foreign_keys_hold().await } else { Ok(()) }
+    }
+
+    /// A file that asks for it is heard: what it finds would be rows that nobody reads.
+    async fn foreign_keys_hold(&mut self) -> Result<(), Failure> {
+        let found = "SELECT '\"' || \"table\" || '\" row ' || coalesce(rowid, '?') || ' refers to no row of \"' || parent || '\"' FROM pragma_foreign_key_check LIMIT 1";
+        let found = self.rows(found).await?.unwrap_or_default();
+        match found.into_iter().next().and_then(|row| row.into_iter().next()).flatten() {
+            None => Ok(()),
+            Some(message) => Err(Failure::new(Class::Permanent, VIOLATED, message)),
+        }
     }
 
     async fn raw(&mut self, sql: &str) -> Result<(), Failure> {
@@ -204,6 +224,16 @@ impl Stepwise for SqliteSession {
     async fn last(&mut self, change: &Change<'_>) -> Result<(), Failure> {
         self.read(&change.select).await.map(|_| ())
     }
+}
+
+/// Whether a script asks if foreign keys hold.
+fn asks_for_check(text: &str) -> bool {
+    let is_check = |statement: &Statement| {
+        let text = statement.text.to_ascii_lowercase();
+        text.starts_with("pragma") && text.contains(CHECK)
+    };
+    text.to_ascii_lowercase().contains(CHECK)
+        && split(text, Engine::Sqlite).is_ok_and(|statements| statements.iter().any(is_check))
 }
 
 /// Whether a script may change settings of its session.

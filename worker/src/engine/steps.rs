@@ -21,7 +21,7 @@ use tenantry_shared::{
     statement::{Statement, Unit, fingerprint, split},
 };
 
-use super::{Change, Session, unwritten};
+use super::{Change, OWN_HISTORY, Session, unrecorded, unwritten};
 
 /// The table of the row.
 pub(crate) const PROGRESS_TABLE: &str = "_tenantry_progress";
@@ -195,7 +195,9 @@ impl<'s, S: Stepwise> Walk<'s, S> {
         } else {
             self.session.first(change).await?;
             let (create, insert) = (self.sql.create_table(), self.sql.insert());
-            self.all(&[&change.create, &create, &insert, &mark, "COMMIT"]).await.map_err(unwritten)
+            self.all(&[&change.create, &create, &insert, &mark, "COMMIT"])
+                .await
+                .map_err(|failure| unrecorded(failure, change))
         }
     }
 
@@ -203,7 +205,17 @@ impl<'s, S: Stepwise> Walk<'s, S> {
     async fn end(&mut self, change: &Change<'_>, took: Duration) -> Result<(), Failure> {
         let record = (change.record)(took, change.begin.is_some());
         self.session.execute(S::BEGIN).await?;
-        self.all(&[&record, &self.sql.forget()]).await?;
+        let recorded = self.session.execute(&record).await.map_err(|failure| unrecorded(failure, change));
+        match recorded {
+            // The history has it, so nothing is left to be gone on with.
+            Err(failure) if failure.code == OWN_HISTORY => {
+                self.all(&["ROLLBACK", S::BEGIN, &self.sql.forget(), &self.sql.drop_table(), "COMMIT"])
+                    .await?;
+                return Err(failure);
+            }
+            recorded => recorded?,
+        };
+        self.all(&[&self.sql.forget()]).await?;
         self.session.last(change).await?;
         self.all(&[&self.sql.drop_table(), "COMMIT"]).await
     }
