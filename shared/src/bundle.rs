@@ -235,9 +235,19 @@ pub struct Link {
 pub struct Bundle {
     digest: Digest,
     files: Vec<File>,
+    ignored: Vec<Ignored>,
     sets: Vec<Set>,
     chains: Vec<Chain>,
     main: usize,
+}
+
+/// A file that ends like SQL and is no migration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ignored {
+    /// The file.
+    pub file: String,
+    /// The format by whose rules it is none.
+    pub format: &'static str,
 }
 
 impl Bundle {
@@ -295,7 +305,7 @@ impl Bundle {
         }
         let files = stored_files(&given);
         let digest = Digest::of(files.iter().map(|f| (f.name.as_str(), f.content.as_str())));
-        Ok(Self { digest, files, sets, chains, main })
+        Ok(Self { digest, files, ignored: ignored(&given), sets, chains, main })
     }
 
     /// Reads the files of [`Self::files`] again. Files without an arrangement are one set.
@@ -376,6 +386,12 @@ impl Bundle {
     #[must_use]
     pub fn files(&self) -> &[File] {
         &self.files
+    }
+
+    /// The SQL files beside it that it leaves out. A bundle that was stored has none.
+    #[must_use]
+    pub fn ignored(&self) -> &[Ignored] {
+        &self.ignored
     }
 
     /// Its sets, in the order given.
@@ -584,6 +600,24 @@ fn chain(given: &[SetFiles], group: &[usize]) -> Result<Chain, BundleError> {
     })
 }
 
+/// The SQL files that no set keeps: several may be of one directory. What a program makes of its own is not known.
+fn ignored(given: &[SetFiles]) -> Vec<Ignored> {
+    let mut kept = Vec::new();
+    let mut left: BTreeMap<&str, &'static str> = BTreeMap::new();
+    for set in given.iter().filter(|set| set.spec.command.is_none()) {
+        let Some(rules) = set.spec.format.as_deref().and_then(format::named) else { continue };
+        for file in &set.files {
+            if rules.keeps(&file.name) {
+                kept.push(file.name.as_str());
+            } else if file.name.to_ascii_lowercase().ends_with(".sql") {
+                left.entry(&file.name).or_insert(rules.name());
+            }
+        }
+    }
+    left.retain(|file, _| !kept.contains(file));
+    left.into_iter().map(|(file, format)| Ignored { file: file.to_owned(), format }).collect()
+}
+
 /// The files with their sets' names before theirs, and the arrangement. One plain set is stored as it is.
 fn stored_files(given: &[SetFiles]) -> Vec<File> {
     let specs: Vec<&SetSpec> = given.iter().map(|set| &set.spec).collect();
@@ -627,6 +661,21 @@ mod tests {
         assert_eq!(plain.digest(), with.digest());
         assert_eq!(with.latest().version, 1.into());
         assert!(with.get(&1.into()).is_some() && with.get(&2.into()).is_none());
+    }
+
+    #[test]
+    fn sql_that_no_set_keeps_is_told() {
+        let all = [("tenant:1-a.sql", "x"), ("public:1-a.sql", "y"), ("seed.SQL", "z"), ("notes.md", "")];
+        let part = |name: &str, pattern: Option<&str>| {
+            let mut part = set(name, Some(name), None, &all);
+            part.spec.files = pattern.map(Into::into);
+            part
+        };
+        let ignored = |sets| Bundle::of_sets(sets).unwrap().ignored().to_vec();
+        let seed = Ignored { file: "seed.SQL".into(), format: "multi-tenant-migrate" };
+        assert_eq!(ignored(vec![part("own", None)]).first(), Some(&seed));
+        assert_eq!(ignored(vec![part("own", None), part("shared", Some("public*"))]), [seed]);
+        assert_eq!(ignored(vec![part("own", Some("tenant*"))]), []);
     }
 
     #[test]

@@ -151,6 +151,7 @@ async fn a_run_is_one_json_document_of_the_same_form_everywhere(home: Home) {
         "exit_code",
         "failures",
         "finished_at",
+        "ignored",
         "number",
         "parent",
         "reason",

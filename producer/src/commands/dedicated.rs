@@ -23,12 +23,13 @@ use tenantry_worker::{
 use super::selection;
 use crate::{
     cli::How,
-    output::{Output, failure_line, short_duration},
+    output::{Output, failure_line, ignored_files, short_duration},
 };
 
 /// Does to the one database what is asked for.
 pub(crate) async fn run(one: One, output: &Output) -> Result<Exit, Fault> {
     let One { name, order, access } = one;
+    output.ignored(&order.bundle);
     let watch = Stopwatch::start();
     let mut trail = Trail::default();
     let result = try_all(&order, &access, &mut trail, output).await;
@@ -132,6 +133,7 @@ fn tell(name: &str, order: &Order, trail: &Trail, ended: &Ended, output: &Output
             "from": trail.from,
             "to": trail.to,
             "applied": trail.steps,
+            "ignored": ignored_files(&order.bundle),
             "duration_ms": took_ms,
             "error": failure.map(|f| json!({
                 "class": f.class, "code": f.code, "message": f.message, "hint": f.hint, "refused": f.refused,

@@ -24,7 +24,7 @@ use super::{selection, sync};
 use crate::{
     app::{self, App},
     cli::Global,
-    output::{ERROR, GOOD, Output, plural},
+    output::{ERROR, GOOD, Output, ignored_line, plural},
 };
 
 /// How far this machine's clock may be from the registry's before it is worth a word.
@@ -101,7 +101,8 @@ async fn examine(global: &Global, findings: &mut Findings) {
             [_] => config.migrations.display().to_string(),
             sets => format!("{} sets", sets.len()),
         };
-        format!("{found} in {place}, newest {}", bundle.latest().version)
+        let ignored = ignored_line(bundle).map(|line| format!("; ignored: {line}")).unwrap_or_default();
+        format!("{found} in {place}, newest {}{ignored}", bundle.latest().version)
     });
     for source in &config.sources {
         let check = format!("source {}", source.name);

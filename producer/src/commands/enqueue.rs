@@ -159,7 +159,7 @@ pub(crate) async fn started(
         Some(timeout) => follow::follow(app, name, &Wait { timeout, ..Wait::default() }, false, output).await,
         None => {
             if output.is_json() {
-                output.document(&follow::view(&app.ledger, name).await?.document());
+                output.document(&output.run_document(&follow::view(&app.ledger, name).await?));
             }
             Ok(Exit::Ok)
         }

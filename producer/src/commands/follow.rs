@@ -59,7 +59,7 @@ pub(crate) async fn follow(
     };
     let view = view(&app.ledger, run).await?;
     if output.is_json() {
-        output.document(&view.document());
+        output.document(&output.run_document(&view));
     }
     let why = if unfinished == Exit::WaitTimeout { "the time is over" } else { "interrupted" };
     output.note(&format!(

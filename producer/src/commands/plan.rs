@@ -38,7 +38,9 @@ pub(crate) async fn run(global: &Global, args: PlanArgs, output: &Output) -> Res
         fleet(&App::with(config).await?, args, output).await?
     } else {
         let schema = args.schema.as_deref();
-        of_one(dedicated::one(&config, args.url_env.as_deref(), schema, &args.how, &environment)?).await
+        let one = dedicated::one(&config, args.url_env.as_deref(), schema, &args.how, &environment)?;
+        output.ignored(&one.order.bundle);
+        of_one(one).await
     };
     let view = PlanView { sql, exit_code, ..view };
     output.plan(&view);

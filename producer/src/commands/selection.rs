@@ -218,4 +218,5 @@ pub(crate) fn announce(output: &Output, bundle: &Bundle, target: &Version) {
         ),
         &bundle.digest().as_str()[..12]
     ));
+    output.ignored(bundle);
 }

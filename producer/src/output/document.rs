@@ -43,6 +43,8 @@ impl RunView {
             "bundle": run.digest.as_str(),
             "sets": run.action.sets,
             "selection": run.selection,
+            // Known where the directory was looked at.
+            "ignored": null,
             "parent": run.parent,
             "requested_by": run.requested_by,
             "reason": run.reason,

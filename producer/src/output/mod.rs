@@ -9,11 +9,12 @@ mod table;
 use std::{
     io::{IsTerminal as _, Write as _},
     path::Path,
+    sync::OnceLock,
 };
 
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
-use tenantry_shared::{exit::Exit, fault::Fault};
+use tenantry_shared::{bundle::Bundle, exit::Exit, fault::Fault};
 
 pub(crate) use document::RunView;
 pub(crate) use plan::{Group, Known, PlanView, Would};
@@ -33,6 +34,8 @@ pub(crate) struct Output {
     quiet: bool,
     no_input: bool,
     progress: cli::Progress,
+    /// What was said to be ignored, for the document of the run that comes.
+    ignored: OnceLock<Vec<String>>,
     /// How this program was called, with the flag that names its configuration: what a person types to call it again.
     program: String,
 }
@@ -51,13 +54,14 @@ impl Output {
             None => name,
         };
         let (json, quiet) = (global.is_json(), global.quiet);
-        Self { json, quiet, no_input: global.no_input, progress: global.progress, program }
+        let (no_input, progress) = (global.no_input, global.progress);
+        Self { json, quiet, no_input, progress, ignored: OnceLock::new(), program }
     }
 
     /// The same output for somebody who would name this configuration in the next call.
     pub(crate) fn with_config(&self, file: &Path) -> Self {
         let program = format!("{} -c {}", self.program, file.display());
-        Self { program, ..*self }
+        Self { program, ignored: OnceLock::new(), ..*self }
     }
 
     /// The words that call this program again in the same way.
@@ -101,6 +105,23 @@ impl Output {
         }
     }
 
+    /// The SQL files of a directory that are no migrations; nothing where there are none.
+    pub(crate) fn ignored(&self, bundle: &Bundle) {
+        if let Some(line) = ignored_line(bundle) {
+            self.note(&format!("ignored: {line}"));
+        }
+        let _ = self.ignored.set(ignored_files(bundle));
+    }
+
+    /// The document of a run, with what its directory held beside migrations where that was looked at.
+    pub(crate) fn run_document(&self, view: &RunView) -> serde_json::Value {
+        let mut document = view.document();
+        if let Some(ignored) = self.ignored.get() {
+            document["ignored"] = serde_json::json!(ignored);
+        }
+        document
+    }
+
     /// A command that did not do what it was asked for.
     pub(crate) fn fault(&self, fault: &Fault) {
         self.line(&format!("{ERROR}error:{ERROR:#} {}", fault.message));
@@ -128,7 +149,7 @@ impl Output {
     /// The same where a failure is no error.
     pub(crate) fn summary(&self, view: &RunView, on_stdout: bool) {
         if self.json {
-            return self.document(&view.document());
+            return self.document(&self.run_document(view));
         }
         let summary = summary::text(view, &self.program);
         if on_stdout { self.data(summary.trim_end()) } else { self.note(summary.trim_end()) }
@@ -201,6 +222,18 @@ impl Output {
     fn line(&self, text: &str) {
         let _ = writeln!(anstream::stderr(), "{text}");
     }
+}
+
+/// The names of the SQL files that a bundle leaves out.
+pub(crate) fn ignored_files(bundle: &Bundle) -> Vec<String> {
+    bundle.ignored().iter().map(|ignored| ignored.file.clone()).collect()
+}
+
+/// The same as a line that says why, if there are any.
+pub(crate) fn ignored_line(bundle: &Bundle) -> Option<String> {
+    let first = bundle.ignored().first()?;
+    let kind = if bundle.ignored().len() == 1 { "migration" } else { "migrations" };
+    Some(format!("{} (no {kind} by the rules of {})", ignored_files(bundle).join(", "), first.format))
 }
 
 /// What a run that has ended makes the process end with.

@@ -11,7 +11,7 @@ use tenantry_shared::{
 };
 use tenantry_worker::preview::Step;
 
-use super::{DIM, ERROR, failure_line, plural};
+use super::{DIM, ERROR, failure_line, ignored_files, plural};
 
 /// How many tenants of a group are named in a document, and how many to a person.
 const NAMED: usize = 10;
@@ -280,6 +280,7 @@ impl PlanView {
             "target": self.target.to_string(),
             "bundle": self.bundle.digest().as_str(),
             "selection": self.selection,
+            "ignored": ignored_files(&self.bundle),
             "sets": self.bundle.sets().iter().filter(|s| s.chosen).map(set).collect::<Vec<_>>(),
             "counts": {
                 "total": self.groups.iter().map(|group| group.count).sum::<u64>(),
