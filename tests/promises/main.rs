@@ -30,4 +30,5 @@ mod stage;
 mod state;
 mod terminal;
 mod tools;
+mod traps;
 mod verify;

@@ -9,7 +9,7 @@ mod golang_migrate;
 mod goose;
 mod multi_tenant;
 mod node_pg_migrate;
-mod partner;
+pub(crate) mod partner;
 mod prisma;
 mod programs;
 mod refinery;

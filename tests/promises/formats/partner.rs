@@ -157,12 +157,21 @@ pub(super) fn access(tenant: &TenantDb) -> Access {
 }
 
 /// Brings a tenant to the newest of these files, read in a format that is named, as a worker does it.
-pub(super) async fn applied(
+pub(crate) async fn applied(
     format: &str,
     files: &[(&str, &str)],
     tenant: &TenantDb,
 ) -> Result<Vec<String>, Failure> {
     done(ActionKind::Apply, format, files, tenant).await
+}
+
+/// The same of a set with what else belongs to it.
+pub(crate) async fn applied_as(
+    spec: SetSpec,
+    files: &[(&str, &str)],
+    tenant: &TenantDb,
+) -> Result<Vec<String>, Failure> {
+    attempted(order_of(ActionKind::Apply, spec, files, tenant)).await
 }
 
 /// What a worker is given of a run with this action.
@@ -172,8 +181,12 @@ pub(super) fn order(
     files: &[(&str, &str)],
     tenant: &TenantDb,
 ) -> (Order, Access) {
+    let format = Some(format.to_owned());
+    order_of(action, SetSpec { name: "main".into(), format, ..SetSpec::default() }, files, tenant)
+}
+
+fn order_of(action: ActionKind, spec: SetSpec, files: &[(&str, &str)], tenant: &TenantDb) -> (Order, Access) {
     let file = |(name, text): &(&str, &str)| File { name: (*name).into(), content: (*text).into() };
-    let spec = SetSpec { name: "main".into(), format: Some(format.into()), ..SetSpec::default() };
     let set = SetFiles { spec, files: files.iter().map(file).collect() };
     let bundle = Bundle::of_sets(vec![set]).expect("a bundle");
     let target = bundle.latest().version.clone();
@@ -189,14 +202,17 @@ pub(super) async fn done(
     files: &[(&str, &str)],
     tenant: &TenantDb,
 ) -> Result<Vec<String>, Failure> {
-    let (order, access) = order(action, format, files, tenant);
+    attempted(order(action, format, files, tenant)).await
+}
+
+async fn attempted((order, access): (Order, Access)) -> Result<Vec<String>, Failure> {
     let mut trail = Trail::default();
     attempt(&order, &access, &mut trail).await?;
     Ok(trail.steps.into_iter().map(|step| step.file).collect())
 }
 
 /// The rows of a history in the order of their text, their columns joined by `|`.
-pub(super) async fn history(tenant: &TenantDb, table: &str, columns: &[&str]) -> Vec<String> {
+pub(crate) async fn history(tenant: &TenantDb, table: &str, columns: &[&str]) -> Vec<String> {
     let quote = if tenant.kind == Kind::MariaDb { '`' } else { '"' };
     let columns = columns.iter().map(|column| match tenant.kind {
         Kind::MariaDb => format!("CAST({column} AS CHAR)"),
