@@ -78,14 +78,6 @@ impl Rules for Dbmate {
         listed::insert(site, "version", entry)
     }
 
-    fn begin(&self, _: &Site, _: Entry<'_>) -> Option<String> {
-        None
-    }
-
-    fn unmark(&self, _: &Site, _: Entry<'_>) -> String {
-        super::NOTHING.to_owned()
-    }
-
     fn forget(&self, site: &Site, entry: Entry<'_>) -> String {
         listed::delete(site, "version", entry)
     }

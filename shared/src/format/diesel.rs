@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::{
-    Applied, Draft, Entry, File, FormatError, Migration, NOTHING, Rules, Script,
+    Applied, Draft, Entry, File, FormatError, Migration, Rules, Script,
     folder::{Folder, folders, place},
     leading_digits, listed,
 };
@@ -81,14 +81,6 @@ impl Rules for Diesel {
 
     fn record(&self, site: &Site, entry: Entry<'_>, _: Duration, _: bool) -> String {
         listed::insert(site, "version", entry)
-    }
-
-    fn begin(&self, _: &Site, _: Entry<'_>) -> Option<String> {
-        None
-    }
-
-    fn unmark(&self, _: &Site, _: Entry<'_>) -> String {
-        NOTHING.to_owned()
     }
 
     fn forget(&self, site: &Site, entry: Entry<'_>) -> String {

@@ -100,14 +100,6 @@ impl Rules for Goose {
         format!("INSERT INTO {table} (version_id, is_applied) VALUES ({version}, TRUE)")
     }
 
-    fn begin(&self, _: &Site, _: Entry<'_>) -> Option<String> {
-        None
-    }
-
-    fn unmark(&self, _: &Site, _: Entry<'_>) -> String {
-        super::NOTHING.to_owned()
-    }
-
     fn forget(&self, site: &Site, entry: Entry<'_>) -> String {
         format!("DELETE FROM {} WHERE version_id = {}", site.table(), entry.migration.version)
     }

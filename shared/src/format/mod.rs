@@ -265,7 +265,9 @@ pub trait Rules: Send + Sync + std::fmt::Debug {
     fn record(&self, site: &Site, entry: Entry<'_>, took: Duration, marked: bool) -> String;
 
     /// Marks a migration as begun, before it runs outside a transaction. None: the tool knows no such mark.
-    fn begin(&self, site: &Site, entry: Entry<'_>) -> Option<String>;
+    fn begin(&self, _: &Site, _: Entry<'_>) -> Option<String> {
+        None
+    }
 
     /// What a person does to the history when a migration that it says was begun has been finished, or undone, by hand.
     fn mend(&self, version: &Version) -> String {
@@ -273,7 +275,9 @@ pub trait Rules: Send + Sync + std::fmt::Debug {
     }
 
     /// Takes the mark of [`Self::begin`] away again: nothing was done.
-    fn unmark(&self, site: &Site, entry: Entry<'_>) -> String;
+    fn unmark(&self, _: &Site, _: Entry<'_>) -> String {
+        NOTHING.to_owned()
+    }
 
     /// Whether the history tells what is pending. One that does not leaves it to a command and its exit code.
     fn proves(&self) -> bool {

@@ -74,14 +74,6 @@ impl Rules for MultiTenant {
         listed::insert(site, "filename", entry)
     }
 
-    fn begin(&self, _: &Site, _: Entry<'_>) -> Option<String> {
-        None
-    }
-
-    fn unmark(&self, _: &Site, _: Entry<'_>) -> String {
-        super::NOTHING.to_owned()
-    }
-
     fn forget(&self, site: &Site, entry: Entry<'_>) -> String {
         listed::delete(site, "filename", entry)
     }

@@ -91,14 +91,6 @@ impl Rules for NodePgMigrate {
         format!("INSERT INTO {} (name, run_on) VALUES ({name}, CURRENT_TIMESTAMP)", site.table())
     }
 
-    fn begin(&self, _: &Site, _: Entry<'_>) -> Option<String> {
-        None
-    }
-
-    fn unmark(&self, _: &Site, _: Entry<'_>) -> String {
-        super::NOTHING.to_owned()
-    }
-
     fn forget(&self, site: &Site, entry: Entry<'_>) -> String {
         listed::delete(site, "name", entry)
     }

@@ -66,14 +66,6 @@ impl Rules for Nothing {
         NOTHING.into()
     }
 
-    fn begin(&self, _: &Site, _: Entry<'_>) -> Option<String> {
-        None
-    }
-
-    fn unmark(&self, _: &Site, _: Entry<'_>) -> String {
-        NOTHING.into()
-    }
-
     fn forget(&self, _: &Site, _: Entry<'_>) -> String {
         NOTHING.into()
     }

@@ -16,7 +16,7 @@ use std::{
 
 use siphasher::sip::SipHasher13;
 
-use super::{Applied, Draft, Entry, File, FormatError, Migration, NOTHING, Rules, Script, leading_digits};
+use super::{Applied, Draft, Entry, File, FormatError, Migration, Rules, Script, leading_digits};
 use crate::{
     place::Engine,
     site::{Row, Site},
@@ -127,14 +127,6 @@ impl Rules for Refinery {
             site.text(name),
             site.optional(checksum.as_deref()),
         )
-    }
-
-    fn begin(&self, _: &Site, _: Entry<'_>) -> Option<String> {
-        None
-    }
-
-    fn unmark(&self, _: &Site, _: Entry<'_>) -> String {
-        NOTHING.to_owned()
     }
 
     fn forget(&self, site: &Site, entry: Entry<'_>) -> String {

@@ -77,14 +77,6 @@ impl Rules for Sequelize {
         listed::insert(site, "name", entry)
     }
 
-    fn begin(&self, _: &Site, _: Entry<'_>) -> Option<String> {
-        None
-    }
-
-    fn unmark(&self, _: &Site, _: Entry<'_>) -> String {
-        super::NOTHING.to_owned()
-    }
-
     fn forget(&self, site: &Site, entry: Entry<'_>) -> String {
         listed::delete(site, "name", entry)
     }

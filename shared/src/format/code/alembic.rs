@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::{migration, ordered, python};
 use crate::{
-    format::{Applied, Draft, Entry, File, FormatError, Migration, NOTHING, Rules, of_different_versions},
+    format::{Applied, Draft, Entry, File, FormatError, Migration, Rules, of_different_versions},
     site::{Row, Site},
     version::Version,
 };
@@ -90,14 +90,6 @@ impl Rules for Alembic {
             return insert;
         }
         format!("DELETE FROM {} WHERE version_num IN ({}); {insert}", site.table(), before.join(", "))
-    }
-
-    fn begin(&self, _: &Site, _: Entry<'_>) -> Option<String> {
-        None
-    }
-
-    fn unmark(&self, _: &Site, _: Entry<'_>) -> String {
-        NOTHING.to_owned()
     }
 
     /// What is before it are heads again, as far as nothing else that is applied comes after them: with one line of

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::{migration, ordered, python};
 use crate::{
-    format::{Applied, Draft, Entry, File, FormatError, Migration, NOTHING, Rules, of_different_versions},
+    format::{Applied, Draft, Entry, File, FormatError, Migration, Rules, of_different_versions},
     place::Engine,
     site::{Row, Site},
     version::Version,
@@ -101,14 +101,6 @@ impl Rules for Django {
             site.text(app),
             site.text(name)
         )
-    }
-
-    fn begin(&self, _: &Site, _: Entry<'_>) -> Option<String> {
-        None
-    }
-
-    fn unmark(&self, _: &Site, _: Entry<'_>) -> String {
-        NOTHING.to_owned()
     }
 
     fn forget(&self, site: &Site, entry: Entry<'_>) -> String {

@@ -12,8 +12,7 @@ use std::{
 };
 
 use super::{
-    Applied, Draft, Entry, File, FormatError, Migration, NOTHING, Rules, leading_digits, listed,
-    of_different_versions,
+    Applied, Draft, Entry, File, FormatError, Migration, Rules, leading_digits, listed, of_different_versions,
 };
 use crate::{
     place::Engine,
@@ -169,14 +168,6 @@ impl Rules for Named {
             "INSERT INTO {table} ({}, batch) SELECT {name}, COALESCE(MAX(batch), 0) + 1 FROM {table}",
             self.column
         )
-    }
-
-    fn begin(&self, _: &Site, _: Entry<'_>) -> Option<String> {
-        None
-    }
-
-    fn unmark(&self, _: &Site, _: Entry<'_>) -> String {
-        NOTHING.to_owned()
     }
 
     fn forget(&self, site: &Site, entry: Entry<'_>) -> String {
