@@ -17,6 +17,7 @@ mod outages;
 mod plan;
 mod postgres;
 mod registries;
+mod rehearse;
 mod repair;
 mod runs;
 mod schema;

@@ -17,6 +17,7 @@ pub mod health;
 pub mod mend;
 pub mod orders;
 pub mod preview;
+pub mod rehearse;
 pub mod revert;
 pub mod signals;
 pub mod variables;

@@ -61,6 +61,6 @@ async fn steps(session: &mut impl Session, work: &Work<'_>) -> Result<Vec<Step>,
 
 /// An attempt asks the database how the last statement of a worker that was lost has ended, under the tenant's lock. It
 /// can go on from there, unless there is nothing to tell by.
-fn settled(progress: Progress) -> Progress {
+pub(crate) fn settled(progress: Progress) -> Progress {
     Progress { doubt: progress.doubt && progress.traceless, ..progress }
 }

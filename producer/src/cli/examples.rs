@@ -27,6 +27,15 @@ Examples:
   tenantry plan --all --exit-code         for a script: 103 while something is pending
   DATABASE_URL=postgres://… tenantry plan           one database, without a registry";
 
+pub(super) const REHEARSE: &str = "\
+Examples:
+  tenantry rehearse --all                 who would fail, and why: 100 when somebody would
+  tenantry rehearse --all --sample 5%     the same of every twentieth tenant
+  tenantry rehearse -t acme --lock-timeout 200ms
+  tenantry rehearse --all --json | jq '.groups[] | select(.state == \"unrehearsed\")'
+  DATABASE_URL=postgres://… tenantry rehearse       one database, without a registry
+docs/rehearse.md tells what a rehearsal does not see.";
+
 pub(super) const MIGRATE: &str = "\
 Examples:
   tenantry migrate --all                  the whole fleet, without any worker

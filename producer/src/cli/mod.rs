@@ -2,6 +2,7 @@
 
 mod back;
 mod examples;
+mod rehearse;
 mod runs;
 mod tenants;
 
@@ -12,6 +13,7 @@ use tenantry_shared::{exit::Exit, log::LogFormat};
 use tenantry_worker::variables::without_empty_variables;
 
 pub(crate) use back::{BaselineArgs, Follow, Limits, RepairArgs, ResetArgs, RollbackArgs, To};
+pub(crate) use rehearse::{RehearseArgs, Sample};
 pub(crate) use runs::{
     EnqueueArgs, How, LogsArgs, MigrateArgs, NoTenants, PlanArgs, RetryArgs, RunsArgs, SelectionArgs,
     StatusArgs, Target, VerifyArgs, WaitArgs,
@@ -178,6 +180,11 @@ impl From<Format> for LogFormat {
 pub(crate) enum Command {
     /// Print what a run would do to whom, and change nothing
     Plan(PlanArgs),
+    /// Run what is pending in a transaction that is rolled back, and tell in whom it would fail
+    ///
+    /// Each tenant's pending migrations run in one transaction, which holds its locks until it is rolled back: what needs
+    /// them waits that long. Numbers of sequences advance, and messages to other servers are sent.
+    Rehearse(RehearseArgs),
     /// Start a run: one job per selected tenant; prints the run's number
     Enqueue(EnqueueArgs),
     /// Follow a run until it ends, and end with its result

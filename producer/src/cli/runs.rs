@@ -84,7 +84,7 @@ pub(crate) enum Target {
     Version(Version),
 }
 
-fn parse_target(text: &str) -> Result<Target, String> {
+pub(super) fn parse_target(text: &str) -> Result<Target, String> {
     match text {
         "latest" => Ok(Target::Latest),
         "" => Err("'' is not a version (a migration's, or latest)".into()),

@@ -13,6 +13,7 @@ mod migrate;
 mod new;
 mod plan;
 mod registry;
+mod rehearse;
 mod repair;
 mod reset;
 mod retry;
@@ -39,6 +40,7 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Result<Exit, Fault> {
     let global = &cli.global;
     match cli.command {
         Command::Plan(args) => plan::run(global, args, output).await,
+        Command::Rehearse(args) => rehearse::run(global, args, output).await,
         Command::Enqueue(args) => enqueue::run(global, args, output).await,
         Command::Wait(args) => follow::wait(&App::open(global).await?, &args, output).await,
         Command::Migrate(args) => migrate::run(global, args, output).await,

@@ -9,9 +9,9 @@ use tenantry_shared::{
     exit::Exit,
     failure::Failure,
     fault::Fault,
-    place::{DatabaseUrl, Place},
     registry::{Access, CENTRAL},
     run::Pick,
+    secret::MasterKey,
     tenant::Labels,
 };
 use tenantry_worker::{
@@ -58,29 +58,16 @@ async fn fleet(app: &App, args: PlanArgs, output: &Output) -> Result<PlanView, F
     let draft = Draft::of(app, args.selection, &args.how).await?;
     let key = app.config.master_key()?;
     app.registry.expect_key(&key).await?;
-    let tenants = match draft.announced(app, output).await {
-        Err(fault) if fault.exit == Exit::NothingSelected && args.no_tenants != NoTenants::Fail => {
-            if args.no_tenants == NoTenants::Warn {
-                output.note(&format!("{fault}, nothing to do"));
-            }
-            0
-        }
-        counted => counted?,
-    };
+    let tenants = counted(&draft, app, args.no_tenants, output).await?;
+    let central = central(&draft, app, &key).await?;
     let order = Order {
         bundle: Arc::new(draft.bundle),
         target: draft.target,
         policy: draft.policy,
         action: draft.kind,
     };
-    let central = match draft.central {
-        Some((url, place)) => Some(central(&order, url, place).await?),
-        None if order.bundle.has_central() => {
-            let row = app.registry.central().await?;
-            let row = row.ok_or_else(|| Fault::new(Exit::Config, "there is no central database"))?;
-            let access = app.registry.access(&key, row.id, false).await?;
-            Some(Would::of(preview(&order, &access).await))
-        }
+    let central = match central {
+        Some(access) => Some(Would::of(preview(&order, &access).await)),
         None => None,
     };
     let by_name = args.sql && matches!(draft.selection.pick, Pick::Tenants(_));
@@ -105,11 +92,37 @@ async fn fleet(app: &App, args: PlanArgs, output: &Output) -> Result<PlanView, F
     Ok(groups.view(&order, central, Some(draft.selection.describe())))
 }
 
-/// The central database as it is configured: the registry may not know it yet, and is not told.
-async fn central(order: &Order, url: DatabaseUrl, place: Place) -> Result<Would, Fault> {
-    let slug = CENTRAL.parse().map_err(|_| Fault::new(Exit::Error, "no name"))?;
-    let access = Access { slug, place, url, labels: Labels::new(), scope: Scope::Central };
-    Ok(Would::of(preview(order, &access).await))
+/// How many tenants are selected; none is fine where that was said.
+pub(super) async fn counted(
+    draft: &Draft,
+    app: &App,
+    no_tenants: NoTenants,
+    output: &Output,
+) -> Result<u64, Fault> {
+    match draft.announced(app, output).await {
+        Err(fault) if fault.exit == Exit::NothingSelected && no_tenants != NoTenants::Fail => {
+            if no_tenants == NoTenants::Warn {
+                output.note(&format!("{fault}, nothing to do"));
+            }
+            Ok(0)
+        }
+        counted => counted,
+    }
+}
+
+/// The central database, where a run begins with it. As it is configured: the registry may not know it yet, and is not
+/// told.
+pub(super) async fn central(draft: &Draft, app: &App, key: &MasterKey) -> Result<Option<Access>, Fault> {
+    if let Some((url, place)) = draft.central.clone() {
+        let slug = CENTRAL.parse().map_err(|_| Fault::new(Exit::Error, "no name"))?;
+        return Ok(Some(Access { slug, place, url, labels: Labels::new(), scope: Scope::Central }));
+    }
+    if !draft.bundle.has_central() {
+        return Ok(None);
+    }
+    let row = app.registry.central().await?;
+    let row = row.ok_or_else(|| Fault::new(Exit::Config, "there is no central database"))?;
+    Ok(Some(app.registry.access(key, row.id, false).await?))
 }
 
 /// Tenants that the same would be done to.

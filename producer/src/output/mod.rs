@@ -3,6 +3,7 @@
 mod document;
 mod plan;
 mod progress;
+mod rehearsal;
 mod summary;
 mod table;
 
@@ -19,6 +20,7 @@ use tenantry_shared::{bundle::Bundle, exit::Exit, fault::Fault};
 pub(crate) use document::RunView;
 pub(crate) use plan::{Group, Known, PlanView, Would};
 pub(crate) use progress::{Progress, Tally};
+pub(crate) use rehearsal::{Groups as RehearsalGroups, RehearsalView};
 pub(crate) use summary::{aim, central_line, failure_line};
 pub(crate) use table::{Table, ago, or_dash, plural, short_duration};
 
@@ -175,6 +177,14 @@ impl Output {
 
     /// What a run would do.
     pub(crate) fn plan(&self, view: &PlanView) {
+        self.either(&view.document(), || view.text());
+        if let Some(line) = view.verdict().filter(|_| !self.json) {
+            self.line(&format!("{ERROR}error:{ERROR:#} {line}"));
+        }
+    }
+
+    /// How a rehearsal went.
+    pub(crate) fn rehearsal(&self, view: &RehearsalView) {
         self.either(&view.document(), || view.text());
         if let Some(line) = view.verdict().filter(|_| !self.json) {
             self.line(&format!("{ERROR}error:{ERROR:#} {line}"));

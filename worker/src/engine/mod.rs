@@ -14,6 +14,7 @@
 pub(crate) mod command;
 mod mysql;
 mod postgres;
+mod rehearsal;
 mod sqlite;
 mod steps;
 
@@ -36,6 +37,7 @@ use tenantry_shared::{
 
 pub use mysql::MySqlSession;
 pub use postgres::PostgresSession;
+pub(crate) use rehearsal::first_bar;
 pub use sqlite::SqliteSession;
 pub(crate) use steps::{PROGRESS_TABLE, TRACELESS, cleared, settled};
 
@@ -129,6 +131,13 @@ pub trait Session: Send + Sized {
 
     /// Runs one migration and writes its record. After an error the session is of no more use.
     fn run(&mut self, change: &Change<'_>) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Runs migrations that one transaction can hold, each with its record, in one transaction, and rolls it back. On an
+    /// error, which of them it was. After it the session is of no more use.
+    fn rehearse(
+        &mut self,
+        changes: &[Change<'_>],
+    ) -> impl Future<Output = Result<(), (usize, Failure)>> + Send;
 
     /// Writes SQL of ours in one transaction, where the engine has one for it. What these selections were last read as
     /// must still hold.
@@ -280,6 +289,16 @@ fn hint(code: &str) -> Option<&'static str> {
 fn course_of(change: &Change<'_>, engine: Engine) -> Result<Course, Failure> {
     let script = change.script;
     course(&script.text, engine, script.marked || change.resumed).map_err(|e| unreadable(&e, script))
+}
+
+/// The text of a change that is to run in one transaction with others.
+fn whole_of(change: &Change<'_>, engine: Engine) -> Result<String, Failure> {
+    match course_of(change, engine)? {
+        Course::Whole { text } => Ok(text),
+        Course::Steps(_) => {
+            Err(Failure::new(Class::Permanent, "script", "no transaction can hold this script"))
+        }
+    }
 }
 
 /// What is wrong with a script that cannot be taken apart.

@@ -28,7 +28,7 @@ use tenantry_shared::{
     statement::{Course, leaves_settings},
 };
 
-use super::{Change, IDLE, Limits, Session, course_of, failure, in_time, steps};
+use super::{Change, IDLE, Limits, Session, course_of, failure, in_time, steps, whole_of};
 
 const NO_SUCH_TABLE: u16 = 1146;
 
@@ -115,6 +115,14 @@ impl Session for MySqlSession {
         self.stained |= change.preamble.is_some()
             || units.iter().any(|unit| leaves_settings(&unit.statements, Engine::MySql));
         steps::run(self, change, &units).await
+    }
+
+    async fn rehearse(&mut self, changes: &[Change<'_>]) -> Result<(), (usize, Failure)> {
+        // Whatever is written here, nothing can roll it back.
+        match changes.first().map(|change| whole_of(change, Engine::MySql)) {
+            Some(Err(failure)) => Err((0, failure)),
+            Some(Ok(_)) | None => Ok(()),
+        }
     }
 
     /// The tenant's lock keeps others out meanwhile.

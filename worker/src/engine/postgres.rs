@@ -7,6 +7,7 @@
 
 mod catalog;
 mod keys;
+mod rehearsal;
 mod stepwise;
 
 use std::str::FromStr as _;
@@ -148,6 +149,13 @@ impl Session for PostgresSession {
                 steps::run(self, change, &units).await
             }
         }
+    }
+
+    async fn rehearse(&mut self, changes: &[Change<'_>]) -> Result<(), (usize, Failure)> {
+        let ran = self.rehearse_all(changes).await;
+        // When this does not arrive, the server rolls back by itself.
+        let _ = self.raw("ROLLBACK".into()).await;
+        ran
     }
 
     /// The tenant's lock keeps others out meanwhile.

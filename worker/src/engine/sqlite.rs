@@ -4,6 +4,7 @@
 //! beginning, and looks once more whether somebody else has applied it since the plan was made.
 
 mod catalog;
+mod rehearsal;
 
 use std::{
     collections::HashMap,
@@ -93,6 +94,13 @@ impl Session for SqliteSession {
                 steps::run(self, change, &units).await
             }
         }
+    }
+
+    async fn rehearse(&mut self, changes: &[Change<'_>]) -> Result<(), (usize, Failure)> {
+        let ran = self.rehearse_all(changes).await;
+        // Without it the file is rolled back when it is next opened.
+        let _ = self.raw("ROLLBACK").await;
+        ran
     }
 
     async fn write(&mut self, selects: &[String], statements: &[String]) -> Result<(), Failure> {
@@ -237,7 +245,7 @@ fn asks_for_check(text: &str) -> bool {
 }
 
 /// Whether a script may change settings of its session.
-fn may_set(text: &str) -> bool {
+pub(super) fn may_set(text: &str) -> bool {
     let text = text.to_ascii_uppercase();
     ["PRAGMA", "TEMP", "ATTACH"].iter().any(|word| text.contains(word))
 }
