@@ -13,6 +13,7 @@ mod index;
 mod kind;
 mod lexer;
 mod mysql;
+mod outline;
 mod postgres;
 mod script;
 mod sqlite;
@@ -25,6 +26,7 @@ mod properties;
 pub use self::{
     course::{Course, Unit, course},
     index::{IndexWork, index_concurrently},
+    outline::{names, outline},
     trace::{Object, Trace, trace},
 };
 

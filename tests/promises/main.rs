@@ -1,6 +1,7 @@
 //! The promises, each on real servers: one binary, one file a subject.
 
 mod bad_input;
+mod blocked;
 mod codes;
 mod command;
 mod commands;

@@ -280,3 +280,32 @@ async fn one_dedicated_database_is_rehearsed_without_a_registry() {
         assert_eq!(tenant.versions().await, [1]);
     }
 }
+
+#[tokio::test]
+async fn a_program_is_not_started() {
+    let site = at_one(&TRANSACTIONAL, 1).await;
+    let config = "[command]\ndirectory = \".\"\nrun = [\"touch\", \"started\"]\n";
+    std::fs::write(site.home.path().join("tenantry.toml"), config).expect("a configuration");
+    assert_eq!(rehearse(&site, 0, &[])["counts"]["current"], 3);
+    site.home.migration("2_name.sql", "ALTER TABLE users ADD COLUMN name VARCHAR(100);");
+    let told = rehearse(&site, 0, &[]);
+    let left = group(&told, "unrehearsed");
+    assert_eq!(
+        (&left["count"], &left["unrehearsed"]["reason"]),
+        (&3.into(), &"a program applies it".into()),
+        "{told}"
+    );
+    assert!(!site.home.path().join("started").exists());
+}
+
+#[tokio::test]
+async fn settings_of_a_session_on_sqlite_end_what_can_be_rehearsed() {
+    let site = at_one(&[Kind::Sqlite], 1).await;
+    site.home
+        .migration("2_temporary.sql", "CREATE TEMP TABLE t (id INTEGER); CREATE TABLE kept (id INTEGER);");
+    site.home.migration("3_more.sql", "CREATE TABLE more (id INTEGER);");
+    let told = rehearse(&site, 0, &[]);
+    let left = group(&told, "unrehearsed");
+    assert_eq!((&left["passed"], &left["unrehearsed"]["migration"]), (&json!(["2"]), &"3".into()), "{told}");
+    assert!(!site.tenant().tables().await.contains_key("kept"));
+}

@@ -15,7 +15,7 @@ use super::{follow::view, runs, tenants};
 use crate::{
     app::App,
     cli::StatusArgs,
-    output::{Output, Table, ago, central_line, exit_of, or_dash, plural},
+    output::{DIM, Output, Table, ago, central_line, exit_of, or_dash, plural},
 };
 
 const RUNS_SHOWN: u32 = 5;
@@ -97,6 +97,9 @@ async fn of_run(app: &App, run: RunRef, args: &StatusArgs, output: &Output) -> R
             output.data(&format!("CENTRAL  {}", central_line(central)));
         }
         output.data(targets_table(&targets).text().trim_end());
+        if let (Some(_), [TargetRow { hint: Some(hint), .. }]) = (&args.tenant, targets.as_slice()) {
+            output.data(&format!("{DIM}hint{DIM:#}  {hint}"));
+        }
         let shown = targets.len() as u64;
         if args.state.is_empty() && args.tenant.is_none() && shown < view.counts.total {
             output.note(&format!(

@@ -12,6 +12,7 @@
 //! A migration that cannot run in one transaction goes statement by statement on every engine: see `steps`.
 
 pub(crate) mod command;
+mod holder;
 mod mysql;
 mod postgres;
 mod rehearsal;
@@ -240,7 +241,11 @@ fn database_failure(error: &dyn sqlx::error::DatabaseError, engine: Engine) -> F
     match engine {
         Engine::Postgres => {
             let class = if is_race(error, &code) { Class::Transient } else { codes::postgres(&code) };
-            Failure::new(class, code, error.message())
+            let failure = Failure::new(class, code, error.message());
+            match in_deadlock_with(error) {
+                Some(pid) => failure.with_hint(format!("it and pid {pid} waited for each other")),
+                None => failure,
+            }
         }
         Engine::Sqlite => Failure::new(codes::sqlite(code.parse().unwrap_or(1)), code, error.message()),
         Engine::MySql => match error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>() {
@@ -248,6 +253,13 @@ fn database_failure(error: &dyn sqlx::error::DatabaseError, engine: Engine) -> F
             None => Failure::new(Class::Permanent, code, error.message()),
         },
     }
+}
+
+/// Whom a session of PostgreSQL that was ended for a deadlock waited for: the server tells of the ended one first.
+fn in_deadlock_with(error: &dyn sqlx::error::DatabaseError) -> Option<u32> {
+    let error = error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>()?;
+    let first = error.detail().filter(|_| error.code() == "40P01")?.lines().next()?;
+    first.trim_end_matches('.').rsplit(' ').next()?.parse().ok()
 }
 
 /// Whether two sessions made or changed one object of the catalog at the same moment: the one that lost may try again.

@@ -6,6 +6,7 @@
 //! `GET_LOCK` wants a time limit: MariaDB answers NULL to the endless one that sqlx asks for, and locks nothing.
 
 mod catalog;
+mod holders;
 mod stepwise;
 
 use std::str::FromStr as _;
@@ -90,7 +91,8 @@ impl Session for MySqlSession {
     async fn lock(&mut self) -> Result<(), Failure> {
         let seconds = i64::try_from(millis(self.limits.lock).div_ceil(1000).max(1)).unwrap_or(i64::MAX);
         for name in [own_lock(&self.database), sqlx_lock(&self.database)] {
-            let take = sqlx::query_scalar::<_, Option<i64>>("SELECT GET_LOCK(?, ?)").bind(name).bind(seconds);
+            let take =
+                sqlx::query_scalar::<_, Option<i64>>("SELECT GET_LOCK(?, ?)").bind(&name).bind(seconds);
             let taken = take.fetch_one(&mut self.connection).await.map_err(|e| self.fail(&e))?;
             if taken != Some(1) {
                 let busy = Failure::new(
@@ -98,7 +100,8 @@ impl Session for MySqlSession {
                     "locked",
                     format!("somebody else is migrating this tenant, for more than {seconds} s"),
                 );
-                return Err(busy.with_hint("see SHOW PROCESSLIST, or wait longer with --lock-timeout"));
+                let busy = busy.with_hint("see SHOW PROCESSLIST, or wait longer with --lock-timeout");
+                return Err(self.explained_lock(busy, &name).await);
             }
         }
         Ok(())
@@ -114,7 +117,10 @@ impl Session for MySqlSession {
         self.raw(change.preamble.unwrap_or_default()).await?;
         self.stained |= change.preamble.is_some()
             || units.iter().any(|unit| leaves_settings(&unit.statements, Engine::MySql));
-        steps::run(self, change, &units).await
+        match steps::run(self, change, &units).await {
+            Err(failure) => Err(self.explained(failure, change).await),
+            done => done,
+        }
     }
 
     async fn rehearse(&mut self, changes: &[Change<'_>]) -> Result<(), (usize, Failure)> {

@@ -6,6 +6,7 @@
 //! `sqlx::migrate!` when it starts is kept out: alone where the tenant is the whole database, shared by schemas.
 
 mod catalog;
+mod holders;
 mod keys;
 mod rehearsal;
 mod stepwise;
@@ -131,9 +132,9 @@ impl Session for PostgresSession {
                             self.limits.lock
                         ),
                     );
-                    return Err(busy.with_hint(
-                        "see pg_locks for the advisory lock, or wait longer with --lock-timeout",
-                    ));
+                    let busy = busy
+                        .with_hint("see pg_locks for the advisory lock, or wait longer with --lock-timeout");
+                    return Err(self.explained_lock(busy, key).await);
                 }
                 tokio::time::sleep(LOCK_POLL).await;
             }
@@ -142,12 +143,9 @@ impl Session for PostgresSession {
     }
 
     async fn run(&mut self, change: &Change<'_>) -> Result<(), Failure> {
-        match course_of(change, Engine::Postgres)? {
-            Course::Whole { text } => self.run_in_transaction(change, text).await,
-            Course::Steps(units) => {
-                self.raw(format!("{}{}", self.settings, change.preamble.unwrap_or_default())).await?;
-                steps::run(self, change, &units).await
-            }
+        match self.run_change(change).await {
+            Err(failure) => Err(self.explained(failure, change).await),
+            done => done,
         }
     }
 
@@ -155,7 +153,10 @@ impl Session for PostgresSession {
         let ran = self.rehearse_all(changes).await;
         // When this does not arrive, the server rolls back by itself.
         let _ = self.raw("ROLLBACK".into()).await;
-        ran
+        match ran {
+            Err((at, failure)) => Err((at, self.explained(failure, &changes[at]).await)),
+            done => done,
+        }
     }
 
     /// The tenant's lock keeps others out meanwhile.
@@ -187,6 +188,16 @@ impl Session for PostgresSession {
 }
 
 impl PostgresSession {
+    async fn run_change(&mut self, change: &Change<'_>) -> Result<(), Failure> {
+        match course_of(change, Engine::Postgres)? {
+            Course::Whole { text } => self.run_in_transaction(change, text).await,
+            Course::Steps(units) => {
+                self.raw(format!("{}{}", self.settings, change.preamble.unwrap_or_default())).await?;
+                steps::run(self, change, &units).await
+            }
+        }
+    }
+
     async fn run_in_transaction(&mut self, change: &Change<'_>, text: String) -> Result<(), Failure> {
         let preamble = change.preamble.unwrap_or_default();
         self.raw(format!("{}BEGIN; {preamble}; {}", self.settings, change.create)).await?;
