@@ -15,7 +15,7 @@ use super::{DIM, ERROR, GOOD, failure_line, plural};
 
 /// How many tenants of a group are named in a document, and how many to a person.
 const NAMED: usize = 100;
-const SHOWN: usize = 10;
+const SHOWN: usize = 3;
 
 type Outcome = Result<Rehearsed, Failure>;
 
