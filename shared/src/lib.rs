@@ -21,6 +21,7 @@ pub mod plan;
 pub mod failure;
 pub mod codes;
 pub mod retry;
+pub mod wave;
 pub mod run;
 pub mod job;
 pub mod summary;
