@@ -29,6 +29,7 @@ use tenantry_shared::{
     statement::{Course, leaves_settings},
 };
 
+use self::stepwise::Stopper;
 use super::{Change, IDLE, Limits, Session, course_of, failure, in_time, steps, whole_of};
 
 const NO_SUCH_TABLE: u16 = 1146;
@@ -39,6 +40,8 @@ pub struct MySqlSession {
     options: MySqlConnectOptions,
     /// The server's number of this connection, to stop a statement from another one.
     number: u64,
+    /// Stops what runs in it when the session is given up.
+    stopper: Stopper,
     limits: Limits,
     password: Option<String>,
     database: String,
@@ -65,8 +68,10 @@ impl Session for MySqlSession {
             .await
             .map_err(fail)?;
         let number = who.try_get(0).map_err(fail)?;
+        let stopper = Stopper::new(options.clone(), number);
         Ok(Self {
             connection,
+            stopper,
             options,
             number,
             limits,
@@ -148,7 +153,8 @@ impl Session for MySqlSession {
         self.read_catalog(histories).await
     }
 
-    async fn close(self) {
+    async fn close(mut self) {
+        self.stopper.disarm();
         // The server ends the session by itself when this does not arrive.
         let _ = self.connection.close().await;
     }

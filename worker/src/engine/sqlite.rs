@@ -11,7 +11,7 @@ use std::{
     str::FromStr as _,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -167,23 +167,24 @@ impl SqliteSession {
     async fn run_script(&mut self, text: String) -> Result<(), Failure> {
         // When the running statement began, in milliseconds of this watch.
         let (watch, begun) = (Stopwatch::start(), Arc::new(AtomicU64::new(0)));
-        if let Some(limit) = self.limits.statement {
-            let (limit, begun) = (millis(limit), begun.clone());
-            let mut handle = self.connection.lock_handle().await.map_err(|e| fail(&e))?;
-            handle.set_progress_handler(INSTRUCTIONS_PER_LOOK, move || {
-                watch.elapsed_ms() < begun.load(Ordering::Relaxed).saturating_add(limit)
-            });
-        }
         let asks = asks_for_check(&text);
+        let given_up = GivenUp::default();
+        let (limit, begins, stop) =
+            (self.limits.statement.map_or(u64::MAX, millis), begun.clone(), given_up.0.clone());
+        self.connection.lock_handle().await.map_err(|e| fail(&e))?.set_progress_handler(
+            INSTRUCTIONS_PER_LOOK,
+            move || {
+                let end = begins.load(Ordering::Relaxed).saturating_add(limit);
+                watch.elapsed_ms() < end && !stop.load(Ordering::Relaxed)
+            },
+        );
         let statements = sqlx::raw_sql(AssertSqlSafe(text))
             .execute_many(&mut self.connection)
             .inspect(|_| begun.store(watch.elapsed_ms(), Ordering::Relaxed));
         let result = run_all(statements.boxed())
             .await
             .map_err(|(statement, error)| Failure { statement: Some(statement), ..fail(&error) });
-        if self.limits.statement.is_some() {
-            self.connection.lock_handle().await.map_err(|e| fail(&e))?.remove_progress_handler();
-        }
+        self.connection.lock_handle().await.map_err(|e| fail(&e))?.remove_progress_handler();
         result?;
         if asks { self.foreign_keys_hold().await } else { Ok(()) }
     }
@@ -242,6 +243,16 @@ fn asks_for_check(text: &str) -> bool {
     };
     text.to_ascii_lowercase().contains(CHECK)
         && split(text, Engine::Sqlite).is_ok_and(|statements| statements.iter().any(is_check))
+}
+
+/// Says so once nobody waits for a script any more: SQLite runs it in a thread of its own, to its end.
+#[derive(Default)]
+struct GivenUp(Arc<AtomicBool>);
+
+impl Drop for GivenUp {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Whether a script may change settings of its session.

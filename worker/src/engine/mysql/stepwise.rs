@@ -103,6 +103,31 @@ impl MySqlSession {
     }
 }
 
+/// Stops what runs in a session that is given up without being closed: an attempt that was stopped from outside.
+pub(super) struct Stopper {
+    session: Option<(MySqlConnectOptions, u64)>,
+}
+
+impl Stopper {
+    pub(super) fn new(options: MySqlConnectOptions, number: u64) -> Self {
+        Self { session: Some((options, number)) }
+    }
+
+    /// The session is closed in good order.
+    pub(super) fn disarm(&mut self) {
+        self.session = None;
+    }
+}
+
+impl Drop for Stopper {
+    fn drop(&mut self) {
+        let runtime = tokio::runtime::Handle::try_current();
+        if let (Some((options, number)), Ok(runtime)) = (self.session.take(), runtime) {
+            runtime.spawn(async move { stop(&options, number).await });
+        }
+    }
+}
+
 /// Stops the running statement of a connection; a client that only goes away leaves it running.
 async fn stop(options: &MySqlConnectOptions, number: u64) {
     let kill = async {
@@ -111,10 +136,7 @@ async fn stop(options: &MySqlConnectOptions, number: u64) {
         connection.close().await
     };
     if !matches!(tokio::time::timeout(STOP_LIMIT, kill).await, Ok(Ok(()))) {
-        tracing::warn!(
-            connection = number,
-            "a statement over its time limit could not be stopped in the server"
-        );
+        tracing::warn!(connection = number, "a statement could not be stopped in the server");
     }
 }
 
