@@ -21,6 +21,8 @@ pub enum Exit {
     Config = 78,
     /// The run ended and at least one tenant failed.
     TenantsFailed = 100,
+    /// Stopped by a gate, a deadline or an operator: some tenants were not begun.
+    Stopped = 102,
     /// Some tenant is behind: from `verify`, and from `status --exit-code`.
     ChangesPending = 103,
     /// Refused before any change: dirty or changed history, a missing or out-of-order migration.
@@ -35,7 +37,7 @@ pub enum Exit {
 
 impl Exit {
     /// Every code with its name and its sentence, for the end of `tenantry --help`.
-    pub const ALL: [(Self, &'static str, &'static str); 12] = [
+    pub const ALL: [(Self, &'static str, &'static str); 13] = [
         (Self::Ok, "ok", "every selected tenant is at the target version"),
         (Self::Error, "error", "unexpected failure: look at the message"),
         (Self::Usage, "usage", "wrong flag or argument, unknown name, or a question without a terminal"),
@@ -43,6 +45,11 @@ impl Exit {
         (Self::Temporary, "temporary", "registry, queue or tenant source unreachable: repeat the step later"),
         (Self::Config, "config", "configuration, key or migration directory not valid"),
         (Self::TenantsFailed, "tenants-failed", "the run ended and at least one tenant failed"),
+        (
+            Self::Stopped,
+            "stopped",
+            "stopped by a gate, a deadline or an operator: some tenants were not begun",
+        ),
         (
             Self::ChangesPending,
             "changes-pending",

@@ -195,6 +195,9 @@ impl From<LedgerError> for Fault {
             LedgerError::NotFailed(_) => {
                 Self::usage(message).with_hint("see who failed with: tenantry status RUN --state failed")
             }
+            LedgerError::NoCanary(_) => {
+                Self::usage(message).with_hint("see who has which labels with: tenantry tenants list")
+            }
             LedgerError::NothingSelected => Self::new(Exit::NothingSelected, message).with_hint(
                 "see who there is with: tenantry tenants list (or end with 0 by --no-tenants pass)",
             ),

@@ -1,22 +1,32 @@
 //! A run: one operator's request of one bundle, a set of tenants and a policy. Pure.
 //!
 //! ```text
-//! run     pending ─► running ─► succeeded | failed
+//! run     pending ─► running ─► succeeded | failed | halted
 //! target  pending ─► running ─► applied | current | failed
 //!            │          │ ▲
 //!            │          ▼ │
-//!            │       retryable
+//!            │       retryable ─► failed
 //!            └─► skipped
 //! ```
 //!
-//! A run whose bundle has a set for the central database has that as its wave 0, and its tenants as wave 1. A target of
-//! wave 1 is pending and not due until wave 0 has succeeded, and skipped when it failed.
+//! A run whose bundle has a set for the central database has that as its wave 0. Its tenants are in the waves from 1 on
+//! (see [`crate::wave`]). A target of a wave that is not open is pending and not due. Wave 1 opens when wave 0 has
+//! succeeded, and its targets are skipped when that failed; every later one opens when all before it are final and the
+//! gate is passed.
+//!
+//! A run is *stopped* by a gate, by its deadline or by an operator: from then on nothing of it is claimed. Targets that were
+//! never begun become skipped, those that wait for another attempt become failed, and those that run end by themselves.
+//! Then the run is `halted`, unless every target came to its version nevertheless. Nothing is undone.
+//!
+//! A run that is *paused* is pending or running; nothing of it is claimed until it is resumed.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{digest::Digest, id::RunId, plan::Order, selector::Selector, tenant::Slug, version::Version};
+use crate::{
+    digest::Digest, id::RunId, plan::Order, selector::Selector, tenant::Slug, version::Version, wave::Rollout,
+};
 
 macro_rules! states {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
@@ -66,6 +76,8 @@ states!(
         Succeeded = "succeeded",
         /// Ended: at least one target failed.
         Failed = "failed",
+        /// Ended before its time: stopped by a gate, by its deadline or by an operator.
+        Halted = "halted",
     }
 );
 
@@ -73,7 +85,7 @@ impl RunState {
     /// Whether it can change no more.
     #[must_use]
     pub fn is_final(self) -> bool {
-        matches!(self, Self::Succeeded | Self::Failed)
+        matches!(self, Self::Succeeded | Self::Failed | Self::Halted)
     }
 }
 
@@ -92,7 +104,7 @@ states!(
         Current = "current",
         /// It will not be tried again in this run.
         Failed = "failed",
-        /// Never begun, because what had to come first failed.
+        /// Never begun, because what had to come first failed, or the run was stopped.
         Skipped = "skipped",
     }
 );
@@ -125,6 +137,9 @@ pub struct Policy {
     /// Whether the schema of a tenant that was changed is read afterwards, and kept.
     #[serde(default = "yes")]
     pub fingerprint: bool,
+    /// Who comes first, and what stops the run.
+    #[serde(default = "Rollout::unlimited")]
+    pub rollout: Rollout,
 }
 
 /// What a run asks for that was written before it could be said.
@@ -143,8 +158,18 @@ impl Default for Policy {
             statement_timeout_ms: 0,
             order: Order::Linear,
             fingerprint: true,
+            rollout: Rollout::default(),
         }
     }
+}
+
+/// Why a run was stopped before its time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Stop {
+    /// What stopped it: `halted` (a gate), `canceled` (an operator) or `deadline`.
+    pub code: String,
+    /// The same in words.
+    pub reason: String,
 }
 
 /// Which tenants a run takes. Only active ones are ever taken.
@@ -318,6 +343,18 @@ pub struct Run {
     pub started_at: Option<i64>,
     /// When it ended.
     pub finished_at: Option<i64>,
+    /// How many tenants are in each of its waves, from wave 1 on.
+    pub waves: Vec<u64>,
+    /// The last wave that was opened; 0 is the central database.
+    pub wave: u64,
+    /// When the wave after that opens, once it went well.
+    pub soak_until: Option<i64>,
+    /// Since when nothing of it is claimed.
+    pub paused_at: Option<i64>,
+    /// When it is stopped.
+    pub deadline_at: Option<i64>,
+    /// Why it was stopped before its time.
+    pub stop: Option<Stop>,
 }
 
 /// How a person names a run: its number, its UUID, `latest` or `latest-failed`.
@@ -325,7 +362,7 @@ pub struct Run {
 pub enum RunRef {
     /// The newest run.
     Latest,
-    /// The newest run that failed.
+    /// The newest run that failed, or was stopped.
     LatestFailed,
     /// By number.
     Number(i64),

@@ -24,7 +24,7 @@ pub struct Counts {
     pub current: u64,
     /// Ended without being at the version.
     pub failed: u64,
-    /// Never begun, because the central database failed.
+    /// Never begun, because the central database failed or the run was stopped.
     pub skipped: u64,
     /// Of `applied` and `current`: how many needed more than one attempt.
     pub retried: u64,
@@ -110,6 +110,7 @@ pub fn exit_of(state: RunState, counts: &Counts, causes: &[Cause]) -> Exit {
         RunState::Succeeded if counts.is_proven() => Exit::Ok,
         RunState::Failed if untouched => Exit::Refused,
         RunState::Failed => Exit::TenantsFailed,
+        RunState::Halted => Exit::Stopped,
         RunState::Succeeded | RunState::Pending | RunState::Running => Exit::Error,
     }
 }
@@ -164,7 +165,7 @@ mod tests {
     proptest! {
         #[test]
         fn only_a_run_in_which_every_target_is_proven_ends_with_zero(
-            numbers in proptest::array::uniform7(0_u64..3), state in 0_usize..4, central in proptest::option::of(0_usize..7),
+            numbers in proptest::array::uniform7(0_u64..3), state in 0_usize..5, central in proptest::option::of(0_usize..7),
         ) {
             let central = central.map(|at| TargetState::ALL[at]);
             let mut counts = Counts { central, ..Counts::default() };

@@ -34,3 +34,4 @@ mod terminal;
 mod tools;
 mod traps;
 mod verify;
+mod waves;

@@ -146,6 +146,7 @@ async fn a_run_is_one_json_document_of_the_same_form_everywhere(home: Home) {
         "central",
         "counts",
         "created_at",
+        "deadline_at",
         "description",
         "duration_ms",
         "exit_code",
@@ -154,15 +155,20 @@ async fn a_run_is_one_json_document_of_the_same_form_everywhere(home: Home) {
         "ignored",
         "number",
         "parent",
+        "paused_at",
         "reason",
         "requested_by",
         "run",
         "schema",
         "selection",
         "sets",
+        "soak_until",
         "started_at",
         "state",
+        "stop",
         "target",
+        "wave",
+        "waves",
     ];
     assert_eq!(keys(&waited), expected);
     assert_eq!(waited["schema"], "tenantry.run/v1");

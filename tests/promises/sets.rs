@@ -228,6 +228,24 @@ async fn central_fails(home: Home) {
 }
 
 #[tokio::test]
+async fn the_waves_of_the_tenants_come_after_the_central_database_and_none_when_it_fails() {
+    for home in
+        [Home::new(), Home::new().with_postgres_registry().await, Home::new().with_mariadb_registry().await]
+    {
+        let (home, tenants, _) = scene(home, Kind::Sqlite, 3).await;
+        let words = ["migrate", "--all", "--canary", "1", "--json"];
+        let run = home.run(&words).exits(0).json();
+        assert_eq!((&run["waves"], &run["counts"]["applied"]), (&json!([1, 2]), &3.into()), "{run}");
+        let early = "SELECT count(*) FROM targets g WHERE g.started_at < (SELECT max(b.finished_at) FROM targets b WHERE b.wave = g.wave - 1)";
+        assert_eq!(ledger(&home).number(early).await, 0);
+        write(&home, "migrations/central/3_rates.sql", "INSERT INTO rates VALUES (1);");
+        let run = home.run(&words).exits(100).json();
+        assert_eq!((&run["state"], &run["counts"]["skipped"]), (&"failed".into(), &3.into()), "{run}");
+        assert_eq!(tenants[0].versions().await, [1, 2]);
+    }
+}
+
+#[tokio::test]
 async fn a_refused_central_database_ends_the_run_with_104_and_one_that_was_changed_does_not() {
     let (home, tenants, _) = scene(Home::new(), Kind::Sqlite, 2).await;
     let _ = home.run(&["migrate", "--all"]).exits(0);

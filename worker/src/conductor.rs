@@ -68,7 +68,9 @@ async fn one_beat(ledger: &Ledger, queue: &Queue, owner: &str) -> Result<(), Que
     if rescued > 0 {
         tracing::warn!(targets = rescued, "took back targets whose worker was lost");
     }
+    stop_runs(ledger).await?;
     begin_waves(ledger).await?;
+    ledger.end_stopped().await?;
     close(ledger).await?;
     send_due(ledger, queue).await
 }
@@ -93,11 +95,19 @@ async fn send_due(ledger: &Ledger, queue: &Queue) -> Result<(), QueueError> {
     Ok(())
 }
 
+async fn stop_runs(ledger: &Ledger) -> Result<(), LedgerError> {
+    for stopped in ledger.stop_runs().await? {
+        let (number, code, reason) = (stopped.number, &stopped.stop.code, &stopped.stop.reason);
+        tracing::warn!(run.number = number, code, reason, "the run is stopped");
+    }
+    Ok(())
+}
+
 async fn begin_waves(ledger: &Ledger) -> Result<(), LedgerError> {
     for begun in ledger.begin_waves().await? {
-        let (number, tenants) = (begun.number, begun.tenants);
+        let (number, wave, tenants) = (begun.number, begun.wave, begun.tenants);
         if begun.opened {
-            tracing::info!(run.number = number, tenants, "the central database is done, the tenants begin");
+            tracing::info!(run.number = number, wave, tenants, "all before it went well, the wave opens");
         } else {
             tracing::warn!(run.number = number, tenants, "the central database failed, no tenant is begun");
         }

@@ -1,13 +1,14 @@
 //! What surrounds an attempt: its lease is renewed while it runs, and its outcome is recorded whatever happens.
 
-use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{any::Any, collections::HashSet, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures::FutureExt as _;
 use tenantry_shared::{
     clock::{self, Stopwatch},
     failure::{Class, Failure},
+    id::RunId,
     job::{Claim, Next, Outcome, Verdict, next},
-    ledger::{Ledger, LedgerError},
+    ledger::{CANCELED, Ledger, LedgerError},
     registry::{Access, Registry, RegistryError},
     retry,
     run::{ActionKind, Back, Policy, TargetState},
@@ -45,6 +46,8 @@ pub struct House {
     pub lease: Duration,
     /// Turns true when running attempts must stop at once.
     pub abort: watch::Receiver<bool>,
+    /// Runs whose attempts must stop at once.
+    pub forced: watch::Receiver<HashSet<RunId>>,
 }
 
 /// Works one claim to its end. Never panics, never fails: what happens is recorded.
@@ -68,6 +71,7 @@ pub async fn consume(house: Arc<House>, claim: Claim) {
                     tracing::warn!(run.id = %claim.job.run, tenant.id = %claim.job.tenant, attempt = claim.attempt, "the lease was lost, the work is stopped");
                     return;
                 }
+                () = forced(&house, claim.job.run) => Verdict::Failed(canceled()),
                 () = aborted(&house) => Verdict::Failed(Failure::new(Class::Interrupted, "shutdown", "the worker was told to stop at once")),
             }
         }
@@ -177,11 +181,26 @@ async fn aborted(house: &House) {
     }
 }
 
+/// Returns when an operator wants what runs of this run to stop.
+async fn forced(house: &House, run: RunId) {
+    if house.forced.clone().wait_for(|runs| runs.contains(&run)).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+fn canceled() -> Failure {
+    Failure::new(Class::Interrupted, CANCELED, "stopped while it ran, with the run")
+        .with_hint("its history tells what was done: a retry of the run goes on from there")
+}
+
 async fn record(house: &House, claim: &Claim, outcome: &Outcome, policy: &Policy) {
     let next = next(claim, outcome, policy, clock::chance());
     for attempt in 1..=RECORD_TRIES {
         match house.ledger.record(claim, &house.owner, outcome, next).await {
-            Ok(true) => return report(claim, outcome, next),
+            Ok(true) => {
+                report(claim, outcome, next);
+                return check_gates(house, claim, next).await;
+            }
             Ok(false) => {
                 tracing::info!(run.id = %claim.job.run, tenant.id = %claim.job.tenant, attempt = claim.attempt, "a later attempt exists, this result is dropped");
                 return;
@@ -197,6 +216,22 @@ async fn record(house: &House, claim: &Claim, outcome: &Outcome, policy: &Policy
                 .await;
             }
         }
+    }
+}
+
+/// A failure may be the one too many: the next tenant must not wait for the conductor to find out. It will if this does
+/// not.
+async fn check_gates(house: &House, claim: &Claim, next: Next) {
+    if next != Next::End(TargetState::Failed) {
+        return;
+    }
+    match house.ledger.check_gates(claim.job.run).await {
+        Ok(None) => {}
+        Ok(Some(stopped)) => {
+            let (code, reason) = (&stopped.stop.code, &stopped.stop.reason);
+            tracing::warn!(run.number = stopped.number, code, reason, "the run is stopped");
+        }
+        Err(error) => tracing::debug!(%error, "the gates were not checked after a failure"),
     }
 }
 

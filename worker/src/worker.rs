@@ -1,9 +1,10 @@
 //! A worker: the consume loop, the conductor and the heartbeat of one process.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::HashSet, path::PathBuf, sync::Arc, time::Duration};
 
 use tenantry_shared::{
     config::WorkerConfig,
+    id::RunId,
     ledger::{Ledger, WorkerState},
     queue::{Handler, Queue, Serve, serve},
     registry::Registry,
@@ -58,6 +59,7 @@ impl Worker {
     pub fn start(parts: Parts) -> Self {
         let (stop, stopped) = watch::channel(false);
         let (abort, aborted) = watch::channel(false);
+        let (forced, to_stop) = watch::channel(HashSet::new());
         let host = hostname::get().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let owner: Arc<str> =
             format!("{host}/{}/{}", std::process::id(), uuid::Uuid::now_v7().simple()).into();
@@ -71,6 +73,7 @@ impl Worker {
             owner: owner.clone(),
             lease,
             abort: aborted,
+            forced: to_stop,
         });
         let handler: Handler = Arc::new(move |claim| Box::pin(consume(house.clone(), claim)));
         let mut tasks = JoinSet::new();
@@ -80,6 +83,7 @@ impl Worker {
             host,
             slots: concurrency,
             health_file: parts.health_file,
+            forced,
         };
         let beating = tokio::spawn(beat.clone().go_on(stopped.clone()));
         let served = Serve {
@@ -138,6 +142,8 @@ struct Beat {
     host: String,
     slots: usize,
     health_file: Option<PathBuf>,
+    /// Tells attempts that they are to stop.
+    forced: watch::Sender<HashSet<RunId>>,
 }
 
 impl Beat {
@@ -148,6 +154,21 @@ impl Beat {
             beat.tick().await;
             let state = if *stop.borrow() { WorkerState::Draining } else { WorkerState::Running };
             self.once(state).await;
+            self.look_for_forced().await;
+        }
+    }
+
+    async fn look_for_forced(&self) {
+        match tokio::time::timeout(HEARTBEAT, self.ledger.forced_runs()).await {
+            Ok(Ok(runs)) => {
+                self.forced.send_replace(runs.into_iter().collect());
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "it is not known whether a run is to be stopped at once")
+            }
+            Err(_) => {
+                tracing::warn!(limit = ?HEARTBEAT, "it is not known in time whether a run is to be stopped at once");
+            }
         }
     }
 

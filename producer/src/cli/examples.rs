@@ -13,6 +13,7 @@ pub(super) const ENQUEUE: &str = "\
 Examples:
   tenantry enqueue --all                            every active tenant, to the newest migration
   tenantry enqueue --all --wait --timeout 30m       for a deploy step: ends with the run's result
+  tenantry enqueue --all --canary 1% --soak 10m     first some, and the others when those went well
   tenantry enqueue --all --sync --wait              with the tenants that the source lists now
   tenantry enqueue -l 'plan=pro,region in (eu,us)'  tenants by label
   tenantry enqueue -t acme,globex --target 20261121103012

@@ -15,8 +15,8 @@ use tenantry_worker::variables::without_empty_variables;
 pub(crate) use back::{BaselineArgs, Follow, Limits, RepairArgs, ResetArgs, RollbackArgs, To};
 pub(crate) use rehearse::{RehearseArgs, Sample};
 pub(crate) use runs::{
-    EnqueueArgs, How, LogsArgs, MigrateArgs, NoTenants, PlanArgs, RetryArgs, RunsArgs, SelectionArgs,
-    StatusArgs, Target, VerifyArgs, WaitArgs,
+    CancelArgs, EnqueueArgs, How, LogsArgs, MigrateArgs, NoTenants, PauseArgs, PlanArgs, RetryArgs,
+    RolloutArgs, RunsArgs, SelectionArgs, StatusArgs, Target, VerifyArgs, WaitArgs,
 };
 pub(crate) use tenants::{ImportFormat, TenantsCommand, UrlSource};
 
@@ -195,8 +195,14 @@ pub(crate) enum Command {
     Status(StatusArgs),
     /// List runs, the newest first
     Runs(RunsArgs),
-    /// Try the failed tenants of a run again, in a run of their own
+    /// Try the failed tenants of a run again, and those that were not begun, in a run of their own
     Retry(RetryArgs),
+    /// Stop a run: tenants that are not begun are left out, and those that are being migrated come to their end
+    Cancel(CancelArgs),
+    /// Begin no more tenants of a run until it is resumed
+    Pause(PauseArgs),
+    /// Go on with a paused run
+    Resume(PauseArgs),
     /// Revert migrations: the newest ones, those above a version, or what a run applied
     ///
     /// A migration without a down script is refused before any change. The central database is left as it is.

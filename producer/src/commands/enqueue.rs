@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     app::App,
-    cli::{EnqueueArgs, Follow, Global, How, SelectionArgs},
+    cli::{EnqueueArgs, Follow, Global, How, RolloutArgs, SelectionArgs},
     output::{Output, plural},
 };
 
@@ -32,9 +32,10 @@ pub(crate) async fn run(global: &Global, args: EnqueueArgs, output: &Output) -> 
         sync::first(&app, args.yes, output).await?;
     }
     let looked = Draft::look(&app, args.selection, &args.how, output).await;
-    let Some((draft, tenants)) = selection::or_nobody(looked, args.no_tenants, output)? else {
+    let Some((mut draft, tenants)) = selection::or_nobody(looked, args.no_tenants, output)? else {
         return Ok(Exit::Ok);
     };
+    draft.roll_out(&app, args.rollout).await?;
     let central = if draft.bundle.has_central() { "central and " } else { "" };
     let who = format!("{central}{}", plural(tenants, "tenant"));
     let question = format!("Start a run of {who} ({})?", draft.selection.describe());
@@ -84,6 +85,12 @@ impl Draft {
         app.queue().await?;
         let tenants = draft.announced(app, output).await?;
         Ok((draft, tenants))
+    }
+
+    /// Takes the waves and limits that the flags ask for.
+    pub(crate) async fn roll_out(&mut self, app: &App, args: RolloutArgs) -> Result<(), Fault> {
+        self.policy.rollout = args.into();
+        Ok(app.ledger.canary_is_somebody(&self.selection, &self.policy.rollout).await?)
     }
 
     /// Says what it is, and gives how many tenants are selected.

@@ -1,6 +1,7 @@
 //! The commands: each reads, decides and acts, and leaves the printing to `output`.
 
 mod baseline;
+mod control;
 mod dedicated;
 mod demo;
 mod doctor;
@@ -47,6 +48,9 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Result<Exit, Fault> {
         Command::Status(args) => status::run(&App::open(global).await?, &args, output).await,
         Command::Runs(args) => runs::run(&App::open(global).await?, &args, output).await,
         Command::Retry(args) => retry::run(&App::open(global).await?, args, output).await,
+        Command::Cancel(args) => control::cancel(&App::open(global).await?, &args, output).await,
+        Command::Pause(args) => control::pause(&App::open(global).await?, &args, output).await,
+        Command::Resume(args) => control::resume(&App::open(global).await?, &args, output).await,
         Command::Rollback(args) => rollback::run(global, args, output).await,
         Command::Reset(args) => reset::run(global, args, false, output).await,
         Command::Refresh(args) => reset::run(global, args, true, output).await,

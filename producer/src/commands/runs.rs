@@ -1,7 +1,7 @@
 //! `runs`: the newest runs.
 
 use serde_json::json;
-use tenantry_shared::{exit::Exit, fault::Fault};
+use tenantry_shared::{exit::Exit, fault::Fault, run::Run};
 
 use super::follow::view;
 use crate::{
@@ -30,6 +30,11 @@ pub(crate) async fn newest(app: &App, limit: u32) -> Result<Vec<RunView>, Fault>
     Ok(views)
 }
 
+/// A run's state, or that it is paused.
+fn state_of(run: &Run) -> &'static str {
+    if run.paused_at.is_some() && !run.state.is_final() { "paused" } else { run.state.as_str() }
+}
+
 /// Runs as a table.
 pub(crate) fn table(views: &[RunView]) -> Table {
     let mut table =
@@ -38,7 +43,7 @@ pub(crate) fn table(views: &[RunView]) -> Table {
         let run = &view.run;
         table.row(vec![
             run.number.to_string(),
-            run.state.to_string(),
+            state_of(run).to_owned(),
             if run.action.kind.goes_forward() { run.target.to_string() } else { aim(run) },
             ago(view.now, run.created_at),
             short_duration(view.duration_ms()),

@@ -73,7 +73,8 @@ async fn of_fleet(app: &App, output: &Output) -> Result<Exit, Fault> {
         version.is_none() || newest.is_some_and(|newest| version.as_ref() < Some(newest))
     });
     let unfinished = runs.iter().any(|view| !view.run.state.is_final());
-    let failed = runs.first().is_some_and(|view| view.run.state == RunState::Failed);
+    let failed =
+        runs.first().is_some_and(|view| matches!(view.run.state, RunState::Failed | RunState::Halted));
     Ok(if behind || unfinished || failed { Exit::ChangesPending } else { Exit::Ok })
 }
 

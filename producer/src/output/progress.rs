@@ -62,8 +62,9 @@ impl Progress {
         let central = counts.central.map(|state| format!("central {state}  ")).unwrap_or_default();
         let skipped =
             if counts.skipped > 0 { format!("  skipped {}", counts.skipped) } else { String::new() };
+        let standing = standing(run);
         let states = format!(
-            "{central}{} {}  current {}  running {}  retrying {}  failed {}  waiting {}{skipped}",
+            "{standing}{central}{} {}  current {}  running {}  retrying {}  failed {}  waiting {}{skipped}",
             run.run.action.kind.done(),
             counts.applied,
             counts.current,
@@ -121,6 +122,21 @@ impl Progress {
             bar.finish_and_clear();
         }
     }
+}
+
+/// What keeps a run from going on, and which wave it is in.
+fn standing(view: &RunView) -> String {
+    let run = &view.run;
+    let wave =
+        if run.waves.len() > 1 { format!("wave {}/{}  ", run.wave, run.waves.len()) } else { String::new() };
+    let held = match (&run.stop, run.paused_at, run.soak_until) {
+        _ if run.state.is_final() => "",
+        (Some(_), _, _) => "stopping  ",
+        (None, Some(_), _) => "paused  ",
+        (None, None, Some(_)) => "soaking  ",
+        (None, None, None) => "",
+    };
+    format!("{wave}{held}")
 }
 
 /// Shows how many tenants were looked at, on standard error.

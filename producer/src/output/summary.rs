@@ -25,7 +25,11 @@ pub(super) fn text(view: &RunView, program: &str) -> String {
     let _ = writeln!(
         out,
         "{style}{:>10}{style:#} [{}] run #{number} {}: {}: {} {}{retried}, {} current, {} failed{skipped}",
-        if view.run.state == RunState::Succeeded { "Summary" } else { "FAILED" },
+        match view.run.state {
+            RunState::Succeeded => "Summary",
+            RunState::Halted => "HALTED",
+            _ => "FAILED",
+        },
         short_duration(view.duration_ms()),
         aim(&view.run),
         plural(counts.total, "tenant"),
@@ -37,13 +41,19 @@ pub(super) fn text(view: &RunView, program: &str) -> String {
     if let Some(central) = &view.central {
         let _ = writeln!(out, "{:>10}  {}", "central", central_line(central));
     }
+    if let Some(reason) = halted(view) {
+        let _ = writeln!(out, "{:>10}  {reason}", "stopped");
+    }
     for cause in &view.causes {
         cause_text(&mut out, cause);
+    }
+    let work = if view.embedded { " --work" } else { "" };
+    if view.causes.is_empty() && counts.skipped > 0 {
+        let _ = writeln!(out, "  {DIM}retry:{DIM:#}  {program} retry {number}{work}");
     }
     if let Some(cause) = view.causes.first() {
         let only =
             if view.causes.len() > 1 { format!(" --error {}", cause.fingerprint) } else { String::new() };
-        let work = if view.embedded { " --work" } else { "" };
         let _ = writeln!(out, "  {DIM}retry:{DIM:#}  {program} retry {number}{only}{work}");
         if let Some(tenant) = cause.tenants.first() {
             let _ = writeln!(out, "  {DIM}show:{DIM:#}   {program} logs {number} -t {tenant}");
@@ -100,8 +110,18 @@ pub(crate) fn failure_line(place: Option<&str>, statement: Option<u32>, code: &s
     format!("{place}{code}{name}: {message}")
 }
 
+/// Why a run ended before its time.
+fn halted(view: &RunView) -> Option<&str> {
+    let stop = view.run.stop.as_ref().filter(|_| view.run.state == RunState::Halted);
+    stop.map(|stop| stop.reason.as_str())
+}
+
 /// The last line of a run that did not succeed.
 pub(super) fn verdict(view: &RunView) -> Option<String> {
+    if let Some(reason) = halted(view) {
+        let (skipped, total) = (view.counts.skipped, plural(view.counts.total, "tenant"));
+        return Some(format!("stopped: {reason}; {skipped} of {total} not begun"));
+    }
     let failed = view.run.state == RunState::Failed;
     if failed && view.counts.central_failed() {
         return Some("central failed: no tenant was started".into());

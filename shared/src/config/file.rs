@@ -144,6 +144,7 @@ impl RawRun {
             statement_timeout_ms: span(self.statement_timeout, default.statement_timeout_ms),
             order: self.order.unwrap_or(default.order),
             fingerprint: self.fingerprint.unwrap_or(default.fingerprint),
+            rollout: default.rollout,
         }
     }
 }

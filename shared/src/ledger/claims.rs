@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sqlx::any::AnyRow;
 
-use super::{Ledger, LedgerError, bind_attempt, ms, number, read_job};
+use super::{Ledger, LedgerError, bind_attempt, ms, number, read_job, stops::HELD};
 use crate::{
     job::{Claim, Job},
     store::{Dialect, Value, expect_rows, pairs},
@@ -46,7 +46,7 @@ impl Ledger {
         }
         let ready = format!(
             "FROM targets WHERE (run_id, tenant_id) IN ({{rows}} {})
-                AND state IN ('pending', 'retryable') AND (sent_at IS NOT NULL OR due_at <= {{now}})",
+                AND state IN ('pending', 'retryable') AND (sent_at IS NOT NULL OR due_at <= {{now}}) AND run_id NOT IN {HELD}",
             pairs(3, jobs.len())
         );
         let mut values = vec![owner.into(), ms(lease).into()];
@@ -124,10 +124,11 @@ impl Ledger {
     }
 }
 
-/// Up to so many targets that are due, the longest due first.
+/// Up to so many targets that are due, the longest due first, of runs that are neither paused nor stopped.
 pub(super) fn due(limit: u64) -> String {
     format!(
-        "FROM targets {{by_due}} WHERE due_at <= {{now}} AND state IN ('pending', 'retryable') ORDER BY due_at LIMIT {limit}"
+        "FROM targets {{by_due}} WHERE due_at <= {{now}} AND state IN ('pending', 'retryable') AND run_id NOT IN {HELD}
+         ORDER BY due_at LIMIT {limit}"
     )
 }
 

@@ -158,7 +158,7 @@ impl Ledger {
     pub async fn close_runs(&self) -> Result<Vec<Closed>, LedgerError> {
         // What has ended stays as it is, so what is read here is still so when it is written.
         let sql = "SELECT id, number, CASE WHEN EXISTS (SELECT 1 FROM targets g WHERE g.run_id = runs.id
-                    AND g.state NOT IN ('applied', 'current')) THEN 'failed' ELSE 'succeeded' END
+                    AND g.state NOT IN ('applied', 'current')) THEN CASE WHEN stop_code IS NULL THEN 'failed' ELSE 'halted' END ELSE 'succeeded' END
             FROM runs WHERE state IN ('pending', 'running')
                 AND NOT EXISTS (SELECT 1 FROM targets o WHERE o.run_id = runs.id AND o.state IN ('pending', 'running', 'retryable'))";
         let mut closed = Vec::new();

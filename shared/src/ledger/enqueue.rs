@@ -3,13 +3,14 @@
 
 use sqlx::{Any, Row as _, Transaction};
 
-use super::{Ledger, LedgerError};
+use super::{Ledger, LedgerError, rollout::NO_WAVE};
 use crate::{
     id::{RunId, TenantId},
     registry::{CENTRAL, clause::Clause},
     run::{ActionKind, Pick, RunSpec, Selection},
     store::{StoreError, expect_rows, parameters},
     tenant::Slug,
+    wave::{Canary, Rollout},
 };
 
 /// How many names one statement carries: well below every database's limit of parameters.
@@ -41,6 +42,7 @@ impl Ledger {
         if targets == 0 {
             return Err(LedgerError::NothingSelected);
         }
+        self.assign_waves(&mut tx, id, spec, targets).await?;
         if spec.central {
             self.insert_central(&mut tx, id, spec.policy.max_attempts).await?;
         }
@@ -98,8 +100,12 @@ impl Ledger {
     ) -> Result<u64, LedgerError> {
         let RunSpec { selection, policy, .. } = spec;
         self.names_are_right(tx, selection).await?;
-        // Nobody is due before the central database is done.
-        let (columns, values) = if spec.central { ("wave", "1") } else { ("wave, due_at", "0, {now}") };
+        // Nobody is due before the central database is done, or before it is known who goes first.
+        let (columns, values) = match (policy.rollout.has_waves(), spec.central) {
+            (true, _) => ("wave", NO_WAVE),
+            (false, true) => ("wave", "1"),
+            (false, false) => ("wave, due_at", "1, {now}"),
+        };
         let mut inserted = 0;
         for clause in clauses(selection, 3) {
             let left = selection.limit.map(|limit| u64::from(limit).saturating_sub(inserted));
@@ -176,6 +182,27 @@ impl Ledger {
             count += u64::try_from(row.try_get::<i64, _>(0)?).unwrap_or(0);
         }
         Ok(count.min(selection.limit.map_or(u64::MAX, u64::from)))
+    }
+
+    /// Makes sure that a canary chosen by labels is somebody, before anything is written.
+    ///
+    /// # Errors
+    /// [`LedgerError::NoCanary`] when it is nobody.
+    pub async fn canary_is_somebody(
+        &self,
+        selection: &Selection,
+        rollout: &Rollout,
+    ) -> Result<(), LedgerError> {
+        let Some(Canary::Labels(selector)) = &rollout.canary else { return Ok(()) };
+        for mut clause in clauses(selection, 1) {
+            clause.labels(selector);
+            let sql = format!("SELECT count(*) FROM tenants t WHERE {}", clause.text());
+            let row = clause.bind(self.store.query(&sql)).fetch_one(self.store.pool()).await?;
+            if row.try_get::<i64, _>(0)? > 0 {
+                return Ok(());
+            }
+        }
+        Err(LedgerError::NoCanary(selector.to_string()))
     }
 
     /// The tenants that a selection chooses now, in the order of their slugs.

@@ -6,6 +6,7 @@
 //!   very attempt, so a worker that was paused for an hour cannot overwrite a newer result;
 //! - an attempt is counted when it is claimed, so a job that kills its worker still runs out of attempts;
 //!   what the tenant is not to blame for is taken back as `uncounted`;
+//! - nothing is claimed of a run that is paused or stopped;
 //! - a final state never changes.
 
 mod claims;
@@ -15,7 +16,9 @@ mod outcomes;
 mod plans;
 mod read;
 mod repairs;
+mod rollout;
 mod schemas;
+mod stops;
 mod waves;
 mod workers;
 
@@ -24,6 +27,7 @@ pub use enqueue::Enqueued;
 pub use plans::Traces;
 pub use read::{AttemptRow, TargetQuery, TargetRow};
 pub use schemas::{OutsiderRow, outsider_id};
+pub use stops::{CANCELED, Stopped};
 pub use waves::Begun;
 pub use workers::{WorkerRow, WorkerState};
 
@@ -60,6 +64,9 @@ pub enum LedgerError {
     /// Tenants that were named and did not fail in that run.
     #[error("did not fail in that run: {0}")]
     NotFailed(String),
+    /// No selected tenant has the labels of the canary.
+    #[error("no selected tenant is in the canary {0}")]
+    NoCanary(String),
     /// The selection chose nobody.
     #[error("no tenant matched the selection")]
     NothingSelected,

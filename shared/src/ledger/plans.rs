@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use sqlx::{Row as _, any::AnyRow};
 
-use super::{Ledger, LedgerError, bind_attempt};
+use super::{CANCELED, Ledger, LedgerError, bind_attempt};
 use crate::{
     id::{RunId, TenantId},
     job::{Claim, Direction, Job, Step},
@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Codes of attempts that may have done more than they could tell.
-const CUT_SHORT: [&str; 2] = ["worker-lost", "shutdown"];
+const CUT_SHORT: [&str; 3] = ["worker-lost", "shutdown", CANCELED];
 
 /// Codes of attempts that were not told how their last statement ended.
 const UNANSWERED: [&str; 3] = ["connection", "protocol", "no-answer"];

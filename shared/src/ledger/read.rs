@@ -8,7 +8,7 @@ use crate::{
     id::{RunId, TenantId},
     job::Step,
     registry::clause::Clause,
-    run::{Run, RunRef, TargetState},
+    run::{Run, RunRef, Stop, TargetState},
     store::StoreError,
     summary::{Cause, Counts},
     version::Version,
@@ -19,7 +19,8 @@ const CAUSES: u32 = 20;
 const TENANTS_PER_CAUSE: u32 = 10;
 
 const RUN_COLUMNS: &str = "r.id, r.number, r.digest, r.target_version, r.description, r.selection, r.policy, r.state,
-    (SELECT p.number FROM runs p WHERE p.id = r.parent_id), r.requested_by, r.reason, r.created_at, r.started_at, r.finished_at, r.action";
+    (SELECT p.number FROM runs p WHERE p.id = r.parent_id), r.requested_by, r.reason, r.created_at, r.started_at, r.finished_at, r.action,
+    r.waves, r.wave, r.soak_until, r.paused_at, r.deadline_at, r.stop_code, r.stop_reason";
 
 const TARGETS: &str = "SELECT t.slug, g.state, g.attempt - g.uncounted, g.from_version, g.to_version, g.code, g.message, g.hint, g.fingerprint
     FROM targets g JOIN tenants t ON t.id = g.tenant_id";
@@ -106,7 +107,7 @@ impl Ledger {
         };
         let query = match name {
             RunRef::Latest => first("1 = 1"),
-            RunRef::LatestFailed => first("r.state = 'failed'"),
+            RunRef::LatestFailed => first("r.state IN ('failed', 'halted')"),
             RunRef::Number(number) => first("r.number = $1").bind(number),
             RunRef::Id(id) => first("r.id = $1").bind(id.to_string()),
         };
@@ -271,6 +272,17 @@ fn read_run(row: &AnyRow) -> Result<Run, LedgerError> {
         started_at: row.try_get(12)?,
         finished_at: row.try_get(13)?,
         action: serde_json::from_str(&text(14)?).map_err(|_| damaged("action"))?,
+        waves: serde_json::from_str(&text(15)?).map_err(|_| damaged("waves"))?,
+        wave: u64::try_from(row.try_get::<i64, _>(16)?).unwrap_or(0),
+        soak_until: row.try_get(17)?,
+        paused_at: row.try_get(18)?,
+        deadline_at: row.try_get(19)?,
+        stop: match row.try_get::<Option<String>, _>(20)? {
+            Some(code) => {
+                Some(Stop { code, reason: row.try_get::<Option<String>, _>(21)?.unwrap_or_default() })
+            }
+            None => None,
+        },
     })
 }
 

@@ -1,10 +1,10 @@
-//! Waves: the tenants of a run whose bundle has a set for the central database wait for that one. Decided from the
-//! ledger alone, and guarded: a final state never changes, so whoever decides again decides the same.
+//! Waves: each opens when those before it are done and the gate is passed. Decided from the ledger alone, each step by
+//! one guarded statement: a final state never changes, so whoever decides again decides the same.
 
 use sqlx::{Row as _, any::AnyRow};
 
 use super::{Ledger, LedgerError};
-use crate::failure::Class;
+use crate::{failure::Class, run::Policy, store::StoreError};
 
 /// The `id` of the central database's row, as a subquery: null where there is none.
 pub(super) const CENTRAL_ID: &str = "(SELECT id FROM tenants WHERE slug = 'central' AND central = 1)";
@@ -12,72 +12,115 @@ pub(super) const CENTRAL_ID: &str = "(SELECT id FROM tenants WHERE slug = 'centr
 /// Why the tenants of a run were skipped.
 const CENTRAL_FAILED: &str = "central-failed";
 
-/// A target that waits for the wave before: nobody has been told of it.
-const WAITING: &str = "run_id = $1 AND wave = 1 AND state = 'pending' AND due_at IS NULL AND sent_at IS NULL";
+/// A target that waits for the waves before: nobody has been told of it.
+const WAITING: &str = "state = 'pending' AND due_at IS NULL AND sent_at IS NULL";
 
-/// What became of the tenants of a run once its central database had ended.
+/// A run that may have a wave to open: all that was let in has ended.
+const READY: &str = "SELECT r.id, r.number, r.wave, r.waves, r.policy, r.soak_until, {now} FROM runs r
+    WHERE r.state IN ('pending', 'running') AND r.stop_code IS NULL AND r.paused_at IS NULL
+        AND NOT EXISTS (SELECT 1 FROM targets o WHERE o.run_id = r.id
+            AND o.state IN ('pending', 'running', 'retryable') AND o.wave <= r.wave)";
+
+/// What became of the next wave of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Begun {
     /// The run's number.
     pub number: i64,
+    /// The wave.
+    pub wave: u64,
     /// How many tenants.
     pub tenants: u64,
-    /// Whether they may begin. If not, they were skipped.
+    /// Whether they may begin. If not, they were skipped: the central database failed.
     pub opened: bool,
 }
 
+/// A run whose open waves have ended.
+struct Ready {
+    id: String,
+    number: i64,
+    wave: u64,
+    waves: Vec<u64>,
+    policy: Policy,
+    soak_until: Option<i64>,
+    now: i64,
+}
+
 impl Ledger {
-    /// Lets the tenants of a run begin once its central database is proven to be at its version, and skips them once
-    /// that failed.
+    /// Opens the next wave of each run whose waves before are done and went well, after its soak. Stops a run whose gate
+    /// fails, and skips the tenants of one whose central database failed.
     ///
     /// # Errors
     /// When the registry cannot be reached.
     pub async fn begin_waves(&self) -> Result<Vec<Begun>, LedgerError> {
-        let sql = format!(
-            "SELECT r.id, r.number, c.state, c.fingerprint FROM runs r JOIN targets c ON c.run_id = r.id
-             WHERE r.state IN ('pending', 'running') AND c.tenant_id = {CENTRAL_ID} AND c.wave = 0
-                AND c.state IN ('applied', 'current', 'failed')"
-        );
         let mut begun = Vec::new();
-        for row in self.store.query(&sql).fetch_all(self.store.pool()).await? {
-            let (run, state): (String, String) = (row.try_get(0)?, row.try_get(2)?);
-            if !self.somebody_waits(&run).await? {
-                continue;
+        for row in self.store.query(READY).fetch_all(self.store.pool()).await? {
+            let run = read_ready(&row)?;
+            if run.wave < run.waves.len() as u64 {
+                begun.extend(self.begin_next(&run).await?);
             }
-            let opened = state != "failed";
-            let tenants =
-                if opened { self.open(&run).await? } else { self.skip(&run, row.try_get(3)?).await? };
-            begun.push(Begun { number: row.try_get(1)?, tenants, opened });
         }
         Ok(begun)
     }
 
-    /// The targets of a wave begin or are skipped in one statement, so that any one of them tells of all.
-    async fn somebody_waits(&self, run: &str) -> Result<bool, LedgerError> {
-        let sql =
-            "SELECT CASE WHEN state = 'pending' AND due_at IS NULL AND sent_at IS NULL THEN 1 ELSE 0 END
-            FROM targets WHERE run_id = $1 AND wave = 1 ORDER BY tenant_id LIMIT 1";
-        let row = self.store.query(sql).bind(run.to_owned()).fetch_optional(self.store.pool());
-        let waits = |row: AnyRow| row.try_get::<i64, _>(0).map(|waits| waits == 1);
-        Ok(row.await?.map(waits).transpose()?.unwrap_or(false))
+    async fn begin_next(&self, run: &Ready) -> Result<Option<Begun>, LedgerError> {
+        let next = run.wave + 1;
+        let told = |tenants, opened| Begun { number: run.number, wave: next, tenants, opened };
+        if run.wave == 0 {
+            if let Some(fingerprint) = self.central_failure(&run.id).await? {
+                let tenants = self.skip(&run.id, &fingerprint).await?;
+                return Ok(Some(told(tenants, false)));
+            }
+        } else if self.judge(&run.id).await?.is_some() || self.soaks(run).await? {
+            return Ok(None);
+        }
+        let tenants = self.open(&run.id, next).await?;
+        Ok(Some(told(tenants, true)))
     }
 
-    async fn open(&self, run: &str) -> Result<u64, LedgerError> {
-        let sql = format!("UPDATE targets SET due_at = {{now}} WHERE {WAITING}");
-        let done = self.store.query(&sql).bind(run.to_owned()).execute(self.store.pool()).await?;
-        Ok(done.rows_affected())
+    /// The fingerprint that the central database of a run failed with.
+    async fn central_failure(&self, run: &str) -> Result<Option<String>, LedgerError> {
+        let sql = "SELECT COALESCE(fingerprint, '') FROM targets WHERE run_id = $1 AND wave = 0 AND state = 'failed'";
+        let row = self.store.query(sql).bind(run).fetch_optional(self.store.pool()).await?;
+        Ok(row.map(|row| row.try_get(0)).transpose()?)
+    }
+
+    /// Whether the wave is still watched before the next one opens. It begins to be when somebody first looks.
+    async fn soaks(&self, run: &Ready) -> Result<bool, LedgerError> {
+        match (run.policy.rollout.soak_ms, run.soak_until) {
+            (0, _) => Ok(false),
+            (_, Some(until)) => Ok(until > run.now),
+            (soak, None) => {
+                let sql = "UPDATE runs SET soak_until = {now} + $1 WHERE id = $2 AND wave = $3 AND soak_until IS NULL";
+                let begin = self.store.query(sql).bind(i64::try_from(soak).unwrap_or(i64::MAX / 4));
+                let begin = begin.bind(run.id.as_str()).bind(signed(run.wave));
+                begin.execute(self.store.pool()).await?;
+                Ok(true)
+            }
+        }
+    }
+
+    /// The targets first: after a crash in between, the run is found ready once more.
+    async fn open(&self, run: &str, wave: u64) -> Result<u64, LedgerError> {
+        let sql =
+            format!("UPDATE targets SET due_at = {{now}} WHERE run_id = $1 AND wave = $2 AND {WAITING}");
+        let open = self.store.query(&sql).bind(run).bind(signed(wave));
+        let tenants = open.execute(self.store.pool()).await?.rows_affected();
+        let sql = "UPDATE runs SET wave = $1, soak_until = NULL WHERE id = $2 AND wave = $3";
+        let update = self.store.query(sql).bind(signed(wave)).bind(run).bind(signed(wave - 1));
+        update.execute(self.store.pool()).await?;
+        Ok(tenants)
     }
 
     /// They have the fingerprint of what the central database failed with, so that a retry of that cause takes them.
-    async fn skip(&self, run: &str, fingerprint: Option<String>) -> Result<u64, LedgerError> {
+    async fn skip(&self, run: &str, fingerprint: &str) -> Result<u64, LedgerError> {
         let sql = format!(
             "UPDATE targets SET state = 'skipped', finished_at = {{now}}, class = $2, code = $3, message = $4, fingerprint = $5
-             WHERE {WAITING}"
+             WHERE run_id = $1 AND wave > 0 AND {WAITING}"
         );
         let done = self
             .store
             .query(&sql)
-            .bind(run.to_owned())
+            .bind(run)
             .bind(Class::Permanent.as_str())
             .bind(CENTRAL_FAILED)
             .bind("not begun: the central database failed first")
@@ -86,4 +129,21 @@ impl Ledger {
             .await?;
         Ok(done.rows_affected())
     }
+}
+
+fn read_ready(row: &AnyRow) -> Result<Ready, LedgerError> {
+    let damaged = |what: &str| StoreError::Value(format!("runs.{what}"));
+    Ok(Ready {
+        id: row.try_get(0)?,
+        number: row.try_get(1)?,
+        wave: u64::try_from(row.try_get::<i64, _>(2)?).map_err(|_| damaged("wave"))?,
+        waves: serde_json::from_str(&row.try_get::<String, _>(3)?).map_err(|_| damaged("waves"))?,
+        policy: serde_json::from_str(&row.try_get::<String, _>(4)?).map_err(|_| damaged("policy"))?,
+        soak_until: row.try_get(5)?,
+        now: row.try_get(6)?,
+    })
+}
+
+fn signed(wave: u64) -> i64 {
+    i64::try_from(wave).unwrap_or(i64::MAX)
 }

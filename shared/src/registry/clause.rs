@@ -65,8 +65,7 @@ impl Clause {
         }
     }
 
-    /// The tenant failed in a run, or was not begun because the central database failed; with this cause if one is
-    /// given.
+    /// The tenant failed in a run, or was not begun there; with this cause if one is given.
     pub(crate) fn failed_in(&mut self, run: &str, fingerprint: Option<&str>) {
         let run = self.parameters(&[run.to_owned()]);
         let cause = fingerprint

@@ -103,6 +103,7 @@ fn own_migrations(dialect: Dialect) -> Vec<Migration> {
                 4 "schemas",
                 5 "output",
                 6 "plans",
+                7 "waves",
             }
         };
     }
@@ -154,5 +155,28 @@ mod tests {
         assert_eq!([0, 1, 2, 3, 4, 5].map(text), ["20261121103012", "3", "1", "2", "3", "3"]);
         let broken = sqlx::query("PRAGMA foreign_key_check").fetch_all(store.pool()).await.unwrap();
         assert!(broken.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_run_that_waits_for_its_central_database_has_its_tenants_in_wave_1_afterwards() {
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", directory.path().join("registry.db").display());
+        let mut connection = connect_once(&creating(&url, Dialect::Sqlite), Dialect::Sqlite).await.unwrap();
+        let before = own_migrations(Dialect::Sqlite).into_iter().filter(|m| m.version < 7).collect();
+        let mut migrator = Migrator::with_migrations(before);
+        migrator.dangerous_set_table_name(OWN_HISTORY);
+        migrator.run_direct(None, &mut connection, false).await.unwrap();
+        let rows = "PRAGMA foreign_keys = OFF;
+            INSERT INTO runs (id, number, digest, target_version, description, selection, policy, state, requested_by, created_at)
+                VALUES ('waits', 1, 'b', '3', 'd', 'all', '{}', 'running', 'me', 1), ('other', 2, 'b', '3', 'd', 'all', '{}', 'running', 'me', 1);
+            INSERT INTO targets (run_id, tenant_id, state, max_attempts, wave)
+                VALUES ('waits', 'c', 'running', 1, 0), ('waits', 't', 'pending', 1, 1), ('waits', 'u', 'pending', 1, 1), ('other', 't', 'pending', 1, 0);";
+        sqlx::raw_sql(rows).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        let store = Store::init(&url).await.unwrap();
+        let waves =
+            "SELECT group_concat(waves || wave, ' ') FROM (SELECT waves, wave FROM runs ORDER BY number)";
+        let row = sqlx::query(waves).fetch_one(store.pool()).await.unwrap();
+        assert_eq!(row.try_get::<String, _>(0).unwrap(), "[2]0 []0");
     }
 }

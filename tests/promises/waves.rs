@@ -1,0 +1,297 @@
+//! Waves, gates and halts, and what an operator does to a run: nothing that is stopped reaches another tenant, and what
+//! was not reached can be retried.
+
+use serde_json::json;
+use tenantry_tests::{Fleet, Home, fleet::Kind, wait::until};
+
+use crate::stage::{Gates, enqueue, gated, ledger, targets, until_at_their_gates, waits_at_its_gate};
+
+const BROKEN: &str = "INSERT INTO nowhere VALUES (1);";
+const SOUND: &str = "CREATE TABLE made (n INTEGER);";
+
+/// A registry with so many SQLite tenants, and a migration.
+async fn scene(home: &Home, tenants: usize, sql: &str) -> Fleet {
+    let _ = home.run(&["registry", "init"]).exits(0);
+    home.migration("1_first.sql", sql);
+    let mut fleet = Fleet::default();
+    fleet.add(Kind::Sqlite, tenants, home.path()).await;
+    fleet.register(home);
+    fleet
+}
+
+/// One home for each kind of registry, one of them with a queue of its own.
+async fn homes() -> [Home; 3] {
+    [
+        Home::new(),
+        Home::new().with_postgres_registry().await.with_redis_queue(),
+        Home::new().with_mariadb_registry().await,
+    ]
+}
+
+/// How many tenants began before all of the wave before theirs had ended.
+const EARLY: &str = "SELECT count(*) FROM targets g WHERE g.started_at <
+    (SELECT max(b.finished_at) FROM targets b WHERE b.run_id = g.run_id AND b.wave = g.wave - 1)";
+
+async fn untouched(fleet: &Fleet) -> usize {
+    let mut count = 0;
+    for tenant in &fleet.tenants {
+        count += usize::from(tenant.tables().await.is_empty());
+    }
+    count
+}
+
+async fn events(home: &Home, kind: &str) -> i64 {
+    ledger(home).number(&format!("SELECT count(*) FROM events WHERE kind = '{kind}'")).await
+}
+
+#[tokio::test]
+async fn a_migration_that_is_broken_everywhere_stops_after_the_canary_and_a_retry_takes_all() {
+    let home = Home::new();
+    let fleet = scene(&home, 200, BROKEN).await;
+    let cautious = ["migrate", "--all", "--canary", "4", "--concurrency", "1", "--json"];
+    let first = home.run(&cautious).exits(102).json();
+    assert_eq!(
+        (&first["counts"]["failed"], &first["counts"]["skipped"]),
+        (&1.into(), &199.into()),
+        "{first}"
+    );
+    let halted = home.run(&["migrate", "--all", "--canary", "4", "--max-failures", "3"]).exits(102);
+    assert!(halted.stdout.contains("HALTED"), "{halted:?}");
+    let why = "more than 3 of 4 tenants of wave 1 failed (--max-failures); 196 of 200 tenants not begun";
+    assert!(halted.stderr.contains(&format!("error: stopped: {why}")), "{halted:?}");
+    let run =
+        home.run(&["status", "latest", "--state", "skipped", "--json", "--exit-code"]).exits(103).json();
+    assert_eq!(
+        (&run["state"], &run["exit_code"], &run["waves"]),
+        (&"halted".into(), &102.into(), &json!([4, 196]))
+    );
+    assert_eq!((&run["counts"]["failed"], &run["counts"]["skipped"]), (&4.into(), &196.into()), "{run}");
+    assert_eq!(run["stop"]["code"], "halted");
+    assert_eq!(run["tenants"][0]["code"], "halted");
+    assert!(
+        run["tenants"][0]["message"]
+            .as_str()
+            .is_some_and(|m| m.starts_with("not begun: more than 3 of 4 tenants"))
+    );
+    let _ = home.run(&["status", "--exit-code"]).exits(103);
+    assert_eq!(ledger(&home).number("SELECT count(*) FROM attempts").await, 1 + 4);
+    assert_eq!(untouched(&fleet).await, 200);
+    assert_eq!(events(&home, "run.halted").await, 2);
+
+    home.migration("1_first.sql", SOUND);
+    let cause = run["failures"][0]["fingerprint"].as_str().expect("a fingerprint");
+    let words = ["retry", "--error", cause, "--source", "migrations", "--work", "--json"];
+    let retried = home.run(&words).exits(0).json();
+    assert_eq!(
+        (&retried["counts"]["applied"], &retried["waves"]),
+        (&200.into(), &json!([4, 196])),
+        "{retried}"
+    );
+}
+
+#[tokio::test]
+async fn without_waves_one_cause_stops_a_run_in_which_nobody_succeeds() {
+    let home = Home::new();
+    let fleet = scene(&home, 60, BROKEN).await;
+    let run = home.run(&["migrate", "--all", "--concurrency", "2", "--json"]).exits(102).json();
+    let failed = run["counts"]["failed"].as_u64().expect("a number");
+    assert!((5..=7).contains(&failed), "{run}");
+    assert_eq!(run["counts"]["skipped"].as_u64(), Some(60 - failed));
+    assert!(run["stop"]["reason"].as_str().is_some_and(|why| why.contains("for one cause")), "{run}");
+    let all = home.run(&["migrate", "--all", "--halt-same-cause", "0", "--json"]).exits(100).json();
+    assert_eq!((&all["counts"]["failed"], &all["stop"]), (&60.into(), &json!(null)), "{all}");
+    // One that succeeds shows that it is not broken everywhere.
+    fleet.tenants[0].execute("CREATE TABLE nowhere (n INTEGER)").await;
+    let first = fleet.tenants[0].id.as_str();
+    let few = home
+        .run(&["migrate", "--all", "--canary", "1", "--max-failures", "100%", "--json"])
+        .exits(100)
+        .json();
+    assert_eq!(
+        (&few["counts"]["applied"], &few["counts"]["failed"]),
+        (&1.into(), &59.into()),
+        "{first}: {few}"
+    );
+}
+
+#[tokio::test]
+async fn more_failures_than_may_be_stop_the_wave_that_runs() {
+    for home in homes().await {
+        let fleet = scene(&home, 20, "INSERT INTO special VALUES (1);").await;
+        for tenant in fleet.tenants.iter().step_by(2) {
+            tenant.execute("CREATE TABLE special (n INTEGER)").await;
+        }
+        let words = ["migrate", "--all", "--max-failures", "10%", "--concurrency", "1", "--json"];
+        let run = home.run(&words).exits(102).json();
+        assert_eq!(run["counts"]["failed"], 3, "{run}");
+        assert!(run["counts"]["skipped"].as_u64().is_some_and(|skipped| skipped > 0), "{run}");
+        assert!(
+            run["stop"]["reason"]
+                .as_str()
+                .is_some_and(|why| why.starts_with("more than 2 of 20 tenants failed"))
+        );
+    }
+}
+
+#[tokio::test]
+async fn two_workers_open_each_wave_only_when_all_before_it_have_ended() {
+    for home in homes().await {
+        let fleet = scene(&home, 30, SOUND).await;
+        for tenant in &fleet.tenants[20..23] {
+            let _ = home.run(&["tenants", "set", &tenant.id, "--label", "tier=beta"]).exits(0);
+        }
+        let _workers = [home.worker(&["--concurrency", "3"]), home.worker(&["--concurrency", "3"])];
+        let _ = home
+            .run(&["enqueue", "--all", "--canary", "tier=beta", "--waves", "20%,50%,100%", "--yes"])
+            .exits(0);
+        let run = home.run(&["wait", "--json"]).exits(0).json();
+        assert_eq!((&run["waves"], &run["counts"]["applied"]), (&json!([3, 3, 9, 15]), &30.into()), "{run}");
+        assert_eq!(ledger(&home).number(EARLY).await, 0);
+        let beta = "SELECT count(*) FROM targets g JOIN tenant_labels l ON l.tenant_id = g.tenant_id WHERE l.name = 'tier' AND g.wave = 1";
+        assert_eq!((ledger(&home).number(beta).await, targets(&home, "wave = 1").await), (3, 3));
+        // In the order of their slugs.
+        let order = "SELECT count(*) FROM targets g JOIN tenants t ON t.id = g.tenant_id JOIN targets h ON h.run_id = g.run_id AND h.wave > g.wave
+            JOIN tenants u ON u.id = h.tenant_id WHERE g.wave > 1 AND u.slug < t.slug";
+        assert_eq!(ledger(&home).number(order).await, 0);
+        assert_eq!(targets(&home, "attempt <> 1").await, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_is_killed_while_a_wave_soaks_is_followed_by_one_that_waits_for_its_end() {
+    for home in homes().await {
+        let _fleet = scene(&home, 6, SOUND).await;
+        let killed = home.worker(&[]);
+        let _ = home.run(&["enqueue", "--all", "--canary", "34%", "--soak", "3s", "--yes"]).exits(0);
+        let soaking = "SELECT count(*) FROM runs WHERE soak_until IS NOT NULL AND wave = 1";
+        until("the canary soaks", || async { ledger(&home).number(soaking).await == 1 }).await;
+        killed.signal("KILL");
+        assert_eq!(targets(&home, "wave = 2 AND state = 'pending' AND due_at IS NULL").await, 3);
+        let _worker = home.worker(&[]);
+        let run = home.run(&["wait", "--json"]).exits(0).json();
+        assert_eq!((&run["waves"], &run["counts"]["applied"]), (&json!([3, 3]), &6.into()), "{run}");
+        let soaked = "SELECT min(g.started_at) - (SELECT max(b.finished_at) FROM targets b WHERE b.wave = 1) FROM targets g WHERE g.wave = 2";
+        assert!(ledger(&home).number(soaked).await >= 3_000);
+    }
+}
+
+#[tokio::test]
+async fn a_paused_run_stands_still_while_another_one_is_worked_and_goes_on_when_it_is_resumed() {
+    for home in homes().await {
+        let _fleet = scene(&home, 4, SOUND).await;
+        let _ = home.run(&["enqueue", "--all", "--yes"]).exits(0);
+        let paused = home.run(&["pause", "1", "--json"]).exits(0).json();
+        assert!(paused["paused_at"].is_string(), "{paused}");
+        let _ = home.run(&["pause", "1"]).exits(0);
+        let _worker = home.worker(&[]);
+        let _ = home.run(&["enqueue", "--all", "--yes"]).exits(0);
+        let _ = home.run(&["wait", "2"]).exits(0);
+        assert_eq!(targets(&home, "state = 'pending' AND attempt = 0").await, 4);
+        assert!(home.run(&["runs"]).exits(0).stdout.contains("paused"));
+        let _ = home.run(&["resume", "1"]).exits(0);
+        let run = home.run(&["wait", "1", "--json"]).exits(0).json();
+        assert_eq!(run["counts"]["current"], 4, "{run}");
+        let ended = home.run(&["pause", "1"]).exits(2);
+        assert!(ended.stderr.contains("run #1 has ended: succeeded"), "{ended:?}");
+        assert_eq!((events(&home, "run.paused").await, events(&home, "run.resumed").await), (1, 1));
+    }
+}
+
+#[tokio::test]
+async fn a_run_is_canceled_without_any_worker() {
+    for home in homes().await {
+        let fleet = scene(&home, 4, SOUND).await;
+        let _ = home.run(&["enqueue", "--all", "--canary", "1", "--yes"]).exits(0);
+        let run = home.run(&["cancel", "--json"]).exits(0).json();
+        assert_eq!((&run["state"], &run["exit_code"]), (&"halted".into(), &102.into()), "{run}");
+        assert_eq!(
+            (&run["counts"]["skipped"], &run["stop"]["code"]),
+            (&4.into(), &"canceled".into()),
+            "{run}"
+        );
+        let _ = home.run(&["wait"]).exits(102);
+        assert!(home.run(&["cancel"]).exits(2).stderr.contains("run #1 has ended: halted"));
+        assert_eq!(events(&home, "run.canceled").await, 1);
+        assert_eq!(untouched(&fleet).await, 4);
+        let _ = home.run(&["retry", "--work", "--yes"]).exits(0);
+        assert_eq!(untouched(&fleet).await, 0);
+    }
+}
+
+#[tokio::test]
+async fn what_runs_when_a_run_is_canceled_or_its_time_is_over_comes_to_its_end() {
+    for (deadline, code) in [(None, "canceled"), (Some("1s"), "deadline")] {
+        let home = Home::new();
+        let fleet = gated(&home, &[Kind::PostgresDatabase; 3]).await;
+        let gates = Gates::close(&fleet.tenants).await;
+        let _worker = home.worker(&["--concurrency", "1"]);
+        enqueue(&home, &deadline.map(|after| vec!["--deadline", after]).unwrap_or_default());
+        until("one of them runs", || async { targets(&home, "state = 'running'").await == 1 }).await;
+        if deadline.is_none() {
+            let canceled = home.run(&["cancel"]).exits(0);
+            assert!(canceled.stderr.contains("2 not begun, 1 tenant still being migrated"), "{canceled:?}");
+        }
+        until("the others are skipped", || async { targets(&home, "state = 'skipped'").await == 2 }).await;
+        assert_eq!(ledger(&home).number("SELECT count(*) FROM runs WHERE state = 'running'").await, 1);
+        gates.open().await;
+        let run = home.run(&["wait", "--json"]).exits(102).json();
+        assert_eq!((&run["counts"]["applied"], &run["stop"]["code"]), (&1.into(), &code.into()), "{run}");
+    }
+}
+
+#[tokio::test]
+async fn a_forced_cancel_ends_the_statements_that_run_in_every_kind_of_database() {
+    for home in [Home::new(), Home::new().with_postgres_registry().await] {
+        let kinds = [Kind::PostgresDatabase, Kind::PostgresSchema, Kind::MariaDb, Kind::Sqlite];
+        let fleet = gated(&home, &kinds).await;
+        let gates = Gates::close(&fleet.tenants).await;
+        let _worker = home.worker(&[]);
+        enqueue(&home, &[]);
+        until_at_their_gates(&fleet.tenants).await;
+        let unasked = home.run(&["cancel", "--force"]).exits(2);
+        assert!(unasked.stderr.contains("--yes"), "{unasked:?}");
+        let _ = home.run(&["cancel", "--force", "--yes"]).exits(0);
+        let run = home.run(&["wait", "--json"]).exits(102).json();
+        assert_eq!(
+            (&run["counts"]["failed"], &run["failures"][0]["code"]),
+            (&4.into(), &"canceled".into()),
+            "{run}"
+        );
+        for tenant in &fleet.tenants {
+            let ended = || async { !waits_at_its_gate(tenant).await };
+            until("no statement of it runs in the server", ended).await;
+            assert_eq!(tenant.versions().await, [0; 0], "{}", tenant.id);
+        }
+        assert_eq!(events(&home, "run.forced").await, 1);
+        gates.open().await;
+        // The same worker migrates them.
+        let _ = home.run(&["retry", "--yes", "--wait"]).exits(0);
+        for tenant in &fleet.tenants {
+            assert_eq!(tenant.number("SELECT n FROM counter").await, 1, "{}", tenant.id);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_rollout_that_makes_no_sense_is_refused_and_changes_nothing() {
+    let home = Home::new();
+    let _fleet = scene(&home, 2, SOUND).await;
+    let before = crate::state::of(&home).await;
+    for (words, says) in [
+        (vec!["--canary", "0"], "nobody"),
+        (vec!["--canary", "101%"], "more than all"),
+        (vec!["--canary", "5x"], "neither a number of tenants nor a percentage"),
+        (vec!["--canary", "tier=beta"], "no selected tenant is in the canary tier=beta"),
+        (vec!["--waves", "10%,1%"], "do not rise"),
+        (vec!["--waves", ""], "neither a number of tenants nor a percentage"),
+        (vec!["--max-failures", "some"], "neither a number of tenants nor a percentage"),
+        (vec!["--soak", "1m"], "--canary"),
+        (vec!["--canary", "1", "--deadline", "soon"], "not a duration"),
+    ] {
+        let words: Vec<&str> = ["migrate", "--all"].into_iter().chain(words).collect();
+        let refused = home.run(&words).exits(2);
+        assert!(refused.stderr.contains(says), "{words:?}: {refused:?}");
+    }
+    let _ = home.run(&["cancel"]).exits(2);
+    assert_eq!(crate::state::of(&home).await, before);
+}
