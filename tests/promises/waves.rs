@@ -176,6 +176,43 @@ async fn a_worker_that_is_killed_while_a_wave_soaks_is_followed_by_one_that_wait
 }
 
 #[tokio::test]
+async fn a_conductor_that_was_cut_off_while_it_opened_a_wave_is_followed_by_one_that_does_the_rest() {
+    for home in homes().await {
+        let _fleet = scene(&home, 5, SOUND).await;
+        let killed = home.worker(&[]);
+        let _ = home.run(&["enqueue", "--all", "--canary", "2", "--soak", "1h", "--yes"]).exits(0);
+        let soaking = "SELECT count(*) FROM runs WHERE soak_until IS NOT NULL AND wave = 1";
+        until("the canary soaks", || async { ledger(&home).number(soaking).await == 1 }).await;
+        killed.signal("KILL");
+        ledger(&home).execute("UPDATE runs SET soak_until = 1").await;
+        ledger(&home).execute("UPDATE targets SET due_at = 1 WHERE wave = 2").await;
+        let _worker = home.worker(&[]);
+        let run = home.run(&["wait", "--json"]).exits(0).json();
+        assert_eq!(
+            (&run["wave"], &run["soak_until"], &run["counts"]["applied"]),
+            (&2.into(), &json!(null), &5.into())
+        );
+        assert_eq!(targets(&home, "attempt <> 1").await, 0);
+    }
+}
+
+#[tokio::test]
+async fn failures_whose_worker_died_before_it_could_count_them_stop_the_run_nevertheless() {
+    for home in homes().await {
+        let fleet = scene(&home, 5, SOUND).await;
+        let _ = home.run(&["enqueue", "--all", "--canary", "2", "--yes"]).exits(0);
+        let failed = "UPDATE targets SET state = 'failed', attempt = 1, due_at = NULL, finished_at = 1, class = 'permanent',
+            code = 'x', message = 'y', refused = 0, fingerprint = '0' WHERE wave = 1";
+        ledger(&home).execute(failed).await;
+        let _worker = home.worker(&[]);
+        let run = home.run(&["wait", "--json"]).exits(102).json();
+        assert_eq!((&run["counts"]["failed"], &run["counts"]["skipped"]), (&2.into(), &3.into()), "{run}");
+        assert_eq!(targets(&home, "state = 'skipped' AND fingerprint = '0' AND attempt = 0").await, 3);
+        assert_eq!(untouched(&fleet).await, 5);
+    }
+}
+
+#[tokio::test]
 async fn a_paused_run_stands_still_while_another_one_is_worked_and_goes_on_when_it_is_resumed() {
     for home in homes().await {
         let _fleet = scene(&home, 4, SOUND).await;
