@@ -257,7 +257,7 @@ async fn a_run_is_canceled_without_any_worker() {
 
 #[tokio::test]
 async fn what_runs_when_a_run_is_canceled_or_its_time_is_over_comes_to_its_end() {
-    for (deadline, code) in [(None, "canceled"), (Some("1s"), "deadline")] {
+    for (deadline, code) in [(None, "canceled"), (Some("5s"), "deadline")] {
         let home = Home::new();
         let fleet = gated(&home, &[Kind::PostgresDatabase; 3]).await;
         let gates = Gates::close(&fleet.tenants).await;
@@ -269,7 +269,9 @@ async fn what_runs_when_a_run_is_canceled_or_its_time_is_over_comes_to_its_end()
             assert!(canceled.stderr.contains("2 not begun, 1 tenant still being migrated"), "{canceled:?}");
         }
         until("the others are skipped", || async { targets(&home, "state = 'skipped'").await == 2 }).await;
-        assert_eq!(ledger(&home).number("SELECT count(*) FROM runs WHERE state = 'running'").await, 1);
+        // A conductor that was slow has not called it running yet.
+        let open = "SELECT count(*) FROM runs WHERE state IN ('pending', 'running')";
+        assert_eq!(ledger(&home).number(open).await, 1);
         gates.open().await;
         let run = home.run(&["wait", "--json"]).exits(102).json();
         assert_eq!((&run["counts"]["applied"], &run["stop"]["code"]), (&1.into(), &code.into()), "{run}");
