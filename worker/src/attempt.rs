@@ -221,7 +221,7 @@ impl<'a> Work<'a> {
     /// What is half done, where a history does not say so by itself.
     pub(crate) async fn untold(&self, session: &mut impl Session) -> Result<Option<Progress>, Failure> {
         let tells = |chain: &'a Chain| {
-            let entry = |link: &'a Link| Entry { migration: &link.migration, previous: None, statements: 0 };
+            let entry = |link: &'a Link| Entry { migration: &link.migration, previous: None };
             let marks = |link| chain.rules.begin(&session.site(&chain.table), entry(link)).is_some();
             chain.command.is_some() || chain.links.first().is_none_or(marks)
         };

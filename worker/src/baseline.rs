@@ -59,10 +59,7 @@ impl Work<'_> {
 /// What makes the history, and what is written into it. All is of one chain.
 fn statements(site: &Site, unrecorded: &[Pending<'_>]) -> (String, Vec<String>) {
     let Some(rules) = unrecorded.first().map(|first| first.chain.rules) else { return Default::default() };
-    let entries: Vec<Entry<'_>> = unrecorded
-        .iter()
-        .map(|pending| entry(site, &pending.link.migration, pending.previous.map(|link| &link.migration)))
-        .collect();
+    let entries: Vec<Entry<'_>> = unrecorded.iter().map(entry).collect();
     let each = || entries.iter().map(|entry| rules.record(site, *entry, Duration::ZERO, false)).collect();
     let records = rules.baseline(site, &entries).map_or_else(each, |sql| vec![sql]);
     (rules.create(site), records)

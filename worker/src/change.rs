@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use tenantry_shared::{
     failure::{Class, Failure},
-    format::{Entry, Migration},
+    format::{Entry, Script},
     plan::{Pending, Progress, Refusal},
     site::Site,
-    statement::split,
 };
 
 use crate::engine::{Change, PROGRESS_TABLE, Session, TRACELESS};
@@ -42,12 +41,6 @@ pub async fn progress(session: &mut impl Session) -> Result<Option<Progress>, Fa
     }))
 }
 
-/// What a row of the history is about.
-pub(crate) fn entry<'a>(site: &Site, migration: &'a Migration, previous: Option<&'a Migration>) -> Entry<'a> {
-    let up = migration.up.as_ref().map(|up| split(&up.text, site.engine).map_or(0, |all| all.len()));
-    Entry { migration, previous, statements: u32::try_from(up.unwrap_or_default()).unwrap_or(u32::MAX) }
-}
-
 /// A migration to be reverted.
 ///
 /// # Errors
@@ -58,28 +51,16 @@ pub fn revert<'a>(site: &Site, reverting: &'a Pending<'_>) -> Result<Change<'a>,
         let (version, file) = (link.id.clone(), link.migration.file.clone());
         return Err(Refusal::NoDown { version, file }.into());
     };
-    let previous = reverting.previous.map(|link| &link.migration);
-    let entry = entry(site, &link.migration, previous);
-    let fresh = || Progress {
-        table: reverting.chain.table.clone(),
-        version: link.migration.version.clone(),
-        down: true,
-        ..Progress::default()
-    };
-    let record_site = site.clone();
+    let (of, entry) = (site.clone(), entry(reverting));
     Ok(Change {
-        script,
-        preamble: link.preamble.as_deref(),
-        foreign_keys: rules.holds_foreign_keys(),
-        create: rules.create(site),
-        select: rules.select(site),
         begin: rules.begin_down(site, entry),
         unmark: rules.unmark_down(site, entry),
-        record: Box::new(move |_, marked| {
-            if marked { rules.forget_marked(&record_site, entry) } else { rules.forget(&record_site, entry) }
-        }),
-        progress: reverting.resume.clone().unwrap_or_else(fresh),
-        resumed: reverting.resume.is_some(),
+        record: Box::new(
+            move |_, marked| {
+                if marked { rules.forget_marked(&of, entry) } else { rules.forget(&of, entry) }
+            },
+        ),
+        ..change(site, reverting, script, true)
     })
 }
 
@@ -88,20 +69,30 @@ pub fn revert<'a>(site: &Site, reverting: &'a Pending<'_>) -> Result<Change<'a>,
 /// # Errors
 /// When it is not SQL.
 pub fn apply<'a>(site: &Site, pending: &'a Pending<'_>) -> Result<Change<'a>, Failure> {
-    let (link, rules) = (pending.link, pending.chain.rules);
+    let link = pending.link;
     let Some(script) = &link.migration.up else {
         let code = format!("{} is not SQL: only its own tool can run it", link.migration.file);
         return Err(Failure::new(Class::Permanent, "not-sql", code));
     };
-    let previous = pending.previous.map(|link| &link.migration);
-    let entry = entry(site, &link.migration, previous);
+    Ok(change(site, pending, script, false))
+}
+
+/// What a row of the history is about.
+pub(crate) fn entry<'a>(pending: &'a Pending<'_>) -> Entry<'a> {
+    Entry { migration: &pending.link.migration, previous: pending.previous.map(|link| &link.migration) }
+}
+
+/// This script of a migration, recorded as one that is applied.
+fn change<'a>(site: &Site, pending: &'a Pending<'_>, script: &'a Script, down: bool) -> Change<'a> {
+    let (link, rules) = (pending.link, pending.chain.rules);
+    let (of, entry) = (site.clone(), entry(pending));
     let fresh = || Progress {
         table: pending.chain.table.clone(),
         version: link.migration.version.clone(),
+        down,
         ..Progress::default()
     };
-    let record_site = site.clone();
-    Ok(Change {
+    Change {
         script,
         preamble: link.preamble.as_deref(),
         foreign_keys: rules.holds_foreign_keys(),
@@ -109,8 +100,8 @@ pub fn apply<'a>(site: &Site, pending: &'a Pending<'_>) -> Result<Change<'a>, Fa
         select: rules.select(site),
         begin: rules.begin(site, entry),
         unmark: rules.unmark(site, entry),
-        record: Box::new(move |took: Duration, marked| rules.record(&record_site, entry, took, marked)),
+        record: Box::new(move |took: Duration, marked| rules.record(&of, entry, took, marked)),
         progress: pending.resume.clone().unwrap_or_else(fresh),
         resumed: pending.resume.is_some(),
-    })
+    }
 }

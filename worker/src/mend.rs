@@ -17,7 +17,6 @@ use tenantry_shared::{
 
 use crate::{
     attempt::{Trail, Work},
-    change::entry,
     engine::{MySqlSession, PROGRESS_TABLE, PostgresSession, Session, SqliteSession, cleared, settled},
     orders::Order,
 };
@@ -146,7 +145,7 @@ fn sql(site: &Site, progress: Site, edit: &Edit<'_>) -> Vec<String> {
     let unknown = nameless(edit);
     let migration = edit.link.map_or(&unknown, |link| &link.migration);
     let previous = edit.previous.map(|link| &link.migration);
-    let entry = entry(site, migration, previous);
+    let entry = Entry { migration, previous };
     let record = || rules.record(site, entry, Duration::ZERO, false);
     let mut statements = match (edit.kind, &edit.progress) {
         (EditKind::Rewrite, _) => vec![rules.rewrite(site, entry)],

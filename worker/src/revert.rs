@@ -142,7 +142,7 @@ impl<'a> Work<'a> {
 
     async fn forget(&self, session: &mut impl Session, alone: &Pending<'_>) -> Result<(), Failure> {
         let (site, rules) = (session.site(&alone.chain.table), alone.chain.rules);
-        let entry = Entry { migration: &alone.link.migration, previous: None, statements: 0 };
+        let entry = Entry { migration: &alone.link.migration, previous: None };
         session.write(&[], &[rules.forget(&site, entry)]).await
     }
 

@@ -235,8 +235,7 @@ mod tests {
     #[test]
     fn the_row_is_dirty_while_it_runs_and_goes_back_to_the_one_before() {
         let all = parsed(&["1_a.up.sql", "2_b.up.sql"]).unwrap();
-        let (site, entry) =
-            (site(Engine::Postgres), Entry { migration: &all[1], previous: Some(&all[0]), statements: 1 });
+        let (site, entry) = (site(Engine::Postgres), Entry { migration: &all[1], previous: Some(&all[0]) });
         let row = |row: &str| format!("DELETE FROM \"s\".\"schema_migrations\"{row}");
         let insert = |values: &str| {
             row(&format!("; INSERT INTO \"s\".\"schema_migrations\" (version, dirty) VALUES ({values})"))
@@ -244,7 +243,7 @@ mod tests {
         assert_eq!(GolangMigrate.begin(&site, entry), Some(insert("2, true")));
         assert_eq!(GolangMigrate.record(&site, entry, Duration::ZERO, true), insert("2, false"));
         assert_eq!(GolangMigrate.unmark(&site, entry), insert("1, false"));
-        let first = Entry { migration: &all[0], previous: None, statements: 1 };
+        let first = Entry { migration: &all[0], previous: None };
         assert_eq!(GolangMigrate.forget(&site, first), row(""));
     }
 

@@ -163,8 +163,6 @@ pub struct Entry<'a> {
     pub migration: &'a Migration,
     /// The one before it in its set, which is the newest when this one is reverted.
     pub previous: Option<&'a Migration>,
-    /// How many statements its script has.
-    pub statements: u32,
 }
 
 /// A migration that is to be written.

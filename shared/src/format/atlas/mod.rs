@@ -23,6 +23,7 @@ use super::{Applied, Draft, Entry, File, FormatError, Migration, Rules, Script, 
 use crate::{
     place::Engine,
     site::{Row, Site},
+    statement::split,
     version::Version,
 };
 
@@ -107,7 +108,7 @@ impl Rules for Atlas {
     }
 
     fn record(&self, site: &Site, entry: Entry<'_>, took: Duration, marked: bool) -> String {
-        let statements = entry.statements;
+        let statements = statements(site, entry);
         if marked {
             return format!(
                 "UPDATE {} SET applied = {statements}, total = {statements}, execution_time = {}, error = '' WHERE version = {}",
@@ -120,7 +121,7 @@ impl Rules for Atlas {
     }
 
     fn begin(&self, site: &Site, entry: Entry<'_>) -> Option<String> {
-        Some(insert(site, entry, 0, entry.statements.max(1), 0))
+        Some(insert(site, entry, 0, statements(site, entry).max(1), 0))
     }
 
     fn mend(&self, version: &Version) -> String {
@@ -139,6 +140,12 @@ impl Rules for Atlas {
             site.text(entry.migration.version.as_str())
         )
     }
+}
+
+/// How many statements the script has. Only this history wants to know, and large files take a while to be taken apart.
+fn statements(site: &Site, entry: Entry<'_>) -> u32 {
+    let up = entry.migration.up.as_ref().map(|up| split(&up.text, site.engine).map_or(0, |all| all.len()));
+    u32::try_from(up.unwrap_or_default()).unwrap_or(u32::MAX)
 }
 
 fn insert(site: &Site, entry: Entry<'_>, applied: u32, total: u32, took: i64) -> String {

@@ -186,7 +186,7 @@ mod tests {
     fn one_row_takes_the_place_of_another() {
         let own = parse(&GRAPH).unwrap();
         let site = Site { engine: Engine::Sqlite, schema: None, table: "v".into() };
-        let entry = |at: usize| Entry { migration: &own[at], previous: None, statements: 0 };
+        let entry = |at: usize| Entry { migration: &own[at], previous: None };
         let record = |at| Alembic.record(&site, entry(at), Duration::ZERO, false);
         assert_eq!(record(0), "INSERT INTO \"v\" (version_num) VALUES ('a')");
         let joined =

@@ -266,7 +266,7 @@ mod tests {
     fn a_batch_is_one_more_than_the_last() {
         let site = Site { engine: Engine::Postgres, schema: Some("s".into()), table: "migrations".into() };
         let migration = migration("a_b".into(), &File { name: "a_b.php".into(), content: String::new() });
-        let entry = Entry { migration: &migration, previous: None, statements: 0 };
+        let entry = Entry { migration: &migration, previous: None };
         let row = "INSERT INTO \"s\".\"migrations\" (migration, batch) SELECT 'a_b', COALESCE(MAX(batch), 0) + 1 FROM \"s\".\"migrations\"";
         assert_eq!(LARAVEL.record(&site, entry, Duration::ZERO, false), row);
     }

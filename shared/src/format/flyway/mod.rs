@@ -216,7 +216,7 @@ mod tests {
 
     fn recorded(file: &str) -> String {
         let migration = migration(file);
-        let entry = Entry { migration: &migration, previous: None, statements: 1 };
+        let entry = Entry { migration: &migration, previous: None };
         Flyway.record(&site(Engine::Postgres), entry, Duration::from_millis(1500), false)
     }
 
