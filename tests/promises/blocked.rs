@@ -1,5 +1,7 @@
 //! Who blocks: a failure for a lock names the session that holds it, without a value of its statements.
 
+mod now;
+
 use serde_json::Value;
 use tenantry_tests::{
     Fleet, TenantDb,

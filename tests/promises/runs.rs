@@ -162,6 +162,7 @@ async fn a_run_is_one_json_document_of_the_same_form_everywhere(home: Home) {
         "schema",
         "selection",
         "sets",
+        "sightings",
         "soak_until",
         "started_at",
         "state",

@@ -1,7 +1,7 @@
 //! One attempt at one tenant, from top to bottom. How it is brought back is told in `revert`, and how it is taken over
 //! as it is in `baseline`.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tenantry_shared::{
     bundle::{Chain, Link, Taken},
@@ -24,7 +24,7 @@ use tenantry_shared::{
 
 use crate::{
     change,
-    engine::{Limits, MySqlSession, PostgresSession, Session, SqliteSession, command, histories},
+    engine::{Doing, Limits, MySqlSession, PostgresSession, Session, SqliteSession, command, histories},
     fingerprint::Surroundings,
     foreign,
     orders::Order,
@@ -46,6 +46,8 @@ pub struct Trail {
     pub output: String,
     /// What was found out about its schema afterwards.
     pub fingerprint: Fingerprint,
+    /// What is done at this moment.
+    pub doing: Arc<Doing>,
 }
 
 /// Brings one tenant to the order's version, and proves it by reading its history afterwards.
@@ -65,6 +67,7 @@ async fn migrate<S: Session>(order: &Order, access: &Access, trail: &mut Trail) 
     let mut surroundings = Surroundings::of(order, work.limits);
     loop {
         let mut session = work.limits.answered(S::connect(access, work.limits)).await?;
+        session.tell(trail.doing.clone());
         let result = match &order.action {
             ActionKind::Apply => work.done(&mut session, access, trail, &mut surroundings).await,
             ActionKind::Rollback { back } => {
@@ -72,6 +75,7 @@ async fn migrate<S: Session>(order: &Order, access: &Access, trail: &mut Trail) 
             }
             ActionKind::Baseline => work.recorded(&mut session, trail).await,
         };
+        trail.doing.migration(None);
         match &result {
             Ok(Way::There) if trail.steps.is_empty() => {}
             Ok(Way::There) => trail.fingerprint = surroundings.after(&mut session).await,
@@ -111,6 +115,7 @@ async fn commanded(
     trail: &mut Trail,
 ) -> Result<(), Failure> {
     let watch = Stopwatch::start();
+    trail.doing.migration(pending.first().map(|first| &first.link.id));
     let mut output = String::new();
     let kept = async {
         loop {
@@ -125,6 +130,7 @@ async fn commanded(
         lost = kept => Err(lost),
     };
     trail.output = output;
+    trail.doing.migration(None);
     ran?;
     let each = watch.elapsed_ms() / pending.len().max(1) as u64;
     trail.steps.extend(pending.iter().map(|pending| Step {
@@ -255,10 +261,12 @@ impl<'a> Work<'a> {
     ) -> Result<(), Failure> {
         let (link, watch) = (pending.link, Stopwatch::start());
         let site = session.site(&pending.chain.table);
+        trail.doing.migration(Some(&link.id));
         let applied = match change::apply(&site, pending) {
             Ok(change) => session.run(&change).await,
             Err(failure) => Err(failure),
         };
+        trail.doing.migration(None);
         applied.map_err(|failure| failure.in_migration(link.id.clone()))?;
         if std::ptr::eq(pending.chain, self.taken[0].chain) && !link.migration.repeatable {
             trail.to = Some(link.migration.version.clone());

@@ -16,12 +16,16 @@ use tenantry_shared::{
     store::StoreError,
     version::Version,
 };
-use tokio::{sync::watch, time::MissedTickBehavior};
+use tokio::{
+    sync::{Semaphore, watch},
+    time::MissedTickBehavior,
+};
 
 use crate::{
     attempt::{Trail, attempt},
     orders::{Order, Orders},
     revert,
+    watch::Watch,
 };
 
 /// How long an outcome is tried to be recorded while the registry is away. The lease is not renewed meanwhile, so
@@ -48,6 +52,8 @@ pub struct House {
     pub abort: watch::Receiver<bool>,
     /// Runs whose attempts must stop at once.
     pub forced: watch::Receiver<HashSet<RunId>>,
+    /// What bounds the looks at attempts that take long.
+    pub looks: Semaphore,
 }
 
 /// Works one claim to its end. Never panics, never fails: what happens is recorded.
@@ -60,6 +66,7 @@ pub async fn consume(house: Arc<House>, claim: Claim) {
     let verdict = match loaded {
         Err(failure) => Verdict::Failed(failure),
         Ok((order, access)) => {
+            let _watched = Watch::over(&house, &claim, &access, &trail.doing);
             let work = AssertUnwindSafe(work(&house, &claim, &order, &access, &mut trail)).catch_unwind();
             tokio::select! {
                 result = work => match result {

@@ -22,4 +22,5 @@ pub mod revert;
 pub mod signals;
 pub mod variables;
 pub mod verify;
+pub mod watch;
 pub mod worker;

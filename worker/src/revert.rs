@@ -117,10 +117,12 @@ impl<'a> Work<'a> {
     ) -> Result<(), Failure> {
         let (link, watch) = (reverting.link, Stopwatch::start());
         let site = session.site(&reverting.chain.table);
+        trail.doing.migration(Some(&link.id));
         let reverted = match change::revert(&site, reverting) {
             Ok(change) => session.run(&change).await,
             Err(failure) => Err(failure),
         };
+        trail.doing.migration(None);
         reverted.map_err(|failure| failure.in_migration(link.id.clone()))?;
         if std::ptr::eq(reverting.chain, self.taken[0].chain) {
             let previous = reverting.previous.map(|link| link.migration.version.clone());

@@ -17,6 +17,7 @@ use crate::{
     consume::{House, consume},
     health,
     orders::Orders,
+    watch::looks,
 };
 
 const HEARTBEAT: Duration = Duration::from_secs(3);
@@ -74,6 +75,7 @@ impl Worker {
             lease,
             abort: aborted,
             forced: to_stop,
+            looks: looks(),
         });
         let handler: Handler = Arc::new(move |claim| Box::pin(consume(house.clone(), claim)));
         let mut tasks = JoinSet::new();

@@ -7,7 +7,7 @@ use tenantry_shared::{
     exit::Exit,
     fault::Fault,
     ledger::{Ledger, LedgerError},
-    run::RunRef,
+    run::{RunRef, TargetState},
     store::Dialect,
 };
 use tenantry_worker::signals::Signals;
@@ -20,6 +20,9 @@ use crate::{
 
 /// How long the registry may be away while a run is followed.
 const OUTAGE: Duration = Duration::from_mins(1);
+
+/// How many targets a view tells what they do.
+const SIGHTINGS: u32 = 50;
 
 /// How to follow.
 pub(crate) struct Wait {
@@ -113,7 +116,9 @@ pub(crate) async fn view(ledger: &Ledger, run: RunRef) -> Result<RunView, Ledger
     let failed = counts.failed > 0 || counts.central_failed();
     let causes = if failed { ledger.causes(run.id).await? } else { Vec::new() };
     let central = if counts.central.is_some() { ledger.central_target(run.id).await? } else { None };
+    let works = counts.running > 0 || counts.central == Some(TargetState::Running);
+    let sightings = if works { ledger.sightings(run.id, None, SIGHTINGS).await? } else { Vec::new() };
     let now = ledger.store().now_ms().await?;
     let embedded = ledger.store().dialect() == Dialect::Sqlite;
-    Ok(RunView { run, counts, causes, central, now, embedded })
+    Ok(RunView { run, counts, causes, central, sightings, now, embedded })
 }

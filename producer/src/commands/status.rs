@@ -15,7 +15,7 @@ use super::{follow::view, runs, tenants};
 use crate::{
     app::App,
     cli::StatusArgs,
-    output::{DIM, Output, Table, ago, central_line, exit_of, or_dash, plural},
+    output::{DIM, Output, Table, ago, central_line, exit_of, or_dash, plural, sighting_lines},
 };
 
 const RUNS_SHOWN: u32 = 5;
@@ -79,7 +79,10 @@ async fn of_fleet(app: &App, output: &Output) -> Result<Exit, Fault> {
 }
 
 async fn of_run(app: &App, run: RunRef, args: &StatusArgs, output: &Output) -> Result<Exit, Fault> {
-    let view = view(&app.ledger, run).await?;
+    let mut view = view(&app.ledger, run).await?;
+    if args.tenant.is_some() {
+        view.sightings = app.ledger.sightings(view.run.id, args.tenant.as_ref(), 1).await?;
+    }
     let query = TargetQuery {
         states: args.state.clone(),
         tenant: args.tenant.as_ref().map(ToString::to_string),
@@ -98,6 +101,7 @@ async fn of_run(app: &App, run: RunRef, args: &StatusArgs, output: &Output) -> R
             output.data(&format!("CENTRAL  {}", central_line(central)));
         }
         output.data(targets_table(&targets).text().trim_end());
+        sighting_lines(&view.sightings, view.now).iter().for_each(|line| output.data(line));
         if let (Some(_), [TargetRow { hint: Some(hint), .. }]) = (&args.tenant, targets.as_slice()) {
             output.data(&format!("{DIM}hint{DIM:#}  {hint}"));
         }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tenantry_shared::{
     clock::rfc3339,
-    ledger::TargetRow,
+    ledger::{Sighting, TargetRow},
     run::Run,
     summary::{Cause, Counts, exit_of},
 };
@@ -15,6 +15,8 @@ pub(crate) struct RunView {
     pub(crate) causes: Vec<Cause>,
     /// The central database, in a run that begins with it.
     pub(crate) central: Option<TargetRow>,
+    /// What its targets do that take long, those that wait first.
+    pub(crate) sightings: Vec<Sighting>,
     /// Now by the registry's clock, in milliseconds since 1970.
     pub(crate) now: i64,
     /// Whether the registry is a file, which no worker elsewhere can see.
@@ -60,6 +62,7 @@ impl RunView {
             "stop": run.stop,
             "central": self.central,
             "counts": self.counts,
+            "sightings": self.sightings,
             "failures": self.causes,
         })
     }

@@ -4,6 +4,7 @@ mod document;
 mod plan;
 mod progress;
 mod rehearsal;
+mod sightings;
 mod summary;
 mod table;
 
@@ -21,6 +22,7 @@ pub(crate) use document::RunView;
 pub(crate) use plan::{Group, Known, PlanView, Would};
 pub(crate) use progress::{Progress, Tally};
 pub(crate) use rehearsal::{Groups as RehearsalGroups, RehearsalView};
+pub(crate) use sightings::lines as sighting_lines;
 pub(crate) use summary::{aim, central_line, failure_line};
 pub(crate) use table::{Table, ago, or_dash, plural, short_duration};
 

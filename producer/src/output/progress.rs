@@ -1,21 +1,30 @@
 //! Progress of a run on standard error: one redrawn block on a terminal, few lines elsewhere.
 
-use std::{collections::HashSet, io::Write as _, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    io::Write as _,
+    time::Duration,
+};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use tenantry_shared::clock::{Stopwatch, time_of_day};
 
-use super::{ERROR, RunView, summary};
+use super::{DIM, ERROR, RunView, sightings, summary};
 
 /// A line is printed this often at the least, and when another twentieth is done, but not more often than it can be read.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 const LINES_PER_RUN: u64 = 20;
 const LINES_APART: Duration = Duration::from_secs(1);
 
+/// From when on a wait for a lock is worth a line, in milliseconds.
+const LONG_WAIT_MS: i64 = 10_000;
+
 /// How progress is shown.
 pub(crate) struct Progress {
     view: View,
     causes_told: HashSet<String>,
+    /// Since when a tenant that waits was first seen waiting, in whatever attempt; none once that was told.
+    waits: HashMap<String, Option<i64>>,
 }
 
 enum View {
@@ -44,7 +53,7 @@ impl Progress {
     }
 
     fn with(view: View) -> Self {
-        Self { view, causes_told: HashSet::new() }
+        Self { view, causes_told: HashSet::new(), waits: HashMap::new() }
     }
 
     /// Shows how far the run is. Each new cause is told at once.
@@ -58,6 +67,7 @@ impl Progress {
             let tenant = cause.tenants.first().map_or("", String::as_str);
             self.line(&format!("{ERROR}FAIL{ERROR:#} {tenant}  {}", summary::headline(cause)));
         }
+        self.tell_waits(run);
         let counts = &run.counts;
         let central = counts.central.map(|state| format!("central {state}  ")).unwrap_or_default();
         let skipped =
@@ -75,6 +85,18 @@ impl Progress {
         );
         let short = format!("#{} {}", run.run.number, run.run.description);
         self.show(&format!("run #{}", run.run.number), &short, counts.ended(), counts.total, states);
+    }
+
+    /// A line for each tenant that waits for long, once.
+    fn tell_waits(&mut self, run: &RunView) {
+        for sighting in &run.sightings {
+            let Some(since) = sighting.waits_since else { continue };
+            let first = self.waits.entry(sighting.tenant.clone()).or_insert(Some(since));
+            if first.is_some_and(|first| run.now - first >= LONG_WAIT_MS) {
+                *first = None;
+                self.line(&format!("{DIM}WAIT{DIM:#} {}", sightings::line(sighting, run.now)));
+            }
+        }
     }
 
     /// Shows how many are done of something that is no run.

@@ -14,7 +14,7 @@ use crate::{
 const COLUMNS: &str = "run_id, tenant_id, attempt, attempt - uncounted, max_attempts";
 
 /// `$1` is the owner, `$2` the lease.
-const CLAIMED: &str = "state = 'running', attempt = attempt + 1, owner = $1, due_at = {now} + $2, sent_at = NULL, started_at = {now}";
+const CLAIMED: &str = "state = 'running', attempt = attempt + 1, owner = $1, due_at = {now} + $2, sent_at = NULL, started_at = {now}, sighting = NULL";
 
 impl Ledger {
     /// Claims up to `limit` targets that are due: the ledger itself is the queue.
@@ -116,7 +116,7 @@ impl Ledger {
     /// # Errors
     /// When the registry cannot be reached; the lease's end gives it back then.
     pub async fn release(&self, claim: &Claim) -> Result<bool, LedgerError> {
-        let sql = "UPDATE targets SET state = 'retryable', uncounted = uncounted + 1, due_at = {now}
+        let sql = "UPDATE targets SET state = 'retryable', uncounted = uncounted + 1, due_at = {now}, sighting = NULL
             WHERE run_id = $1 AND tenant_id = $2 AND attempt = $3 AND state = 'running'";
         let query = self.store.query(sql);
         let done = bind_attempt(query, claim).execute(self.store.pool()).await?;

@@ -57,7 +57,7 @@ impl Ledger {
         let update = "UPDATE targets SET state = $1, due_at = {now} + $2, uncounted = uncounted + $3,
                 from_version = COALESCE(from_version, $4), to_version = COALESCE($5, to_version),
                 class = $6, code = $7, message = $8, hint = $9, version = $10, statement = $11, line = $12, refused = $13, fingerprint = $14,
-                finished_at = CASE WHEN $15 = 1 THEN {now} ELSE NULL END, schema_digest = $16
+                finished_at = CASE WHEN $15 = 1 THEN {now} ELSE NULL END, schema_digest = $16, sighting = NULL
             WHERE run_id = $17 AND tenant_id = $18 AND attempt = $19 AND state = 'running'";
         let query = self
             .store

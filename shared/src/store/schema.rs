@@ -85,12 +85,18 @@ async fn has_history<'e>(
 
 fn own_migrations(dialect: Dialect) -> Vec<Migration> {
     macro_rules! files {
-        ($dialect:literal: $($version:literal $name:literal,)+) => {
-            vec![$((
+        ($dialect:literal: $($version:literal $name:literal,)+; $($later:literal $called:literal,)+) => {
+            vec![
+                $(files!(one $dialect "/000" $version $name),)+
+                $(files!(one $dialect "/00" $later $called),)+
+            ]
+        };
+        (one $dialect:literal $zeros:literal $version:literal $name:literal) => {
+            (
                 $version,
                 $name,
-                include_str!(concat!("../../../migrations/registry/", $dialect, "/000", $version, "_", $name, ".sql")),
-            )),+]
+                include_str!(concat!("../../../migrations/registry/", $dialect, $zeros, $version, "_", $name, ".sql")),
+            )
         };
     }
     macro_rules! all {
@@ -104,6 +110,8 @@ fn own_migrations(dialect: Dialect) -> Vec<Migration> {
                 5 "output",
                 6 "plans",
                 7 "waves",
+                ;
+                10 "sightings",
             }
         };
     }

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use tenantry_shared::{
+    clock::rfc3339,
     failure::Failure,
     place::Engine,
     statement::{names, outline, split},
@@ -45,24 +46,38 @@ impl Holder {
     }
 }
 
-impl fmt::Display for Holder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lasts = self.seconds.map(|seconds| format!("for {}", lasting(seconds)));
+impl Holder {
+    /// The same for somebody who reads it later.
+    pub(super) fn since(&self, now_ms: i64) -> String {
+        let begun = |seconds: u64| now_ms - i64::try_from(seconds * 1_000).unwrap_or(0);
+        self.line(self.seconds.map(|seconds| format!("since {}", to_the_second(begun(seconds)))))
+    }
+
+    /// The same without how long.
+    pub(super) fn timeless(&self) -> String {
+        self.line(None)
+    }
+
+    fn line(&self, lasts: Option<String>) -> String {
         let does = [Some(self.state.clone()), lasts].into_iter().flatten().filter(|part| !part.is_empty());
         let does = does.collect::<Vec<_>>().join(" ");
-        let all: Vec<&str> = self
-            .who
-            .iter()
-            .map(String::as_str)
-            .chain([does.as_str()])
-            .filter(|part| !part.is_empty())
-            .collect();
-        f.write_str(&self.id)?;
-        if !all.is_empty() {
-            write!(f, " ({})", all.join(", "))?;
-        }
-        if self.outline.is_empty() { Ok(()) } else { write!(f, ": {}", self.outline) }
+        let parts = self.who.iter().map(String::as_str).chain([does.as_str()]);
+        let all: Vec<&str> = parts.filter(|part| !part.is_empty()).collect();
+        let named =
+            if all.is_empty() { self.id.clone() } else { format!("{} ({})", self.id, all.join(", ")) };
+        if self.outline.is_empty() { named } else { format!("{named}: {}", self.outline) }
     }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.line(self.seconds.map(|seconds| format!("for {}", lasting(seconds)))))
+    }
+}
+
+/// In UTC.
+fn to_the_second(unix_ms: i64) -> String {
+    rfc3339(unix_ms - unix_ms % 1_000).replace(".000Z", "Z")
 }
 
 /// One line without what a terminal would obey, and not long: anybody names their program as they like.
@@ -120,6 +135,10 @@ mod tests {
         let full = Holder::read(&full, Engine::Postgres).unwrap();
         let said = "pid 4711 (psql, ann, idle in transaction for 12 min): UPDATE users SET a = ?";
         assert_eq!(full.to_string(), said);
+        let later =
+            "pid 4711 (psql, ann, idle in transaction since 1970-01-01T00:00:01Z): UPDATE users SET a = ?";
+        assert_eq!(full.since(726_400), later);
+        assert_eq!(full.timeless(), "pid 4711 (psql, ann, idle in transaction): UPDATE users SET a = ?");
         let unknown = Holder::read(&row(["12", "", "", "", "", ""]), Engine::MySql).unwrap();
         assert_eq!(unknown.to_string(), "connection 12");
         let failure = Failure::new(Class::Transient, "55P03", "x").with_hint("wait");

@@ -12,14 +12,16 @@
 //! A migration that cannot run in one transaction goes statement by statement on every engine: see `steps`.
 
 pub(crate) mod command;
+mod doing;
 mod holder;
 mod mysql;
 mod postgres;
 mod rehearsal;
 mod sqlite;
 mod steps;
+mod waiting;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, stream::BoxStream};
 use tenantry_shared::{
@@ -36,11 +38,13 @@ use tenantry_shared::{
     statement::{Course, Kind, ScriptError, Statement, course, split},
 };
 
+pub use doing::{Doing, Now};
 pub use mysql::MySqlSession;
 pub use postgres::PostgresSession;
 pub(crate) use rehearsal::first_bar;
 pub use sqlite::SqliteSession;
 pub(crate) use steps::{PROGRESS_TABLE, TRACELESS, cleared, settled};
+pub use waiting::{Wait, waited_for};
 
 /// A worker that is paused between two statements does not hold its tenant's locks for longer than this: the server
 /// ends the session then.
@@ -120,6 +124,12 @@ pub struct Change<'a> {
 pub trait Session: Send + Sized {
     /// Connects, and sets the limits.
     fn connect(access: &Access, limits: Limits) -> impl Future<Output = Result<Self, Failure>> + Send;
+
+    /// Tells from now on what it does to whoever watches this.
+    fn tell(&mut self, doing: Arc<Doing>);
+
+    /// Where it tells what it does.
+    fn doing(&self) -> &Doing;
 
     /// Where a history table of this name is in the tenant.
     fn site(&self, table: &str) -> Site;

@@ -9,7 +9,7 @@ mod catalog;
 mod holders;
 mod stepwise;
 
-use std::str::FromStr as _;
+use std::{str::FromStr as _, sync::Arc};
 
 use sha2::{Digest as _, Sha256};
 use sqlx::{
@@ -30,7 +30,9 @@ use tenantry_shared::{
 };
 
 use self::stepwise::Stopper;
-use super::{Change, IDLE, Limits, Session, course_of, failure, in_time, steps, whole_of};
+use super::{
+    Change, Doing, IDLE, Limits, Session, course_of, doing::Lock, failure, in_time, steps, whole_of,
+};
 
 const NO_SUCH_TABLE: u16 = 1146;
 
@@ -47,6 +49,7 @@ pub struct MySqlSession {
     database: String,
     /// Whether a migration may have left settings behind.
     stained: bool,
+    doing: Arc<Doing>,
 }
 
 impl Session for MySqlSession {
@@ -78,7 +81,17 @@ impl Session for MySqlSession {
             database: access.place.database.clone(),
             password,
             stained: false,
+            doing: Arc::default(),
         })
+    }
+
+    fn tell(&mut self, doing: Arc<Doing>) {
+        doing.session(Some(self.number));
+        self.doing = doing;
+    }
+
+    fn doing(&self) -> &Doing {
+        &self.doing
     }
 
     fn site(&self, table: &str) -> Site {
@@ -98,6 +111,7 @@ impl Session for MySqlSession {
         for name in [own_lock(&self.database), sqlx_lock(&self.database)] {
             let take =
                 sqlx::query_scalar::<_, Option<i64>>("SELECT GET_LOCK(?, ?)").bind(&name).bind(seconds);
+            self.doing.lock(Some(Lock::Named(name.clone())));
             let taken = take.fetch_one(&mut self.connection).await.map_err(|e| self.fail(&e))?;
             if taken != Some(1) {
                 let busy = Failure::new(
@@ -109,6 +123,7 @@ impl Session for MySqlSession {
                 return Err(self.explained_lock(busy, &name).await);
             }
         }
+        self.doing.lock(None);
         Ok(())
     }
 
@@ -161,6 +176,13 @@ impl Session for MySqlSession {
 }
 
 impl MySqlSession {
+    /// A session that only asks: it can be given up at any time, and nothing of it has to be stopped then.
+    pub(super) async fn connect_beside(access: &Access, limits: Limits) -> Result<Self, Failure> {
+        let mut session = Self::connect(access, limits).await?;
+        session.stopper.disarm();
+        Ok(session)
+    }
+
     async fn raw(&mut self, sql: &str) -> Result<(), Failure> {
         if sql.is_empty() {
             return Ok(());

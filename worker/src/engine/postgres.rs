@@ -11,7 +11,7 @@ mod keys;
 mod rehearsal;
 mod stepwise;
 
-use std::str::FromStr as _;
+use std::{str::FromStr as _, sync::Arc};
 
 use sqlx::{
     AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, Row as _,
@@ -31,8 +31,8 @@ use tenantry_shared::{
 
 use self::keys::{own_key, sqlx_key};
 use super::{
-    Change, IDLE, LOCK_POLL, Limits, Session, course_of, failure, in_time, numbered, run_all, steps,
-    unrecorded,
+    Change, Doing, IDLE, LOCK_POLL, Limits, Session, course_of, doing::Lock, failure, in_time, numbered,
+    run_all, steps, unrecorded,
 };
 
 /// Outside of a transaction, since version 14.
@@ -63,6 +63,9 @@ pub struct PostgresSession {
     whole: bool,
     /// What every migration begins with: no setting of the one before is left.
     settings: String,
+    /// The server's number of this session.
+    pid: i32,
+    doing: Arc<Doing>,
 }
 
 impl Session for PostgresSession {
@@ -80,10 +83,12 @@ impl Session for PostgresSession {
             None => String::new(),
         };
         let mut settings = settings(limits, &path, since_14);
-        let start =
-            format!("{settings}SELECT current_database(), current_schema(), version() LIKE '%linux%'");
+        let start = format!(
+            "{settings}SELECT current_database(), current_schema(), version() LIKE '%linux%', pg_backend_pid()"
+        );
         let row = sqlx::raw_sql(AssertSqlSafe(start)).fetch_one(&mut connection).await.map_err(fail)?;
         let (database, current, linux): (String, Option<String>, bool) = (row.get(0), row.get(1), row.get(2));
+        let (pid, doing): (i32, _) = (row.get(3), Arc::default());
         if linux && since_14 {
             settings.push_str(&format!("SET client_connection_check_interval = {CLIENT_CHECK_MS}; "));
         }
@@ -96,7 +101,17 @@ impl Session for PostgresSession {
             ));
         }
         let schema = current.unwrap_or_else(|| "public".into());
-        Ok(Self { connection, limits, password, database, schema, whole: wanted.is_none(), settings })
+        let whole = wanted.is_none();
+        Ok(Self { connection, limits, password, database, schema, whole, settings, pid, doing })
+    }
+
+    fn tell(&mut self, doing: Arc<Doing>) {
+        doing.session(u64::try_from(self.pid).ok());
+        self.doing = doing;
+    }
+
+    fn doing(&self) -> &Doing {
+        &self.doing
     }
 
     fn site(&self, table: &str) -> Site {
@@ -123,6 +138,9 @@ impl Session for PostgresSession {
                 if try_lock.fetch_one(&mut self.connection).await.map_err(|e| self.fail(&e))? {
                     break;
                 }
+                if self.doing.now().lock != Some(Lock::Advisory(key)) {
+                    self.doing.lock(Some(Lock::Advisory(key)));
+                }
                 if waited.elapsed() >= self.limits.lock {
                     let busy = Failure::new(
                         Class::Transient,
@@ -139,6 +157,7 @@ impl Session for PostgresSession {
                 tokio::time::sleep(LOCK_POLL).await;
             }
         }
+        self.doing.lock(None);
         Ok(())
     }
 
@@ -202,7 +221,9 @@ impl PostgresSession {
         let preamble = change.preamble.unwrap_or_default();
         self.raw(format!("{}BEGIN; {preamble}; {}", self.settings, change.create)).await?;
         let watch = Stopwatch::start();
+        self.doing.whole(&change.script.text, false);
         self.run_script(change.script, text).await?;
+        self.doing.statement(None);
         let record = (change.record)(watch.elapsed(), false);
         self.raw(record).await.map_err(|failure| unrecorded(failure, change))?;
         self.raw("COMMIT".into()).await

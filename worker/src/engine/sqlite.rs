@@ -33,7 +33,9 @@ use tenantry_shared::{
 };
 
 use super::{
-    Change, Limits, Session, course_of, failure, in_time, numbered, run_all,
+    Change, Doing, Limits, Session, course_of,
+    doing::Lock,
+    failure, in_time, numbered, run_all,
     steps::{self, Stepwise},
     unrecorded,
 };
@@ -45,6 +47,11 @@ const INSTRUCTIONS_PER_LOOK: i32 = 10_000;
 const CHECK: &str = "foreign_key_check";
 const VIOLATED: &str = "787";
 
+/// What may be waited for by one who reads, begins to write, and ends it. Reading and ending may be slow in themselves.
+const READS: &str = "a read lock (or the disk) of";
+const WRITES: &str = "the write lock of";
+const ENDS: &str = "the readers (or the disk) of";
+
 /// A session with an SQLite tenant.
 pub struct SqliteSession {
     connection: SqliteConnection,
@@ -53,6 +60,7 @@ pub struct SqliteSession {
     seen: HashMap<String, Option<Vec<Row>>>,
     /// Whether a migration may have left settings behind.
     stained: bool,
+    doing: Arc<Doing>,
 }
 
 impl Session for SqliteSession {
@@ -61,7 +69,16 @@ impl Session for SqliteSession {
         let options = options.create_if_missing(false).busy_timeout(limits.lock).disable_statement_logging();
         let connect = async { SqliteConnection::connect_with(&options).await.map_err(|e| fail(&e)) };
         let connection = in_time(limits.connect, connect).await?;
-        Ok(Self { connection, limits, seen: HashMap::new(), stained: false })
+        Ok(Self { connection, limits, seen: HashMap::new(), stained: false, doing: Arc::default() })
+    }
+
+    fn tell(&mut self, doing: Arc<Doing>) {
+        doing.session(None);
+        self.doing = doing;
+    }
+
+    fn doing(&self) -> &Doing {
+        &self.doing
     }
 
     fn site(&self, table: &str) -> Site {
@@ -138,7 +155,9 @@ impl SqliteSession {
         self.nobody_came_between(&change.select).await?;
         self.raw(&change.create).await?;
         let watch = Stopwatch::start();
+        self.doing.whole(&change.script.text, true);
         let ran = self.run_script(text).await;
+        self.doing.statement(None);
         ran.map_err(|failure| numbered(failure, change.script, Engine::Sqlite))?;
         let record = (change.record)(watch.elapsed(), false);
         self.raw(&record).await.map_err(|failure| unrecorded(failure, change))?;
@@ -156,7 +175,10 @@ impl SqliteSession {
     }
 
     async fn rows(&mut self, select: &str) -> Result<Option<Vec<Row>>, Failure> {
-        match sqlx::raw_sql(AssertSqlSafe(select.to_owned())).fetch_all(&mut self.connection).await {
+        self.doing.lock(Some(Lock::File(READS)));
+        let rows = sqlx::raw_sql(AssertSqlSafe(select.to_owned())).fetch_all(&mut self.connection).await;
+        self.doing.lock(None);
+        match rows {
             Ok(rows) => rows.iter().map(texts).collect::<Result<_, _>>().map(Some).map_err(|e| fail(&e)),
             // SQLite has no code of its own for it.
             Err(sqlx::Error::Database(e)) if e.message().starts_with("no such table") => Ok(None),
@@ -178,9 +200,11 @@ impl SqliteSession {
                 watch.elapsed_ms() < end && !stop.load(Ordering::Relaxed)
             },
         );
-        let statements = sqlx::raw_sql(AssertSqlSafe(text))
-            .execute_many(&mut self.connection)
-            .inspect(|_| begun.store(watch.elapsed_ms(), Ordering::Relaxed));
+        let statements =
+            sqlx::raw_sql(AssertSqlSafe(text)).execute_many(&mut self.connection).inspect(|_| {
+                begun.store(watch.elapsed_ms(), Ordering::Relaxed);
+                self.doing.next();
+            });
         let result = run_all(statements.boxed())
             .await
             .map_err(|(statement, error)| Failure { statement: Some(statement), ..fail(&error) });
@@ -200,8 +224,7 @@ impl SqliteSession {
     }
 
     async fn raw(&mut self, sql: &str) -> Result<(), Failure> {
-        let done = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut self.connection).await;
-        done.map(|_| ()).map_err(|e| fail(&e))
+        self.execute(sql).await.map(|_| ())
     }
 }
 
@@ -209,7 +232,9 @@ impl Stepwise for SqliteSession {
     const BEGIN: &'static str = "BEGIN IMMEDIATE";
 
     async fn execute(&mut self, sql: &str) -> Result<u64, Failure> {
+        self.doing.lock(lock_of(sql));
         let done = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut self.connection).await;
+        self.doing.lock(None);
         done.map(|done| done.rows_affected()).map_err(|e| fail(&e))
     }
 
@@ -232,6 +257,15 @@ impl Stepwise for SqliteSession {
 
     async fn last(&mut self, change: &Change<'_>) -> Result<(), Failure> {
         self.read(&change.select).await.map(|_| ())
+    }
+}
+
+/// The lock of the file that SQL of ours has to get.
+fn lock_of(sql: &str) -> Option<Lock> {
+    match sql {
+        SqliteSession::BEGIN => Some(Lock::File(WRITES)),
+        "COMMIT" => Some(Lock::File(ENDS)),
+        _ => None,
     }
 }
 

@@ -204,6 +204,7 @@ impl<'s, S: Stepwise> Walk<'s, S> {
     /// On MySQL taking the table away commits what is before it.
     async fn end(&mut self, change: &Change<'_>, took: Duration) -> Result<(), Failure> {
         let record = (change.record)(took, change.begin.is_some());
+        self.session.doing().statement(None);
         self.session.execute(S::BEGIN).await?;
         let recorded = self.session.execute(&record).await.map_err(|failure| unrecorded(failure, change));
         match recorded {
@@ -287,6 +288,7 @@ impl<'s, S: Stepwise> Walk<'s, S> {
     }
 
     async fn statement(&mut self, at: u32, statement: &Statement) -> Result<(), Failure> {
+        self.session.doing().statement(Some(at));
         let ran = self.session.statement(&statement.text).await;
         ran.map_err(|failure| self.of(at, Some(statement), failure))
     }

@@ -1,5 +1,5 @@
-//! Who holds what a session of ours waited for in vain, on PostgreSQL. It is asked at once afterwards: during the wait
-//! the session cannot ask, and a second connection for every migration would be too many.
+//! Who holds what a session of ours waits for, on PostgreSQL. A session that has waited in vain asks at once afterwards;
+//! during a long wait another session asks.
 
 use std::time::Duration;
 
@@ -7,7 +7,8 @@ use tenantry_shared::{failure::Failure, place::Engine};
 
 use super::PostgresSession;
 use crate::engine::{
-    Change, Session as _,
+    Change, Now, Session as _, Wait,
+    doing::Lock,
     holder::{Holder, failed_statement, held, is_named},
 };
 
@@ -43,17 +44,45 @@ impl PostgresSession {
 
     /// A failure to take the tenant's lock, with who holds this one.
     pub(super) async fn explained_lock(&mut self, failure: Failure, key: i64) -> Failure {
+        let holders = tokio::time::timeout(ANSWER_LIMIT, self.holders_of_lock(key)).await;
+        held(failure, "held by", &holders.ok().and_then(Result::ok).unwrap_or_default())
+    }
+
+    /// What the session of this pid waits for.
+    pub(in crate::engine) async fn waited_for(
+        &mut self,
+        pid: u64,
+        now: &Now,
+    ) -> Result<Option<Wait>, Failure> {
+        if let Some(Lock::Advisory(key)) = now.lock {
+            let holders = self.holders_of_lock(key).await?;
+            return Ok(Some(Wait::held("the tenant's lock", "held by", &holders, None)));
+        }
+        let rows = self.read(&blockers(pid)).await?.unwrap_or_default();
+        let Some(first) = rows.first() else { return Ok(None) };
+        let table = first.get(6).cloned().flatten();
+        let what = table.as_ref().map_or("a lock".into(), |table| format!("a lock on {table}"));
+        let mut holders: Vec<Holder> = Vec::new();
+        for holder in rows.iter().filter_map(|row| Holder::read(row, Engine::Postgres)) {
+            if !holders.iter().any(|known| known.id == holder.id) {
+                holders.push(holder);
+            }
+        }
+        let says = if holders.is_empty() { "" } else { "held by" };
+        let prepared = "a lock held by a prepared transaction (see pg_prepared_xacts)";
+        let what = if holders.is_empty() { prepared } else { what.as_str() };
+        Ok(Some(Wait::held(what, says, &holders, table)))
+    }
+
+    async fn holders_of_lock(&mut self, key: i64) -> Result<Vec<Holder>, Failure> {
         let select = format!(
             "SELECT {SESSION} FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
              WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND l.pid <> pg_backend_pid()
                 AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
                 AND (CAST(l.classid AS bigint) << 32) | CAST(l.objid AS bigint) = {key} ORDER BY a.backend_start"
         );
-        let rows = tokio::time::timeout(ANSWER_LIMIT, self.read(&select)).await;
-        let rows = rows.ok().and_then(Result::ok).flatten().unwrap_or_default();
-        let holders: Vec<Holder> =
-            rows.iter().filter_map(|row| Holder::read(row, Engine::Postgres)).collect();
-        held(failure, "held by", &holders)
+        let rows = self.read(&select).await?.unwrap_or_default();
+        Ok(rows.iter().filter_map(|row| Holder::read(row, Engine::Postgres)).collect())
     }
 
     /// Those with a lock on a table that the statement names, the strongest lock first, then the oldest transaction.
@@ -86,4 +115,17 @@ impl PostgresSession {
         }
         Some(holders)
     }
+}
+
+/// Those whom the session of this pid waits for, and the table whose lock it is: nobody where it does not wait. Only then is
+/// the server made to look through its locks.
+fn blockers(pid: u64) -> String {
+    format!(
+        "SELECT {SESSION}, (SELECT CAST(c.relname AS text) FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
+            WHERE l.pid = me.pid AND NOT l.granted LIMIT 1)
+         FROM pg_stat_activity me
+            CROSS JOIN LATERAL unnest(CASE WHEN me.wait_event_type = 'Lock' THEN pg_blocking_pids(me.pid) END) AS b (pid)
+            LEFT JOIN pg_stat_activity a ON a.pid = b.pid
+         WHERE me.pid = {pid} AND me.wait_event_type = 'Lock' ORDER BY a.xact_start"
+    )
 }
