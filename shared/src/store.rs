@@ -9,6 +9,7 @@
 //! | `{now}` | milliseconds since 1970 by the database's own clock, so that all workers agree |
 //! | `{skip_locked}` | `FOR UPDATE SKIP LOCKED` where the database has row locks |
 //! | `{by_due}` | behind `targets`: go through them by `due_at`, where the database has to be told |
+//! | `{by_lapses}` | the same, by `lapses` |
 //! | `{rows}` | before a list of pairs in `IN (…)`, where the database wants a word there |
 //!
 //! Times and durations are `BIGINT` milliseconds, JSON is text. What a statement gives is a `BIGINT` or a text:
@@ -58,11 +59,12 @@ impl Dialect {
 
     /// A text with this dialect's SQL for the words in braces.
     fn words(self, text: &str) -> String {
-        let (now, skip_locked, by_due, rows) = match self {
-            Self::Sqlite => ("CAST(unixepoch('subsec') * 1000 AS INTEGER)", "", "", "VALUES"),
+        let (now, skip_locked, by_due, by_lapses, rows) = match self {
+            Self::Sqlite => ("CAST(unixepoch('subsec') * 1000 AS INTEGER)", "", "", "", "VALUES"),
             Self::Postgres => (
                 "(extract(epoch from clock_timestamp()) * 1000)::bigint",
                 "FOR UPDATE SKIP LOCKED",
+                "",
                 "",
                 "VALUES",
             ),
@@ -72,10 +74,17 @@ impl Dialect {
                 "CAST(unix_timestamp(now(3)) * 1000 AS SIGNED)",
                 "FOR UPDATE SKIP LOCKED",
                 "FORCE INDEX (targets_due)",
+                "FORCE INDEX (targets_lapses)",
                 "",
             ),
         };
-        let words = [("{now}", now), ("{skip_locked}", skip_locked), ("{by_due}", by_due), ("{rows}", rows)];
+        let words = [
+            ("{now}", now),
+            ("{skip_locked}", skip_locked),
+            ("{by_due}", by_due),
+            ("{by_lapses}", by_lapses),
+            ("{rows}", rows),
+        ];
         words.iter().fold(text.to_owned(), |text, (word, sql)| text.replace(word, sql))
     }
 }

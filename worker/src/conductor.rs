@@ -5,7 +5,7 @@
 //! paused for an hour and wakes does at most one beat's work before it learns that it is not the conductor any
 //! more, and that work is harmless: it takes no input but the ledger, and every statement is guarded.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tenantry_shared::{
     ledger::{Ledger, LedgerError},
@@ -13,8 +13,10 @@ use tenantry_shared::{
 };
 use tokio::sync::watch;
 
+use crate::grace::Grace;
+
 /// How long the lease is good.
-pub const TERM: Duration = Duration::from_secs(5);
+pub const TERM: Duration = Duration::from_secs(3);
 
 const LEASE: &str = "conductor";
 const BEAT: Duration = Duration::from_millis(200);
@@ -32,8 +34,22 @@ const LOST: Duration = Duration::from_secs(3);
 /// Workers that were silent for so long are forgotten.
 const FORGET_WORKERS: Duration = Duration::from_hours(24);
 
+/// What conducts.
+#[derive(Clone)]
+pub struct Conductor {
+    /// What it conducts by.
+    pub ledger: Ledger,
+    /// Where due jobs go.
+    pub queue: Queue,
+    /// Its worker's name, unique per start.
+    pub owner: Arc<str>,
+    /// How long a claim is good without being renewed.
+    pub lease: Duration,
+}
+
 /// Conducts until `stop` turns true, and does one more beat then: what was worked until now is closed.
-pub async fn conduct(ledger: Ledger, queue: Queue, owner: &str, mut stop: watch::Receiver<bool>) {
+pub async fn conduct(conductor: Conductor, mut stop: watch::Receiver<bool>) {
+    let mut grace = Grace::of(conductor.lease);
     let mut beat = tokio::time::interval(BEAT);
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -41,7 +57,7 @@ pub async fn conduct(ledger: Ledger, queue: Queue, owner: &str, mut stop: watch:
             _ = beat.tick() => false,
             _ = stop.wait_for(|stop| *stop) => true,
         };
-        let done = one_beat(&ledger, &queue, owner).await;
+        let done = one_beat(&conductor, &mut grace).await;
         if let Err(error) = &done {
             tracing::warn!(%error, "the conductor could not do its work");
         }
@@ -52,19 +68,21 @@ pub async fn conduct(ledger: Ledger, queue: Queue, owner: &str, mut stop: watch:
             tokio::time::sleep(BEAT * 5).await;
         }
     }
-    if let Err(error) = ledger.drop_lease(LEASE, owner).await {
+    if let Err(error) = conductor.ledger.drop_lease(LEASE, &conductor.owner).await {
         tracing::debug!(%error, "the conductor's lease was not given up, it ends by itself");
     }
 }
 
-async fn one_beat(ledger: &Ledger, queue: &Queue, owner: &str) -> Result<(), QueueError> {
+async fn one_beat(conductor: &Conductor, grace: &mut Grace) -> Result<(), QueueError> {
+    let Conductor { ledger, queue, owner, .. } = conductor;
+    let lapsed_until = grace.lapsed_until(ledger.store().now_ms().await.map_err(LedgerError::from)?);
     if !ledger.hold_lease(LEASE, owner, TERM).await? {
         return Ok(());
     }
     if ledger.open_runs().await? > 0 {
         ledger.forget_workers(FORGET_WORKERS).await?;
     }
-    let rescued = ledger.rescue().await?;
+    let rescued = ledger.rescue(lapsed_until).await?;
     if rescued > 0 {
         tracing::warn!(targets = rescued, "took back targets whose worker was lost");
     }

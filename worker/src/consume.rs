@@ -23,6 +23,7 @@ use tokio::{
 
 use crate::{
     attempt::{Trail, attempt},
+    keep,
     orders::{Order, Orders},
     revert,
     watch::Watch,
@@ -72,7 +73,7 @@ pub async fn consume(house: Arc<House>, claim: Claim) {
                 result = work => match result {
                     Ok(Ok(())) => Verdict::Proven,
                     Ok(Err(failure)) => Verdict::Failed(failure),
-                    Err(panic) => Verdict::Failed(Failure::new(Class::Permanent, "panic", panic_message(panic.as_ref()))),
+                    Err(panic) => Verdict::Failed(panicked(panic.as_ref())),
                 },
                 () = lease_lost(&house, &claim) => {
                     tracing::warn!(run.id = %claim.job.run, tenant.id = %claim.job.tenant, attempt = claim.attempt, "the lease was lost, the work is stopped");
@@ -258,10 +259,6 @@ fn report(claim: &Claim, outcome: &Outcome, next: Next) {
     }
 }
 
-fn panic_message(panic: &(dyn Any + Send)) -> String {
-    let text = panic
-        .downcast_ref::<&str>()
-        .map(|s| (*s).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned());
-    format!("the worker panicked: {}", text.unwrap_or_default())
+fn panicked(panic: &(dyn Any + Send)) -> Failure {
+    Failure::new(Class::Permanent, "panic", format!("the worker panicked: {}", keep::message(panic)))
 }

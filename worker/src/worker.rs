@@ -13,9 +13,10 @@ use tenantry_shared::{
 use tokio::{sync::watch, task::JoinSet, time::MissedTickBehavior};
 
 use crate::{
-    conductor,
+    conductor::{self, Conductor},
     consume::{House, consume},
     health,
+    keep::keep,
     orders::Orders,
     watch::looks,
 };
@@ -87,7 +88,8 @@ impl Worker {
             health_file: parts.health_file,
             forced,
         };
-        let beating = tokio::spawn(beat.clone().go_on(stopped.clone()));
+        let (beats, until) = (beat.clone(), stopped.clone());
+        let beating = tokio::spawn(keep("heartbeat", move || beats.clone().go_on(until.clone())));
         let served = Serve {
             queue: parts.queue.clone(),
             ledger: ledger.clone(),
@@ -95,13 +97,16 @@ impl Worker {
             lease,
             concurrency,
         };
+        let conductor = Conductor { ledger, queue: parts.queue, owner, lease };
         // The conductor stays until the last outcome is recorded: nobody else may be there to close the run.
         let (ended, all_ended) = watch::channel(false);
         tasks.spawn(async move {
-            serve(served, handler, stopped).await;
+            keep("queue", || serve(served.clone(), handler.clone(), stopped.clone())).await;
             ended.send_replace(true);
         });
-        tasks.spawn(async move { conductor::conduct(ledger, parts.queue, &owner, all_ended).await });
+        tasks.spawn(async move {
+            keep("conductor", || conductor::conduct(conductor.clone(), all_ended.clone())).await;
+        });
         Self { stop, abort, tasks, beat, beating }
     }
 

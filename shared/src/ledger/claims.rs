@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sqlx::any::AnyRow;
 
-use super::{Ledger, LedgerError, bind_attempt, ms, number, read_job, stops::HELD};
+use super::{Ledger, LedgerError, bind_attempt, ms, number, read_job, stops::HELD, suspects::TRUSTED};
 use crate::{
     job::{Claim, Job},
     store::{Dialect, Value, expect_rows, pairs},
@@ -14,7 +14,7 @@ use crate::{
 const COLUMNS: &str = "run_id, tenant_id, attempt, attempt - uncounted, max_attempts";
 
 /// `$1` is the owner, `$2` the lease.
-const CLAIMED: &str = "state = 'running', attempt = attempt + 1, owner = $1, due_at = {now} + $2, sent_at = NULL, started_at = {now}, sighting = NULL";
+pub(super) const CLAIMED: &str = "state = 'running', attempt = attempt + 1, owner = $1, due_at = {now} + $2, sent_at = NULL, started_at = {now}, sighting = NULL";
 
 impl Ledger {
     /// Claims up to `limit` targets that are due: the ledger itself is the queue.
@@ -46,7 +46,7 @@ impl Ledger {
         }
         let ready = format!(
             "FROM targets WHERE (run_id, tenant_id) IN ({{rows}} {})
-                AND state IN ('pending', 'retryable') AND (sent_at IS NOT NULL OR due_at <= {{now}}) AND run_id NOT IN {HELD}",
+                AND state IN ('pending', 'retryable') AND (sent_at IS NOT NULL OR due_at <= {{now}}) AND {TRUSTED} AND run_id NOT IN {HELD}",
             pairs(3, jobs.len())
         );
         let mut values = vec![owner.into(), ms(lease).into()];
@@ -124,10 +124,11 @@ impl Ledger {
     }
 }
 
-/// Up to so many targets that are due, the longest due first, of runs that are neither paused nor stopped.
+/// Up to so many targets that are due, the longest due first, of runs that are neither paused nor stopped. Suspects are
+/// not among them.
 pub(super) fn due(limit: u64) -> String {
     format!(
-        "FROM targets {{by_due}} WHERE due_at <= {{now}} AND state IN ('pending', 'retryable') AND run_id NOT IN {HELD}
+        "FROM targets {{by_due}} WHERE due_at <= {{now}} AND state IN ('pending', 'retryable') AND {TRUSTED} AND run_id NOT IN {HELD}
          ORDER BY due_at LIMIT {limit}"
     )
 }
@@ -136,7 +137,7 @@ fn ids(job: &Job) -> [Value; 2] {
     [job.run.to_string().into(), job.tenant.to_string().into()]
 }
 
-fn read_claims(rows: &[AnyRow]) -> Result<Vec<Claim>, LedgerError> {
+pub(super) fn read_claims(rows: &[AnyRow]) -> Result<Vec<Claim>, LedgerError> {
     let claim = |row: &AnyRow| {
         let (attempt, counted, max_attempts) = (number(row, 2)?, number(row, 3)?, number(row, 4)?);
         Ok(Claim { job: read_job(row)?, attempt, counted, max_attempts })

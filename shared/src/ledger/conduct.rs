@@ -5,17 +5,14 @@ use std::time::Duration;
 
 use sqlx::Row as _;
 
-use super::{Ledger, LedgerError, bind_attempt, claims::due, ms, number, read_job};
+use super::{Ledger, LedgerError, bind_attempt, claims::due, ms, number, read_job, suspects};
 use crate::{
-    failure::{Class, Failure},
+    failure::Class,
     job::{Claim, Job, Next, Outcome, Verdict},
     run::{RunState, TargetState},
     schema::Fingerprint,
     store::StoreError,
 };
-
-/// How often a target's worker may be lost before the target itself is blamed.
-const MAX_LAPSES: u32 = 5;
 
 /// How many lapsed targets one call takes back.
 const RESCUED_PER_CALL: u32 = 200;
@@ -89,18 +86,19 @@ impl Ledger {
         Ok(query.execute(self.store.pool()).await?.rows_affected())
     }
 
-    /// Takes back targets whose worker did not renew its lease. The attempt does not count; a target that has
-    /// lost its worker too often is failed.
+    /// Takes back targets whose worker did not renew its lease, which lapsed by then (milliseconds since 1970 by the
+    /// registry's clock). The attempt does not count; a target whose worker was lost too often while it worked nothing
+    /// else is failed.
     ///
     /// # Errors
     /// When the registry cannot be reached.
-    pub async fn rescue(&self) -> Result<u64, LedgerError> {
+    pub async fn rescue(&self, lapsed_until: i64) -> Result<u64, LedgerError> {
         let sql = format!(
             "SELECT run_id, tenant_id, attempt, attempt - uncounted, max_attempts, lapses, owner, {{now}} - started_at
-             FROM targets WHERE state = 'running' AND due_at <= {{now}} ORDER BY due_at LIMIT {RESCUED_PER_CALL}"
+             FROM targets WHERE state = 'running' AND due_at <= {{now}} AND due_at <= $1 ORDER BY due_at LIMIT {RESCUED_PER_CALL}"
         );
         let mut rescued = 0;
-        for row in self.store.query(&sql).fetch_all(self.store.pool()).await? {
+        for row in self.store.query(&sql).bind(lapsed_until).fetch_all(self.store.pool()).await? {
             let claim = Claim {
                 job: read_job(&row)?,
                 attempt: number(&row, 2)?,
@@ -114,7 +112,8 @@ impl Ledger {
         Ok(rescued)
     }
 
-    /// The lease is checked again by its guard: the worker may have renewed it since it was read.
+    /// The lease is checked again by its guard: the worker may have renewed it since it was read. The lapse is counted
+    /// together with the end of the attempt, or not at all.
     async fn take_back(
         &self,
         claim: &Claim,
@@ -124,19 +123,13 @@ impl Ledger {
     ) -> Result<bool, LedgerError> {
         let sql = "UPDATE targets SET lapses = $1 WHERE run_id = $2 AND tenant_id = $3 AND attempt = $4 AND state = 'running' AND due_at <= {now}";
         let query = self.store.query(sql).bind(i64::from(lapses));
-        let lapsed = bind_attempt(query, claim).execute(self.store.pool()).await?;
-        if lapsed.rows_affected() == 0 {
+        let mut tx = self.store.begin().await?;
+        if bind_attempt(query, claim).execute(&mut *tx).await?.rows_affected() == 0 {
             return Ok(false);
         }
-        let blamed = lapses >= MAX_LAPSES;
+        let failure = suspects::lost(lapses);
+        let blamed = failure.class == Class::Permanent;
         let next = if blamed { Next::End(TargetState::Failed) } else { Next::Again };
-        let class = if blamed { Class::Permanent } else { Class::Interrupted };
-        let failure = Failure::new(
-            class,
-            "worker-lost",
-            format!("the worker was lost during the attempt, {lapses} times so far"),
-        )
-        .with_hint("look at that worker's log: was it killed, out of memory, or cut off from the registry?");
         let outcome = Outcome {
             verdict: Verdict::Failed(failure),
             from: None,
@@ -147,7 +140,9 @@ impl Ledger {
             output: None,
             fingerprint: Fingerprint::default(),
         };
-        self.record(claim, owner, &outcome, next).await
+        let written = self.write_outcome(&mut tx, claim, owner, &outcome, next).await?;
+        tx.commit().await?;
+        Ok(written)
     }
 
     /// Ends the runs that have no target left to work. A run succeeds only when every target was proven to be

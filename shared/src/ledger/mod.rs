@@ -4,6 +4,7 @@
 //! - a target belongs to the worker that claimed it until its lease lapses by the registry's clock;
 //! - the number of an attempt is its fence: a result is written only while the target is `running` in that
 //!   very attempt, so a worker that was paused for an hour cannot overwrite a newer result;
+//! - a target whose workers were lost twice is claimed only by a worker that works nothing else;
 //! - an attempt is counted when it is claimed, so a job that kills its worker still runs out of attempts;
 //!   what the tenant is not to blame for is taken back as `uncounted`;
 //! - nothing is claimed of a run that is paused or stopped;
@@ -20,6 +21,7 @@ mod rollout;
 mod schemas;
 mod sightings;
 mod stops;
+mod suspects;
 mod waves;
 mod workers;
 
@@ -30,6 +32,7 @@ pub use read::{AttemptRow, TargetQuery, TargetRow};
 pub use schemas::{OutsiderRow, outsider_id};
 pub use sightings::{Seen, Sighting};
 pub use stops::{CANCELED, Stopped};
+pub use suspects::Suspects;
 pub use waves::Begun;
 pub use workers::{WorkerRow, WorkerState};
 

@@ -27,15 +27,30 @@ impl Ledger {
             self.keep_schema(catalog).await?;
         }
         let mut tx = self.store.begin().await?;
-        if !self.update_target(&mut tx, claim, outcome, next).await? {
+        if !self.write_outcome(&mut tx, claim, owner, outcome, next).await? {
             return Ok(false);
         }
-        self.insert_attempt(&mut tx, claim, owner, outcome, next).await?;
-        self.update_tenant(&mut tx, claim, outcome).await?;
-        for outsider in &outcome.fingerprint.appeared {
-            self.insert_outsider(&mut tx, claim, outsider).await?;
-        }
         tx.commit().await?;
+        Ok(true)
+    }
+
+    /// The same in a transaction of the caller's. `false`: nothing was written.
+    pub(super) async fn write_outcome(
+        &self,
+        tx: &mut Transaction<'static, Any>,
+        claim: &Claim,
+        owner: &str,
+        outcome: &Outcome,
+        next: Next,
+    ) -> Result<bool, LedgerError> {
+        if !self.update_target(tx, claim, outcome, next).await? {
+            return Ok(false);
+        }
+        self.insert_attempt(tx, claim, owner, outcome, next).await?;
+        self.update_tenant(tx, claim, outcome).await?;
+        for outsider in &outcome.fingerprint.appeared {
+            self.insert_outsider(tx, claim, outsider).await?;
+        }
         Ok(true)
     }
 

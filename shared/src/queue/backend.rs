@@ -21,12 +21,12 @@ use apalis_core::{
 };
 use futures::{FutureExt as _, future::BoxFuture};
 use tokio::{
-    sync::{Semaphore, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::{JoinError, JoinHandle},
     time::Sleep,
 };
 
-use super::{Queue, QueueError};
+use super::{Queue, QueueError, suspects::Room};
 use crate::{clock, job::Claim, ledger::Ledger, retry};
 
 const IDLE_POLL: Duration = Duration::from_millis(200);
@@ -45,22 +45,49 @@ pub(super) struct Source {
     pub(super) concurrency: usize,
     /// Turns true when a drain begins.
     pub(super) stop: watch::Receiver<bool>,
+    /// Whether a suspect is to be worked.
+    pub(super) room: watch::Receiver<Room>,
+}
+
+/// A claim on its way to its handler.
+pub(super) struct Held {
+    pub(super) claim: Claim,
+    /// All slots of this process, where it must be worked alone. Whoever drops it on the way gives them back.
+    pub(super) slots: Option<OwnedSemaphorePermit>,
 }
 
 impl Source {
     /// What comes home during a drain is given back at once: apalis looks at its backend again only when all that
     /// runs has ended, and a lease may lapse until then.
-    async fn fetch(self, limit: usize) -> Result<Vec<Claim>, QueueError> {
-        let claims = self.queue.take(&self.ledger, limit, &self.owner, self.lease).await?;
+    async fn fetch(self, limit: usize, idle: bool) -> Result<Vec<Held>, QueueError> {
+        let room = *self.room.borrow();
+        let claims = if room.made { Vec::new() } else { self.take(limit).await? };
+        let held: Vec<Held> = if claims.is_empty() && idle && room.wanted {
+            self.suspect().await?.into_iter().collect()
+        } else {
+            claims.into_iter().map(|claim| Held { claim, slots: None }).collect()
+        };
         if !*self.stop.borrow() {
-            return Ok(claims);
+            return Ok(held);
         }
-        self.give_back(claims).await;
+        self.give_back(held).await;
         Ok(Vec::new())
     }
 
-    async fn give_back(&self, claims: impl IntoIterator<Item = Claim>) {
-        for claim in claims {
+    async fn take(&self, limit: usize) -> Result<Vec<Claim>, QueueError> {
+        self.queue.take(&self.ledger, limit, &self.owner, self.lease).await
+    }
+
+    /// All slots first: what an earlier incarnation began may still run.
+    async fn suspect(&self) -> Result<Option<Held>, QueueError> {
+        let all = u32::try_from(self.concurrency).unwrap_or(u32::MAX);
+        let Ok(slots) = self.slots.clone().try_acquire_many_owned(all) else { return Ok(None) };
+        let claim = self.ledger.claim_suspect(&self.owner, self.lease).await?;
+        Ok(claim.map(|claim| Held { claim, slots: Some(slots) }))
+    }
+
+    async fn give_back(&self, held: impl IntoIterator<Item = Held>) {
+        for Held { claim, slots: _until_then } in held {
             if let Err(error) = self.ledger.release(&claim).await {
                 tracing::warn!(%error, "a claim could not be given back; its lease will lapse");
             }
@@ -71,14 +98,14 @@ impl Source {
 enum State {
     Ready,
     /// In a task of its own, which goes on while apalis does not look.
-    Fetching(JoinHandle<Result<Vec<Claim>, QueueError>>),
+    Fetching(JoinHandle<Result<Vec<Held>, QueueError>>),
     Waiting(Pin<Box<Sleep>>),
 }
 
 pub(super) struct ClaimBackend {
     source: Source,
     state: Mutex<State>,
-    claimed: VecDeque<Claim>,
+    claimed: VecDeque<Held>,
     outages: u32,
     closing: Option<BoxFuture<'static, ()>>,
 }
@@ -93,15 +120,15 @@ impl ClaimBackend {
         if free == 0 {
             return State::Waiting(Box::pin(tokio::time::sleep(clock::jitter(IDLE_POLL / 10))));
         }
-        State::Fetching(tokio::spawn(self.source.clone().fetch(free)))
+        State::Fetching(tokio::spawn(self.source.clone().fetch(free, busy == 0)))
     }
 
-    fn fetched(&mut self, result: Result<Vec<Claim>, QueueError>) -> State {
+    fn fetched(&mut self, result: Result<Vec<Held>, QueueError>) -> State {
         match result {
-            Ok(claims) => {
+            Ok(held) => {
                 self.outages = 0;
-                let empty = claims.is_empty();
-                self.claimed.extend(claims);
+                let empty = held.is_empty();
+                self.claimed.extend(held);
                 if empty {
                     State::Waiting(Box::pin(tokio::time::sleep(clock::jitter(IDLE_POLL))))
                 } else {
@@ -128,7 +155,7 @@ impl ClaimBackend {
 }
 
 impl Backend for ClaimBackend {
-    type Task = Task<Claim>;
+    type Task = Task<Held>;
     type Error = Infallible;
 
     fn poll_ready(&mut self, _: &mut Context<'_>, _: &WorkerContext) -> Poll<Result<(), Infallible>> {
@@ -139,12 +166,12 @@ impl Backend for ClaimBackend {
         &mut self,
         cx: &mut Context<'_>,
         worker: &WorkerContext,
-    ) -> Poll<Option<Result<Task<Claim>, Infallible>>> {
+    ) -> Poll<Option<Result<Task<Held>, Infallible>>> {
         loop {
-            if let Some(claim) = self.claimed.pop_front() {
-                let id =
-                    TaskId::from_string(format!("{}/{}#{}", claim.job.run, claim.job.tenant, claim.attempt));
-                return Poll::Ready(Some(Ok(TaskBuilder::new(claim).task_id(id).build())));
+            if let Some(held) = self.claimed.pop_front() {
+                let Claim { job, attempt, .. } = &held.claim;
+                let id = TaskId::from_string(format!("{}/{}#{attempt}", job.run, job.tenant));
+                return Poll::Ready(Some(Ok(TaskBuilder::new(held).task_id(id).build())));
             }
             match self.state.get_mut().unwrap_or_else(PoisonError::into_inner) {
                 State::Ready => {
@@ -186,12 +213,12 @@ impl Backend for ClaimBackend {
     }
 }
 
-fn come_home(fetch: Result<Result<Vec<Claim>, QueueError>, JoinError>) -> Result<Vec<Claim>, QueueError> {
+fn come_home(fetch: Result<Result<Vec<Held>, QueueError>, JoinError>) -> Result<Vec<Held>, QueueError> {
     fetch.unwrap_or_else(|error| Err(QueueError::Unreachable(error.to_string())))
 }
 
 impl BackendConfig for ClaimBackend {
-    type Args = Claim;
+    type Args = Held;
     type Id = String;
     type Kind = Ephemeral; // claims are typed already: no codec, nothing to fail on
     type Config = ();

@@ -11,6 +11,7 @@
 mod backend;
 mod redis;
 mod serve;
+mod suspects;
 
 use std::time::Duration;
 

@@ -11,7 +11,8 @@ use tokio::sync::{Semaphore, watch};
 
 use super::{
     Queue,
-    backend::{ClaimBackend, Source},
+    backend::{ClaimBackend, Held, Source},
+    suspects::{Room, look_out},
 };
 use crate::{clock, job::Claim, ledger::Ledger, retry};
 
@@ -22,6 +23,7 @@ const RESTART_CAP: Duration = Duration::from_secs(10);
 pub type Handler = Arc<dyn Fn(Claim) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// What a worker serves.
+#[derive(Clone)]
 pub struct Serve {
     /// Where jobs come from.
     pub queue: Queue,
@@ -44,6 +46,8 @@ struct Work {
 /// Takes jobs and works them until `stop` turns true; returns when all that was begun has ended.
 pub async fn serve(serve: Serve, handler: Handler, stop: watch::Receiver<bool>) {
     let slots = Arc::new(Semaphore::new(serve.concurrency));
+    let (tell, room) = watch::channel(Room::default());
+    let looking = look_out(serve.ledger.clone(), serve.owner.clone(), tell);
     let source = Source {
         queue: serve.queue,
         ledger: serve.ledger,
@@ -52,8 +56,19 @@ pub async fn serve(serve: Serve, handler: Handler, stop: watch::Receiver<bool>) 
         slots: slots.clone(),
         concurrency: serve.concurrency,
         stop: stop.clone(),
+        room,
     };
     let work = Work { handler, slots: slots.clone() };
+    tokio::select! {
+        () = incarnations(&source, &work, &stop) => {}
+        () = looking => {}
+    }
+    // What an earlier incarnation began may still run: it holds its permits until it ends.
+    let all = u32::try_from(source.concurrency).unwrap_or(u32::MAX);
+    drop(slots.acquire_many(all).await);
+}
+
+async fn incarnations(source: &Source, work: &Work, stop: &watch::Receiver<bool>) {
     let mut incarnation = 0_u32;
     while !*stop.borrow() {
         incarnation += 1;
@@ -75,9 +90,6 @@ pub async fn serve(serve: Serve, handler: Handler, stop: watch::Receiver<bool>) 
             tokio::time::sleep(delay).await;
         }
     }
-    // What an earlier incarnation began may still run: it holds its permits until it ends.
-    let all = u32::try_from(source.concurrency).unwrap_or(u32::MAX);
-    drop(slots.acquire_many(all).await);
 }
 
 async fn until(mut stop: watch::Receiver<bool>) -> std::io::Result<()> {
@@ -87,10 +99,16 @@ async fn until(mut stop: watch::Receiver<bool>) -> std::io::Result<()> {
 }
 
 /// The work runs in a task of its own and takes its slot with it: when apalis drops this future, the migration
-/// goes on and reports.
-async fn on_claim(claim: Claim, work: Data<Work>) -> Result<(), BoxDynError> {
-    let Ok(permit) = work.slots.clone().acquire_owned().await else { return Ok(()) };
-    let running = (work.handler)(claim);
+/// goes on and reports. A suspect has taken all slots when it was claimed.
+async fn on_claim(held: Held, work: Data<Work>) -> Result<(), BoxDynError> {
+    let permit = match held.slots {
+        Some(all) => all,
+        None => match work.slots.clone().acquire_owned().await {
+            Ok(permit) => permit,
+            Err(_) => return Ok(()),
+        },
+    };
+    let running = (work.handler)(held.claim);
     let task = tokio::spawn(async move {
         let _permit = permit;
         running.await;

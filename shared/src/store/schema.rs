@@ -112,6 +112,7 @@ fn own_migrations(dialect: Dialect) -> Vec<Migration> {
                 7 "waves",
                 ;
                 10 "sightings",
+                11 "suspects",
             }
         };
     }

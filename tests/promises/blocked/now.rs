@@ -296,7 +296,7 @@ async fn what_is_seen_belongs_to_an_attempt_and_goes_with_it_in_every_registry()
         assert!(sight(None).await && sightings(&site).is_empty() && sight(Some(&seen)).await);
 
         // The worker is taken for lost; it was paused only, and still looks.
-        assert_eq!(ledger.rescue().await.expect("a rescue"), 1);
+        assert_eq!(ledger.rescue(i64::MAX).await.expect("a rescue"), 1);
         assert!(sightings(&site).is_empty() && !sight(Some(&seen)).await);
         let again = ledger.claim_due(1, "another", Duration::from_secs(9)).await.expect("a claim").remove(0);
         assert_eq!(again.attempt, claim.attempt + 1);

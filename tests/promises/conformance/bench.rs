@@ -76,7 +76,7 @@ impl Bench {
 
     /// What a conductor does at a beat, without closing runs.
     pub(super) async fn conduct(&self) {
-        self.ledger.rescue().await.expect("a rescue");
+        self.ledger.rescue(i64::MAX).await.expect("a rescue");
         if self.queue.depth().await.expect("a depth").is_some() {
             let due = self.ledger.take_due(1000, LEASE).await.expect("due jobs");
             self.queue.send(&due).await.expect("sent jobs");
@@ -91,11 +91,20 @@ impl Bench {
     /// Takes one claim and lets its lease lapse.
     pub(super) async fn take_and_lose(&self) -> Claim {
         let claim = self.take(1, "lost", SHORT_LEASE).await.remove(0);
+        self.until_rescued().await;
+        claim
+    }
+
+    /// Claims the suspect that is due longest.
+    pub(super) async fn suspect(&self, owner: &str, lease: Duration) -> Option<Claim> {
+        self.ledger.claim_suspect(owner, lease).await.expect("an answer")
+    }
+
+    pub(super) async fn until_rescued(&self) {
         until("the lease lapses and the target is rescued", || async {
-            self.ledger.rescue().await.expect("a rescue") == 1
+            self.ledger.rescue(i64::MAX).await.expect("a rescue") == 1
         })
         .await;
-        claim
     }
 
     pub(super) async fn record(&self, claim: &Claim, verdict: Verdict, next: Next) -> bool {

@@ -1,0 +1,105 @@
+//! Suspects: targets that may kill the worker that works them, and so the attempts of its neighbors.
+//!
+//! Invariant: once a target's workers were lost [`IN_COMPANY`] times it is claimed only by [`Ledger::claim_suspect`], for a
+//! worker that works nothing else. So every lapse after those is one that it had alone, and nothing else needs to be
+//! kept to blame it for [`ALONE`] of them. A neighbor that was lost with it is run alone as well, and is done.
+
+use std::time::Duration;
+
+use sqlx::Row as _;
+
+use super::{
+    Ledger, LedgerError,
+    claims::{CLAIMED, read_claims},
+    ms,
+    stops::HELD,
+};
+use crate::{
+    failure::{Class, Failure},
+    job::Claim,
+};
+
+/// How often its worker may be lost while others ran beside it. Two: once may be anything, and each time costs all
+/// neighbors a lapse.
+const IN_COMPANY: u32 = 2;
+
+/// How often its worker may be lost while nothing ran beside it. Three: a machine that is taken away at random, or out of
+/// memory for another reason, hardly meets one tenant so often, and what kills its worker does it every time.
+const ALONE: u32 = 3;
+
+/// The targets that may be claimed together with others: [`IN_COMPANY`] in SQL.
+pub(super) const TRUSTED: &str = "lapses < 2";
+
+/// The others, in the words of the index that finds them.
+const SUSPECT: &str = "lapses >= 2 AND due_at IS NOT NULL";
+
+/// The suspects as one worker sees them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Suspects {
+    /// For how long the first one has been due. None: none is due.
+    pub waited: Option<Duration>,
+    /// Whether this worker has claimed one.
+    pub held: bool,
+}
+
+impl Ledger {
+    /// Claims the suspect that is due longest. The owner must work nothing else until it has ended.
+    ///
+    /// # Errors
+    /// When the registry cannot be reached.
+    pub async fn claim_suspect(&self, owner: &str, lease: Duration) -> Result<Option<Claim>, LedgerError> {
+        let ready = format!(
+            "FROM targets {{by_lapses}} WHERE {SUSPECT} AND due_at <= {{now}} AND state IN ('pending', 'retryable')
+                AND run_id NOT IN {HELD} ORDER BY due_at LIMIT 1"
+        );
+        let rows = self.change(&ready, CLAIMED, vec![owner.into(), ms(lease).into()]).await?;
+        Ok(read_claims(&rows)?.pop())
+    }
+
+    /// The suspects, as this worker sees them.
+    ///
+    /// # Errors
+    /// When the registry cannot be reached.
+    pub async fn suspects(&self, owner: &str) -> Result<Suspects, LedgerError> {
+        let sql = format!(
+            "SELECT {{now}} - min(CASE WHEN state <> 'running' AND run_id NOT IN {HELD} THEN due_at END),
+                count(CASE WHEN state = 'running' AND owner = $1 THEN 1 END) FROM targets {{by_lapses}} WHERE {SUSPECT}"
+        );
+        let row = self.store.query(&sql).bind(owner).fetch_one(self.store.pool()).await?;
+        let waited = row.try_get::<Option<i64>, _>(0)?.and_then(|ms| u64::try_from(ms).ok());
+        Ok(Suspects { waited: waited.map(Duration::from_millis), held: row.try_get::<i64, _>(1)? > 0 })
+    }
+}
+
+/// What an attempt ended with whose worker was lost, for so many times now. Permanent: the target is to blame.
+pub(super) fn lost(lapses: u32) -> Failure {
+    let (code, alone) = ("worker-lost", lapses.saturating_sub(IN_COMPANY));
+    if alone >= ALONE {
+        let died = format!("its worker died {alone} times while it ran this tenant alone");
+        let hint = "does a migration take all memory, or end its process? see those workers' logs and the kernel's (dmesg); tenantry logs names them";
+        return Failure::new(Class::Permanent, code, died).with_hint(hint);
+    }
+    let next = if lapses >= IN_COMPANY { "; it is run alone next" } else { "" };
+    let lost = format!("the worker was lost during the attempt, {lapses} times so far{next}");
+    Failure::new(Class::Interrupted, code, lost)
+        .with_hint("look at that worker's log: was it killed, out of memory, or cut off from the registry?")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_conditions_are_those_of_the_limit() {
+        assert_eq!(TRUSTED, format!("lapses < {IN_COMPANY}"));
+        assert!(SUSPECT.starts_with(&format!("lapses >= {IN_COMPANY} ")));
+    }
+
+    #[test]
+    fn only_workers_lost_alone_are_held_against_a_target() {
+        let blamed = |lapses| lost(lapses).class == Class::Permanent;
+        assert_eq!([1, 2, 3, 4].map(blamed), [false; 4]);
+        assert!(blamed(IN_COMPANY + ALONE));
+        assert!(lost(5).message.contains("died 3 times while it ran this tenant alone"));
+    }
+}
