@@ -345,7 +345,12 @@ async fn a_target_that_loses_three_workers_alone_is_failed(bench: Bench) {
 /// Others come back again and again until the suspect has ended, so that neither consumer is ever idle by itself.
 async fn a_busy_consumer_makes_room_for_a_suspect_and_works_it_alone_while_another_goes_on(bench: Bench) {
     bench.enqueue().await;
-    bench.sql.execute("UPDATE targets SET lapses = 2 WHERE tenant_id = (SELECT id FROM tenants WHERE slug = 't04')").await;
+    bench
+        .sql
+        .execute(
+            "UPDATE targets SET lapses = 2 WHERE tenant_id = (SELECT id FROM tenants WHERE slug = 't04')",
+        )
+        .await;
     let suspect = bench.job("t04").await;
     let beside = Arc::new(Mutex::new(Vec::new()));
     let consumer = |owner: &'static str| {
@@ -357,7 +362,8 @@ async fn a_busy_consumer_makes_room_for_a_suspect_and_works_it_alone_while_anoth
                 if claim.job == suspect {
                     let attempts = "SELECT count(*) FROM attempts";
                     let begun = bench.sql.number(attempts).await;
-                    until("the other one goes on", async || bench.sql.number(attempts).await > begun + 5).await;
+                    until("the other one goes on", async || bench.sql.number(attempts).await > begun + 5)
+                        .await;
                     let held = bench.targets(&format!("state = 'running' AND owner = '{owner}'")).await;
                     beside.lock().expect("no panic").push(held);
                     assert!(bench.succeed(&claim).await);

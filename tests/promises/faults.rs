@@ -7,32 +7,10 @@ use tenantry_tests::{Home, fleet::Kind, server::Private, wait::until};
 use crate::site::Stranger;
 use crate::stage::{
     ALL_KINDS, COUNTED, Gates, all_applied_once, enqueue, gated, ledger, targets, until_at_their_gates,
-    until_logged,
+    until_logged, with_every_set_up,
 };
 
 const FLAGS: [&str; 4] = ["--lease", "5s", "--concurrency", "4"];
-
-/// Runs a test with each of the four set-ups.
-macro_rules! with_every_set_up {
-    ($($test:ident),+ $(,)?) => {
-        mod with_an_sqlite_registry {
-            $(#[tokio::test]
-            async fn $test() { super::$test(super::Home::new()).await; })+
-        }
-        mod with_a_postgres_ledger {
-            $(#[tokio::test]
-            async fn $test() { super::$test(super::Home::new().with_postgres_registry().await).await; })+
-        }
-        mod with_a_mariadb_ledger {
-            $(#[tokio::test]
-            async fn $test() { super::$test(super::Home::new().with_mariadb_registry().await).await; })+
-        }
-        mod with_postgres_and_redis {
-            $(#[tokio::test]
-            async fn $test() { super::$test(super::Home::new().with_postgres_registry().await.with_redis_queue()).await; })+
-        }
-    };
-}
 
 with_every_set_up! {
     the_migrations_of_a_killed_worker_are_applied_once_by_another,

@@ -1,6 +1,8 @@
 //! What the tests of faults share: a fleet whose migration stands still in the middle until the test lets it go on, and
 //! the ledger seen with SQL of the test's own.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use sqlx::{Connection as _, Executor as _, MySqlConnection, PgConnection, SqliteConnection};
 use tenantry_tests::{Fleet, Home, Ran, TenantDb, WorkerProcess, fleet::Kind, wait::until};
 
@@ -12,6 +14,29 @@ pub(crate) const VERSION: i64 = 20_260_301_000_000;
 /// One tenant of each kind.
 pub(crate) const ALL_KINDS: [Kind; 4] =
     [Kind::PostgresDatabase, Kind::PostgresSchema, Kind::MariaDb, Kind::Sqlite];
+
+/// Runs a test with each of the four set-ups.
+macro_rules! with_every_set_up {
+    ($($test:ident),+ $(,)?) => {
+        mod with_an_sqlite_registry {
+            $(#[tokio::test]
+            async fn $test() { super::$test(::tenantry_tests::Home::new()).await; })+
+        }
+        mod with_a_postgres_ledger {
+            $(#[tokio::test]
+            async fn $test() { super::$test(::tenantry_tests::Home::new().with_postgres_registry().await).await; })+
+        }
+        mod with_a_mariadb_ledger {
+            $(#[tokio::test]
+            async fn $test() { super::$test(::tenantry_tests::Home::new().with_mariadb_registry().await).await; })+
+        }
+        mod with_postgres_and_redis {
+            $(#[tokio::test]
+            async fn $test() { super::$test(::tenantry_tests::Home::new().with_postgres_registry().await.with_redis_queue()).await; })+
+        }
+    };
+}
+pub(crate) use with_every_set_up;
 
 const TABLES: &str = "CREATE TABLE counter (n BIGINT); INSERT INTO counter VALUES (0); CREATE TABLE gate (n BIGINT); INSERT INTO gate VALUES (0);";
 
@@ -35,6 +60,20 @@ pub(crate) async fn gated(home: &Home, kinds: &[Kind]) -> Fleet {
         }
     }
     home.migration(COUNTED.0, COUNTED.1);
+    let _ = home.run(&["registry", "init"]).exits(0);
+    fleet.register(home);
+    fleet
+}
+
+/// A registry with so many SQLite tenants, each of which this shell script migrates; `$1` is its name.
+pub(crate) async fn scripted(home: &Home, tenants: usize, script: &str) -> Fleet {
+    let mut fleet = Fleet::default();
+    fleet.add(Kind::Sqlite, tenants, home.path()).await;
+    let path = home.path().join("migrate.sh");
+    std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("a script");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("a script that runs");
+    let config = "format = \"none\"\n[command]\ndirectory = \".\"\nrun = [\"./migrate.sh\", \"{tenant}\"]\n";
+    std::fs::write(home.path().join("tenantry.toml"), config).expect("a configuration");
     let _ = home.run(&["registry", "init"]).exits(0);
     fleet.register(home);
     fleet

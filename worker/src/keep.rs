@@ -15,7 +15,13 @@ pub async fn keep<F: Future<Output = ()>>(task: &str, mut begin: impl FnMut() ->
         panics = panics.saturating_add(1);
         let delay = retry::delay(panics, RESTART_BASE, RESTART_CAP, 0.5 + clock::chance() / 2.0);
         let (panic, retry_in_ms) = (message(panic.as_ref()), clock::millis(delay));
-        tracing::error!(task, panic, panics, retry_in_ms, "a task of this worker panicked and is begun again");
+        tracing::error!(
+            task,
+            panic,
+            panics,
+            retry_in_ms,
+            "a task of this worker panicked and is begun again"
+        );
         tokio::time::sleep(delay).await;
     }
 }
