@@ -1,9 +1,38 @@
 //! The conductor: a loop in every worker, of which one at a time is at work.
 //!
-//! States: *waiting* (somebody else holds the lease) and *conducting*. The term is [`TERM`] by the registry's
-//! clock, renewed at every beat; a conductor that dies is followed by another one within a term. One that is
-//! paused for an hour and wakes does at most one beat's work before it learns that it is not the conductor any
-//! more, and that work is harmless: it takes no input but the ledger, and every statement is guarded.
+//! **States.** *Waiting* (somebody else holds the lease) and *conducting*. Each beat begins by taking or renewing the lease;
+//! who does not get it waits for the next beat. The term is [`TERM`] by the registry's clock: a conductor that dies is
+//! followed within a term and a beat, one that stops gives the lease up. It stays until its worker's last outcome is
+//! recorded. One that panics is told of and begun again with backoff (`keep`).
+//!
+//! **Trust window.** The lease is looked at once a beat, not before each statement. So a conductor that is paused within a
+//! beat, or waits for an answer, may end that one beat however much later, beside its successor. That is harmless, because
+//! the lease only saves work: nothing is decided by what it remembers, and every write says what it must find.
+//!
+//! | statement | guard | done late or twice |
+//! |---|---|---|
+//! | `open_runs` | the run is `pending` | changes nothing |
+//! | `forget_workers` | silent for a day at that moment | who wakes is written down again at its next heartbeat |
+//! | `rescue` | `running` in that very attempt, its lease lapsed at that moment | changes nothing; who renewed keeps it |
+//! | `stop_runs` | the run goes on and has no reason yet | a failure does not go away, nor does a deadline: the halt comes late |
+//! | `begin_waves` | targets that wait in that wave; the run is still at the wave before | changes nothing, for what the gate saw is final; of a run that was stopped meanwhile nothing is claimed |
+//! | `end_stopped` | `pending` or `retryable`, of a run with a reason, which it keeps | changes nothing |
+//! | `close_runs` | the run goes on; final states stay | changes nothing |
+//! | `resend_lost`, `take_due`, `send` | due at that moment, sent before | a job comes twice, and is claimed once |
+//!
+//! **Paused for an hour.** It ends its beat as above, finds the lease with another one, and waits. If nobody else was there
+//! it takes it again, and gives grace as after an absence of the registry.
+//!
+//! **The registry restarts.** Leases are rows and outlive it. Beats fail and are tried again every second. Whoever was cut
+//! off for half a lease of its targets holds no lapse of that time against a worker for one more lease (`grace`), so that
+//! the living renew first. A process that begins just then knows of no gap and gives no grace: what it takes back from the
+//! living is tried again, and not counted.
+//!
+//! **Clocks.** Times are the registry's; a machine's own clock only paces the beats. Set forward, the registry's clock looks
+//! like an absence: grace. Set back, whatever the living hold goes on with their next renewal, and what the dead held, this
+//! lease too, lapses by so much later.
+//!
+//! No job expires: `RESEND` and `LOST` are about jobs that nobody has claimed, and a claim lasts while it is renewed.
 
 use std::{sync::Arc, time::Duration};
 

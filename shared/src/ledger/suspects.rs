@@ -1,8 +1,8 @@
 //! Suspects: targets that may kill the worker that works them, and so the attempts of its neighbors.
 //!
-//! Invariant: once a target's workers were lost [`IN_COMPANY`] times it is claimed only by [`Ledger::claim_suspect`], for a
+//! Invariant: once a target's workers were lost `IN_COMPANY` times it is claimed only by [`Ledger::claim_suspect`], for a
 //! worker that works nothing else. So every lapse after those is one that it had alone, and nothing else needs to be
-//! kept to blame it for [`ALONE`] of them. A neighbor that was lost with it is run alone as well, and is done.
+//! kept to blame it for `ALONE` of them. A neighbor that was lost with it is run alone as well, and is done.
 
 use std::time::Duration;
 
