@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use tenantry_shared::clock::unix_ms;
 use tenantry_tests::{
     Home, WorkerProcess,
     fleet::{Kind, create_mariadb_database},
@@ -63,28 +64,36 @@ async fn a_conductor_that_is_paused_beyond_its_term_does_nothing_twice_when_it_w
     paused_beyond_its_term(Home::new().with_mariadb_registry().await).await;
 }
 
-/// Two workers with a tenant each; the registry is away for much longer than a lease, and one of them dies meanwhile.
+/// Three workers with a tenant each, and the registry is away for much longer than a lease. One of them dies meanwhile, and
+/// one comes late to renew its lease.
 async fn away_for_longer_than_a_lease(server: Private, how: &str, url: &str) {
     let home = Home::new().with("TENANTRY_REGISTRY_URL", url);
-    let fleet = gated(&home, &[Kind::PostgresDatabase, Kind::PostgresSchema]).await;
+    let fleet = gated(&home, &[Kind::PostgresDatabase, Kind::PostgresSchema, Kind::MariaDb]).await;
     let gates = Gates::close(&fleet.tenants).await;
-    let flags = ["--lease", "3s", "--concurrency", "1"];
-    let (lives, mut dies) = (home.worker(&flags), home.worker(&flags));
+    let flags = ["--lease", "5s", "--concurrency", "1"];
+    let conductor = home.worker(&flags);
+    until("it conducts", || conducts(&home, &conductor)).await;
+    let (late, mut dies) = (home.worker(&flags), home.worker(&flags));
     enqueue(&home, &[]);
     until_at_their_gates(&fleet.tenants).await;
     server.stop(how);
     let stopped = Instant::now();
     dies.signal("KILL");
     assert_eq!(dies.exit_code(), None);
-    until("every lease has lapsed", async || stopped.elapsed() > Duration::from_secs(9)).await;
+    until("every lease has lapsed", async || stopped.elapsed() > Duration::from_secs(11)).await;
+    late.signal("STOP");
     server.restart();
+    let back = unix_ms();
+    until("it conducts again", async || ledger(&home).number(BEATS).await > back + 4_000).await;
+    assert_eq!(targets(&home, "lapses > 0").await, 0, "the dead worker's is not known from the late one's");
+    late.signal("CONT");
     until("the dead worker's target is taken back", async || targets(&home, "lapses = 1").await == 1).await;
-    let held =
-        format!("state = 'running' AND attempt = 1 AND lapses = 0 AND owner LIKE '%/{}/%'", lives.pid());
-    assert_eq!(targets(&home, &held).await, 1, "what the living worker has");
+    let held = format!("state = 'running' AND attempt = 1 AND owner LIKE '%/{}/%'", dies.pid());
+    assert_eq!(targets(&home, &held).await, 0);
+    assert_eq!(targets(&home, "state = 'running' AND attempt = 1 AND lapses = 0").await, 2, "the living");
     gates.open().await;
     all_applied_once(&home, &fleet).await;
-    assert_eq!(targets(&home, "lapses = 0 AND attempt = 1").await, 1);
+    assert_eq!(targets(&home, "lapses = 0 AND attempt = 1").await, 2);
     assert_eq!(targets(&home, "lapses = 1 AND attempt = 2 AND uncounted = 1").await, 1);
 }
 
