@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use sqlx::{Connection as _, PgConnection};
 use tenantry_shared::clock::unix_ms;
 use tenantry_tests::{
     Home, WorkerProcess,
@@ -62,6 +63,45 @@ async fn a_conductor_that_is_paused_beyond_its_term_does_nothing_twice_when_it_w
 #[tokio::test]
 async fn a_conductor_that_is_paused_beyond_its_term_does_nothing_twice_when_it_wakes_in_mariadb() {
     paused_beyond_its_term(Home::new().with_mariadb_registry().await).await;
+}
+
+/// It is paused between the two statements that open a wave; its successor opens that wave and the next, and ends the run.
+#[tokio::test]
+async fn a_conductor_that_is_paused_while_it_opens_a_wave_changes_nothing_when_it_wakes() {
+    let home = Home::new().with_postgres_registry().await;
+    let fleet = gated(&home, &[Kind::PostgresSchema; 4]).await;
+    let gates = Gates::close(&fleet.tenants).await;
+    let flags = ["--lease", "60s", "--concurrency", "1"];
+    let paused = home.worker(&flags);
+    until("it conducts", || conducts(&home, &paused)).await;
+    enqueue(&home, &["--canary", "1", "--waves", "50%"]);
+    until("the canary runs", async || targets(&home, "state = 'running' AND wave = 1").await == 1).await;
+    let mut registry = PgConnection::connect(&home.registry_url()).await.expect("postgres");
+    let lock = "BEGIN; SELECT 1 FROM targets WHERE wave = 2 FOR UPDATE";
+    sqlx::raw_sql(lock).execute(&mut registry).await.expect("a lock");
+    gates.open().await;
+    let opening = async || {
+        let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE 'UPDATE targets SET due_at%wave%'";
+        ledger(&home).number(waits).await
+    };
+    until("it opens the wave", async || opening().await == 1).await;
+    paused.signal("STOP");
+    let other = home.worker(&flags);
+    until("the other one opens it, too", async || opening().await == 2).await;
+    assert!(conducts(&home, &other).await);
+    registry.close().await.expect("an end");
+    all_applied_once(&home, &fleet).await;
+    let all = "SELECT concat_ws(' ', r.number, r.state, r.wave, r.finished_at, (SELECT count(*) FROM attempts), (SELECT count(*) FROM events),
+        (SELECT string_agg(g.tenant_id || g.state || g.attempt || g.lapses || g.finished_at, ' ' ORDER BY g.tenant_id) FROM targets g)) FROM runs r";
+    let before = ledger(&home).text(all).await;
+    let beat = format!("SELECT heartbeat_at FROM workers WHERE pid = {}", paused.pid());
+    for life in ["it wakes", "it has ended its beat"] {
+        let silent = ledger(&home).number(&beat).await;
+        paused.signal("CONT");
+        until(life, async || ledger(&home).number(&beat).await > silent).await;
+    }
+    assert_eq!(ledger(&home).text(all).await, before);
+    assert_eq!(ledger(&home).number("SELECT count(*) FROM runs WHERE wave = 3").await, 1);
 }
 
 /// Three workers with a tenant each, and the registry is away for much longer than a lease. One of them dies meanwhile, and
