@@ -34,6 +34,8 @@ pub struct Claim {
     pub counted: u32,
     /// How many may count.
     pub max_attempts: u32,
+    /// Whether its worker works nothing else meanwhile, because earlier attempts lost theirs.
+    pub alone: bool,
 }
 
 /// Which way a migration went.
@@ -144,7 +146,7 @@ mod tests {
 
     fn after(class: Class, counted: u32) -> Next {
         let job = Job { run: RunId::new(), tenant: TenantId::new() };
-        let claim = Claim { job, attempt: counted + 2, counted, max_attempts: 3 };
+        let claim = Claim { job, attempt: counted + 2, counted, max_attempts: 3, alone: false };
         let verdict = Verdict::Failed(Failure::new(class, "x", "y"));
         let outcome = Outcome {
             verdict,

@@ -331,12 +331,14 @@ async fn a_target_that_loses_three_workers_alone_is_failed(bench: Bench) {
     for attempt in 3..=5 {
         assert_eq!(bench.targets("state = 'failed'").await, 0, "before attempt {attempt}");
         let claim = bench.suspect("lost", SHORT_LEASE).await.expect("a claim");
-        assert_eq!(claim.attempt, attempt);
+        assert_eq!((claim.attempt, claim.alone), (attempt, true));
+        assert!(bench.ledger.note_begun(&claim, &7.into()).await.expect("an answer"));
         bench.until_rescued().await;
+        assert!(!bench.ledger.note_begun(&claim, &8.into()).await.expect("an answer"));
     }
     assert_eq!(bench.suspect("b", LEASE).await, None);
     assert_eq!(bench.take(1, "b", LEASE).await, []);
-    let blamed = "state = 'failed' AND class = 'permanent' AND code = 'worker-lost' AND message LIKE '%died 3 times%alone'";
+    let blamed = "state = 'failed' AND class = 'permanent' AND code = 'worker-lost' AND message LIKE '%died 3 times%alone' AND version = '7'";
     assert_eq!(bench.targets(blamed).await, 1);
     let closed = bench.ledger.close_runs().await.expect("closed runs");
     assert_eq!(closed.iter().map(|run| run.state).collect::<Vec<_>>(), [RunState::Failed]);

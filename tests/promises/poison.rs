@@ -74,7 +74,7 @@ async fn only_the_poison_failed(home: &Home, poison: &TenantDb) {
     let id = format!("(SELECT id FROM tenants WHERE slug = '{}')", poison.id);
     let reason = "its worker died 3 times while it ran this tenant alone";
     let blamed = format!(
-        "tenant_id = {id} AND state = 'failed' AND class = 'permanent' AND code = 'worker-lost' AND lapses = {DEATHS} AND message = '{reason}'"
+        "tenant_id = {id} AND state = 'failed' AND class = 'permanent' AND code = 'worker-lost' AND lapses = {DEATHS} AND message = '{reason}' AND version IS NOT NULL"
     );
     assert_eq!(targets(home, &blamed).await, 1, "the poison");
     let killed = std::fs::read_to_string(home.path().join("deaths")).expect("a file");

@@ -27,6 +27,7 @@ use crate::{
     engine::{Doing, Limits, MySqlSession, PostgresSession, Session, SqliteSession, command, histories},
     fingerprint::Surroundings,
     foreign,
+    notes::Notes,
     orders::Order,
 };
 
@@ -48,6 +49,8 @@ pub struct Trail {
     pub fingerprint: Fingerprint,
     /// What is done at this moment.
     pub doing: Arc<Doing>,
+    /// Who is told what begins.
+    pub notes: Notes,
 }
 
 /// Brings one tenant to the order's version, and proves it by reading its history afterwards.
@@ -114,6 +117,9 @@ async fn commanded(
     pending: &[Pending<'_>],
     trail: &mut Trail,
 ) -> Result<(), Failure> {
+    if let Some(first) = pending.first() {
+        trail.notes.begins(&first.link.id).await;
+    }
     let watch = Stopwatch::start();
     trail.doing.migration(pending.first().map(|first| &first.link.id));
     let mut output = String::new();
@@ -259,6 +265,7 @@ impl<'a> Work<'a> {
         pending: &Pending<'_>,
         trail: &mut Trail,
     ) -> Result<(), Failure> {
+        trail.notes.begins(&pending.link.id).await;
         let (link, watch) = (pending.link, Stopwatch::start());
         let site = session.site(&pending.chain.table);
         trail.doing.migration(Some(&link.id));

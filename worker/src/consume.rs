@@ -24,6 +24,7 @@ use tokio::{
 use crate::{
     attempt::{Trail, attempt},
     keep,
+    notes::Notes,
     orders::{Order, Orders},
     revert,
     watch::Watch,
@@ -60,7 +61,7 @@ pub struct House {
 /// Works one claim to its end. Never panics, never fails: what happens is recorded.
 pub async fn consume(house: Arc<House>, claim: Claim) {
     let watch = Stopwatch::start();
-    let mut trail = Trail::default();
+    let mut trail = Trail { notes: Notes::of(&house.ledger, &claim), ..Trail::default() };
     let loaded = load(&house, &claim).await;
     let policy = loaded.as_ref().map(|(order, _)| order.policy.clone()).unwrap_or_default();
     let tells = loaded.as_ref().is_ok_and(|(order, _)| order.bundle.tells_versions());

@@ -17,6 +17,7 @@ mod grace;
 pub mod health;
 pub mod keep;
 pub mod mend;
+pub mod notes;
 pub mod orders;
 pub mod preview;
 pub mod rehearse;

@@ -115,6 +115,7 @@ impl<'a> Work<'a> {
         reverting: &Pending<'_>,
         trail: &mut Trail,
     ) -> Result<(), Failure> {
+        trail.notes.begins(&reverting.link.id).await;
         let (link, watch) = (reverting.link, Stopwatch::start());
         let site = session.site(&reverting.chain.table);
         trail.doing.migration(Some(&link.id));

@@ -4,14 +4,18 @@ use std::time::Duration;
 
 use sqlx::any::AnyRow;
 
-use super::{Ledger, LedgerError, bind_attempt, ms, number, read_job, stops::HELD, suspects::TRUSTED};
+use super::{
+    Ledger, LedgerError, bind_attempt, ms, number, read_job,
+    stops::HELD,
+    suspects::{IN_COMPANY, TRUSTED},
+};
 use crate::{
     job::{Claim, Job},
     store::{Dialect, Value, expect_rows, pairs},
 };
 
 /// What a changed target gives: its job, and what else a claim is made of.
-const COLUMNS: &str = "run_id, tenant_id, attempt, attempt - uncounted, max_attempts";
+const COLUMNS: &str = "run_id, tenant_id, attempt, attempt - uncounted, max_attempts, lapses";
 
 /// `$1` is the owner, `$2` the lease.
 pub(super) const CLAIMED: &str = "state = 'running', attempt = attempt + 1, owner = $1, due_at = {now} + $2, sent_at = NULL, started_at = {now}, sighting = NULL";
@@ -140,7 +144,8 @@ fn ids(job: &Job) -> [Value; 2] {
 pub(super) fn read_claims(rows: &[AnyRow]) -> Result<Vec<Claim>, LedgerError> {
     let claim = |row: &AnyRow| {
         let (attempt, counted, max_attempts) = (number(row, 2)?, number(row, 3)?, number(row, 4)?);
-        Ok(Claim { job: read_job(row)?, attempt, counted, max_attempts })
+        let alone = number(row, 5)? >= IN_COMPANY;
+        Ok(Claim { job: read_job(row)?, attempt, counted, max_attempts, alone })
     };
     rows.iter().map(claim).collect()
 }

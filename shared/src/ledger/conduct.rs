@@ -7,11 +7,12 @@ use sqlx::Row as _;
 
 use super::{Ledger, LedgerError, bind_attempt, claims::due, ms, number, read_job, suspects};
 use crate::{
-    failure::Class,
+    failure::{Class, Failure},
     job::{Claim, Job, Next, Outcome, Verdict},
     run::{RunState, TargetState},
     schema::Fingerprint,
     store::StoreError,
+    version::Version,
 };
 
 /// How many lapsed targets one call takes back.
@@ -94,7 +95,7 @@ impl Ledger {
     /// When the registry cannot be reached.
     pub async fn rescue(&self, lapsed_until: i64) -> Result<u64, LedgerError> {
         let sql = format!(
-            "SELECT run_id, tenant_id, attempt, attempt - uncounted, max_attempts, lapses, owner, {{now}} - started_at
+            "SELECT run_id, tenant_id, attempt, attempt - uncounted, max_attempts, lapses, owner, {{now}} - started_at, version
              FROM targets WHERE state = 'running' AND due_at <= {{now}} AND due_at <= $1 ORDER BY due_at LIMIT {RESCUED_PER_CALL}"
         );
         let mut rescued = 0;
@@ -104,10 +105,13 @@ impl Ledger {
                 attempt: number(&row, 2)?,
                 counted: number(&row, 3)?,
                 max_attempts: number(&row, 4)?,
+                alone: number(&row, 5)? >= suspects::IN_COMPANY,
             };
             let (lapses, owner): (u32, String) = (number(&row, 5)? + 1, row.try_get(6)?);
+            let began = row.try_get::<Option<String>, _>(8)?.filter(|_| claim.alone).map(Version::from);
+            let failure = suspects::lost(lapses, began);
             let duration = Duration::from_millis(u64::try_from(row.try_get::<i64, _>(7)?).unwrap_or(0));
-            rescued += u64::from(self.take_back(&claim, lapses, &owner, duration).await?);
+            rescued += u64::from(self.take_back(&claim, lapses, failure, &owner, duration).await?);
         }
         Ok(rescued)
     }
@@ -118,6 +122,7 @@ impl Ledger {
         &self,
         claim: &Claim,
         lapses: u32,
+        failure: Failure,
         owner: &str,
         duration: Duration,
     ) -> Result<bool, LedgerError> {
@@ -127,7 +132,6 @@ impl Ledger {
         if bind_attempt(query, claim).execute(&mut *tx).await?.rows_affected() == 0 {
             return Ok(false);
         }
-        let failure = suspects::lost(lapses);
         let blamed = failure.class == Class::Permanent;
         let next = if blamed { Next::End(TargetState::Failed) } else { Next::Again };
         let outcome = Outcome {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use sqlx::Row as _;
 
 use super::{
-    Ledger, LedgerError,
+    Ledger, LedgerError, bind_attempt,
     claims::{CLAIMED, read_claims},
     ms,
     stops::HELD,
@@ -17,11 +17,12 @@ use super::{
 use crate::{
     failure::{Class, Failure},
     job::Claim,
+    version::Version,
 };
 
 /// How often its worker may be lost while others ran beside it. Two: once may be anything, and each time costs all
 /// neighbors a lapse.
-const IN_COMPANY: u32 = 2;
+pub(super) const IN_COMPANY: u32 = 2;
 
 /// How often its worker may be lost while nothing ran beside it. Three: a machine that is taken away at random, or out of
 /// memory for another reason, hardly meets one tenant so often, and what kills its worker does it every time.
@@ -52,8 +53,21 @@ impl Ledger {
             "FROM targets {{by_lapses}} WHERE {SUSPECT} AND due_at <= {{now}} AND state IN ('pending', 'retryable')
                 AND run_id NOT IN {HELD} ORDER BY due_at LIMIT 1"
         );
-        let rows = self.change(&ready, CLAIMED, vec![owner.into(), ms(lease).into()]).await?;
+        // What an earlier attempt was at is not what this one is at.
+        let set = format!("{CLAIMED}, version = NULL");
+        let rows = self.change(&ready, &set, vec![owner.into(), ms(lease).into()]).await?;
         Ok(read_claims(&rows)?.pop())
+    }
+
+    /// Notes the migration that an attempt begins now, in case it is the last that is heard of it. `false`: it is not the
+    /// target's attempt any more.
+    ///
+    /// # Errors
+    /// When the registry cannot be reached.
+    pub async fn note_begun(&self, claim: &Claim, version: &Version) -> Result<bool, LedgerError> {
+        let sql = "UPDATE targets SET version = $1 WHERE run_id = $2 AND tenant_id = $3 AND attempt = $4 AND state = 'running'";
+        let query = bind_attempt(self.store.query(sql).bind(version.as_str()), claim);
+        Ok(query.execute(self.store.pool()).await?.rows_affected() == 1)
     }
 
     /// The suspects, as this worker sees them.
@@ -71,8 +85,13 @@ impl Ledger {
     }
 }
 
-/// What an attempt ended with whose worker was lost, for so many times now. Permanent: the target is to blame.
-pub(super) fn lost(lapses: u32) -> Failure {
+/// What an attempt ended with whose worker was lost, for so many times now, and the migration that it had begun, where that
+/// is known. Permanent: the target is to blame.
+pub(super) fn lost(lapses: u32, began: Option<Version>) -> Failure {
+    Failure { version: began, ..failure(lapses) }
+}
+
+fn failure(lapses: u32) -> Failure {
     let (code, alone) = ("worker-lost", lapses.saturating_sub(IN_COMPANY));
     if alone >= ALONE {
         let died = format!("its worker died {alone} times while it ran this tenant alone");
@@ -97,9 +116,9 @@ mod tests {
 
     #[test]
     fn only_workers_lost_alone_are_held_against_a_target() {
-        let blamed = |lapses| lost(lapses).class == Class::Permanent;
+        let blamed = |lapses| lost(lapses, None).class == Class::Permanent;
         assert_eq!([1, 2, 3, 4].map(blamed), [false; 4]);
         assert!(blamed(IN_COMPANY + ALONE));
-        assert!(lost(5).message.contains("died 3 times while it ran this tenant alone"));
+        assert!(lost(5, None).message.contains("died 3 times while it ran this tenant alone"));
     }
 }
