@@ -96,8 +96,7 @@ async fn a_server_without_free_connections_costs_retries_and_not_tenants() {
     assert!((8..20).contains(&strangers.len()), "{} strangers hold all connections", strangers.len());
     let _worker = home.worker(&["--concurrency", "16"]);
     enqueue(&home, &["--retries", "20"]);
-    let refused =
-        "SELECT count(*) FROM attempts WHERE code = '53300' AND class = 'transient' AND outcome = 'failed'";
+    let refused = "SELECT count(DISTINCT tenant_id) FROM attempts WHERE code = '53300' AND class = 'transient' AND outcome = 'failed'";
     until("every tenant was refused once", || async { ledger(&home).number(refused).await >= 40 }).await;
     drop(strangers);
     let run = home.run(&["wait", "--json"]).exits(0).json();
