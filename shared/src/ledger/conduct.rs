@@ -95,7 +95,7 @@ impl Ledger {
     /// When the registry cannot be reached.
     pub async fn rescue(&self, lapsed_until: i64) -> Result<u64, LedgerError> {
         let sql = format!(
-            "SELECT run_id, tenant_id, attempt, attempt - uncounted, max_attempts, lapses, owner, {{now}} - started_at, version
+            "SELECT run_id, tenant_id, attempt, attempt - uncounted, max_attempts, lapses, owner, {{now}} - started_at, version, sighting
              FROM targets WHERE state = 'running' AND due_at <= {{now}} AND due_at <= $1 ORDER BY due_at LIMIT {RESCUED_PER_CALL}"
         );
         let mut rescued = 0;
@@ -109,7 +109,7 @@ impl Ledger {
             };
             let (lapses, owner): (u32, String) = (number(&row, 5)? + 1, row.try_get(6)?);
             let began = row.try_get::<Option<String>, _>(8)?.filter(|_| claim.alone).map(Version::from);
-            let failure = suspects::lost(lapses, began);
+            let failure = suspects::lost(lapses, began, row.try_get::<Option<String>, _>(9)?.as_deref());
             let duration = Duration::from_millis(u64::try_from(row.try_get::<i64, _>(7)?).unwrap_or(0));
             rescued += u64::from(self.take_back(&claim, lapses, failure, &owner, duration).await?);
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use sqlx::Row as _;
 
 use super::{
-    Ledger, LedgerError, bind_attempt,
+    Ledger, LedgerError, Seen, bind_attempt,
     claims::{CLAIMED, read_claims},
     ms,
     stops::HELD,
@@ -85,10 +85,12 @@ impl Ledger {
     }
 }
 
-/// What an attempt ended with whose worker was lost, for so many times now, and the migration that it had begun, where that
-/// is known. Permanent: the target is to blame.
-pub(super) fn lost(lapses: u32, began: Option<Version>) -> Failure {
-    Failure { version: began, ..failure(lapses) }
+/// What an attempt ended with whose worker was lost, for so many times now; with the migration that it had begun, and the
+/// statement that it was sighted at, where those are known. Permanent: the target is to blame.
+pub(super) fn lost(lapses: u32, began: Option<Version>, sighting: Option<&str>) -> Failure {
+    let seen = sighting.and_then(|text| serde_json::from_str::<Seen>(text).ok());
+    let seen = seen.filter(|seen| began.is_some() && seen.migration == began);
+    Failure { statement: seen.and_then(|seen| seen.statement), version: began, ..failure(lapses) }
 }
 
 fn failure(lapses: u32) -> Failure {
@@ -115,10 +117,23 @@ mod tests {
     }
 
     #[test]
+    fn the_statement_is_told_of_the_migration_that_had_begun() {
+        let seen = r#"{"migration":"7","statement":2,"waits_for":null}"#;
+        let told = |began: Option<u64>, seen| {
+            let lost = lost(5, began.map(|version| version.to_string().into()), seen);
+            (lost.version.map(|version| version.to_string()), lost.statement)
+        };
+        assert_eq!(told(Some(7), Some(seen)), (Some("7".into()), Some(2)));
+        assert_eq!(told(Some(8), Some(seen)), (Some("8".into()), None));
+        assert_eq!(told(None, Some(seen)), (None, None));
+        assert_eq!(told(Some(7), Some("damaged")), (Some("7".into()), None));
+    }
+
+    #[test]
     fn only_workers_lost_alone_are_held_against_a_target() {
-        let blamed = |lapses| lost(lapses, None).class == Class::Permanent;
+        let blamed = |lapses| lost(lapses, None, None).class == Class::Permanent;
         assert_eq!([1, 2, 3, 4].map(blamed), [false; 4]);
         assert!(blamed(IN_COMPANY + ALONE));
-        assert!(lost(5, None).message.contains("died 3 times while it ran this tenant alone"));
+        assert!(lost(5, None, None).message.contains("died 3 times while it ran this tenant alone"));
     }
 }
