@@ -21,7 +21,7 @@ pub enum Exit {
     Config = 78,
     /// The run ended and at least one tenant failed.
     TenantsFailed = 100,
-    /// Stopped by a gate, a deadline or an operator: some tenants were not begun.
+    /// Stopped by a gate, a deadline or an operator: some tenants were not begun. Or: `gate` does not hold.
     Stopped = 102,
     /// Some tenant is behind: from `verify`, and from `status --exit-code`.
     ChangesPending = 103,
@@ -48,7 +48,7 @@ impl Exit {
         (
             Self::Stopped,
             "stopped",
-            "stopped by a gate, a deadline or an operator: some tenants were not begun",
+            "stopped by a gate, a deadline or an operator; or the gate asked for does not hold",
         ),
         (
             Self::ChangesPending,

@@ -22,6 +22,7 @@ pub mod failure;
 pub mod codes;
 pub mod retry;
 pub mod wave;
+pub mod gate;
 pub mod run;
 pub mod job;
 pub mod summary;

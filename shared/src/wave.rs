@@ -47,7 +47,9 @@ impl Share {
         }
     }
 
-    fn is_nobody(self) -> bool {
+    /// Whether it is nobody, of however many.
+    #[must_use]
+    pub fn is_nobody(self) -> bool {
         matches!(self, Self::Count(0) | Self::Percent(0))
     }
 }

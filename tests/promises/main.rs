@@ -13,6 +13,7 @@ mod engines;
 mod faults;
 mod fleet;
 mod formats;
+mod gate;
 mod limits;
 mod long;
 mod mariadb;

@@ -90,6 +90,14 @@ Examples:
   tenantry status --exit-code             for a script: 103 while a tenant is behind
   tenantry status latest --json | jq -r '.failures[].fingerprint'";
 
+pub(super) const GATE: &str = "\
+Examples:
+  tenantry gate                           every active tenant at the newest migration
+  tenantry gate --target 20261121103012 --min 99.5%
+  tenantry gate -l plan=pro --max-age 24h and none of it known from longer ago
+  tenantry gate --run latest --min 99%    how the latest run went
+  tenantry gate --json | jq -r '.missing[].tenant'";
+
 pub(super) const VERIFY: &str = "\
 Examples:
   tenantry verify --all                   every history: 103 when some are behind, 100 when one is wrong

@@ -2,6 +2,7 @@
 
 mod back;
 mod examples;
+mod gate;
 mod rehearse;
 mod runs;
 mod tenants;
@@ -13,6 +14,7 @@ use tenantry_shared::{exit::Exit, log::LogFormat};
 use tenantry_worker::variables::without_empty_variables;
 
 pub(crate) use back::{BaselineArgs, Follow, Limits, RepairArgs, ResetArgs, RollbackArgs, To};
+pub(crate) use gate::GateArgs;
 pub(crate) use rehearse::{RehearseArgs, Sample};
 pub(crate) use runs::{
     CancelArgs, EnqueueArgs, How, LogsArgs, MigrateArgs, NoTenants, PauseArgs, PlanArgs, RetryArgs,
@@ -189,6 +191,10 @@ pub(crate) enum Command {
     Enqueue(EnqueueArgs),
     /// Follow a run until it ends, and end with its result
     Wait(WaitArgs),
+    /// Tell whether enough tenants are at a version, from what the registry knows: 102 when they are not
+    ///
+    /// Without a selection it is about every active tenant. No tenant is connected to.
+    Gate(GateArgs),
     /// Enqueue, work and wait in this one process; or migrate the one database that DATABASE_URL names
     Migrate(MigrateArgs),
     /// Status of the fleet, of a run or of a tenant

@@ -8,6 +8,7 @@ mod doctor;
 mod each;
 mod enqueue;
 mod follow;
+mod gate;
 mod import;
 mod logs;
 mod migrate;
@@ -44,6 +45,7 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Result<Exit, Fault> {
         Command::Rehearse(args) => rehearse::run(global, args, output).await,
         Command::Enqueue(args) => enqueue::run(global, args, output).await,
         Command::Wait(args) => follow::wait(&App::open(global).await?, &args, output).await,
+        Command::Gate(args) => gate::run(&App::open(global).await?, &args, output).await,
         Command::Migrate(args) => migrate::run(global, args, output).await,
         Command::Status(args) => status::run(&App::open(global).await?, &args, output).await,
         Command::Runs(args) => runs::run(&App::open(global).await?, &args, output).await,

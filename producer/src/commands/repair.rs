@@ -163,7 +163,9 @@ impl Repair<'_> {
                 tenant.parse().map_err(|_| Fault::new(Exit::Error, format!("'{tenant}' is no tenant")))?;
             let id = self.app.registry.tenant(&slug).await?.id;
             let access = self.app.registry.access(&key, id, labels).await?;
-            self.app.ledger.note_repair(tenant, &selection::requested_by(), &edits.join("; ")).await?;
+            let (actor, what) = (selection::requested_by(), edits.join("; "));
+            let forgets = matches!(self.one, Mend::Forget(_));
+            self.app.ledger.note_repair(tenant, &actor, &what, forgets).await?;
             let mended = mend::apply(self.order, &access, &self.one, edits).await;
             if let Err(failure) = &mended {
                 exit = Exit::TenantsFailed;

@@ -1,6 +1,7 @@
 //! All that is printed. Standard output is data only; progress, notes and errors go to standard error.
 
 mod document;
+mod gate;
 mod plan;
 mod progress;
 mod rehearsal;
@@ -19,6 +20,7 @@ use serde::Serialize;
 use tenantry_shared::{bundle::Bundle, exit::Exit, fault::Fault};
 
 pub(crate) use document::RunView;
+pub(crate) use gate::{GateView, Missing};
 pub(crate) use plan::{Group, Known, PlanView, Would};
 pub(crate) use progress::{Progress, Tally};
 pub(crate) use rehearsal::{Groups as RehearsalGroups, RehearsalView};
@@ -181,6 +183,20 @@ impl Output {
     pub(crate) fn plan(&self, view: &PlanView) {
         self.either(&view.document(), || view.text());
         if let Some(line) = view.verdict().filter(|_| !self.json) {
+            self.line(&format!("{ERROR}error:{ERROR:#} {line}"));
+        }
+    }
+
+    /// Whether enough tenants are where they should be.
+    pub(crate) fn gate(&self, view: &GateView) {
+        self.either(&view.document(), || view.text());
+        if self.json {
+            return;
+        }
+        if let Some(more) = view.more(&self.program) {
+            self.note(&more);
+        }
+        if let Some(line) = view.verdict() {
             self.line(&format!("{ERROR}error:{ERROR:#} {line}"));
         }
     }

@@ -241,7 +241,7 @@ impl Ledger {
         Ok(())
     }
 
-    async fn names_are_right(
+    pub(super) async fn names_are_right(
         &self,
         tx: &mut Transaction<'static, Any>,
         selection: &Selection,
@@ -341,7 +341,7 @@ impl Ledger {
 }
 
 /// The conditions of a selection: one clause for every so many names, or a single one where no names are given.
-fn clauses(selection: &Selection, first: usize) -> Vec<Clause> {
+pub(super) fn clauses(selection: &Selection, first: usize) -> Vec<Clause> {
     let mut names: Vec<String> = match &selection.pick {
         Pick::Tenants(slugs) | Pick::FailedIn { tenants: slugs, .. } => {
             slugs.iter().map(ToString::to_string).collect()

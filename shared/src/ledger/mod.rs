@@ -13,6 +13,7 @@
 mod claims;
 mod conduct;
 mod enqueue;
+mod knowledge;
 mod outcomes;
 mod plans;
 mod read;
@@ -27,6 +28,7 @@ mod workers;
 
 pub use conduct::Closed;
 pub use enqueue::Enqueued;
+pub use knowledge::{Known, Unproven, Why};
 pub use plans::Traces;
 pub use read::{AttemptRow, TargetQuery, TargetRow};
 pub use schemas::{OutsiderRow, outsider_id};

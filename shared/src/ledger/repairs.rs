@@ -4,11 +4,22 @@ use super::{Ledger, LedgerError};
 
 impl Ledger {
     /// Notes that somebody mends a tenant's history: before it is done, so that no mend is without its note.
+    /// `forgets`: the tenant may have less afterwards than is known of it, and so nothing is, until it is read again.
     ///
     /// # Errors
     /// When the registry cannot be reached.
-    pub async fn note_repair(&self, tenant: &str, actor: &str, what: &str) -> Result<(), LedgerError> {
+    pub async fn note_repair(
+        &self,
+        tenant: &str,
+        actor: &str,
+        what: &str,
+        forgets: bool,
+    ) -> Result<(), LedgerError> {
         let mut tx = self.store.begin().await?;
+        if forgets {
+            let sql = "UPDATE tenants SET version = NULL, version_at = NULL WHERE slug = $1";
+            self.store.query(sql).bind(tenant).execute(&mut *tx).await?;
+        }
         self.event(&mut tx, "tenant.repaired", None, actor, &format!("{tenant}: {what}")).await?;
         Ok(tx.commit().await?)
     }

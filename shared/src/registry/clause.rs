@@ -34,6 +34,11 @@ impl Clause {
         query.bind_all(self.values.iter().cloned())
     }
 
+    /// The number of the first parameter that is free.
+    pub(crate) fn next(&self) -> usize {
+        self.first + self.values.len()
+    }
+
     /// `left` compared with one value: `compare("t.slug >", …)`.
     pub(crate) fn compare(&mut self, left: &str, value: &str) {
         let parameter = self.parameters(&[value.to_owned()]);
