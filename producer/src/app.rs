@@ -26,6 +26,7 @@ pub(crate) fn config(global: &Global) -> Result<Config, Fault> {
         config: global.config.clone(),
         registry_url: global.registry_url.clone(),
         queue_url: global.queue_url.clone(),
+        profile: global.profile.clone(),
     };
     Ok(Config::load(&flags, &environment)?)
 }

@@ -1,4 +1,4 @@
-//! The merged configuration: flag, then environment, then file, then default. The only room that reads the
+//! The merged configuration: flag, then environment, then profile, then file, then default. The only room that reads the
 //! environment; it is an argument here, so that tests give their own.
 //!
 //! Paths in a configuration file are relative to that file, paths in flags and variables to the working
@@ -19,6 +19,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 mod dedicated;
 mod file;
+mod run;
 mod sets;
 mod source;
 
@@ -66,6 +67,14 @@ pub enum ConfigError {
         /// The file.
         path: PathBuf,
         /// The parser's words.
+        reason: String,
+    },
+    /// A variable that stands for a setting is not what that must be.
+    #[error("{name}: {reason}")]
+    Variable {
+        /// The variable.
+        name: String,
+        /// What is wrong with it.
         reason: String,
     },
     /// A variable that the file refers to is not set.
@@ -132,6 +141,8 @@ pub struct Flags {
     pub registry_url: Option<String>,
     /// `--queue-url`.
     pub queue_url: Option<String>,
+    /// `--profile`.
+    pub profile: Option<String>,
 }
 
 /// The merged configuration.
@@ -194,6 +205,10 @@ impl Config {
     /// When the file is not valid, or a secret it refers to is not there.
     pub fn load(flags: &Flags, env: Env<'_>) -> Result<Self, ConfigError> {
         let (file, raw, arrangement) = file::find(flags, env)?;
+        let raw = match flags.profile.as_deref().filter(|name| !name.is_empty()) {
+            Some(name) => raw.with_profile(name, file.as_deref())?,
+            None => raw,
+        };
         let base = file.as_deref().and_then(Path::parent).unwrap_or(Path::new("")).to_path_buf();
         // A flag may have come from a variable, and one that is empty counts as not set.
         let said = |flag: &Option<String>| flag.clone().filter(|url| !url.is_empty());
@@ -227,7 +242,7 @@ impl Config {
             has_sets: arrangement.named,
             named_directory,
             central: arrangement.central,
-            policy: raw.run.policy(),
+            policy: run::RawRun::of_environment(env)?.over(raw.run).policy(),
             worker: raw.worker.merged(),
             sources,
             key,
@@ -375,6 +390,72 @@ mod tests {
             let (_dir, flags) = file(&format!("\n{text}\n"));
             let error = Config::load(&flags, &env_of(&[])).unwrap_err().to_string();
             assert!(error.contains("line 2") && !error.contains("hush"), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_setting_is_told_with_the_one_that_was_meant() {
+        for (text, meant) in [
+            ("[run]\nmax_failures = 1", "max-failures"),
+            ("[run]\ncanry = 1", "canary"),
+            ("[profile.live.run]\nwave = 1", "waves"),
+            ("[rum]", "run"),
+        ] {
+            let (_dir, flags) = file(text);
+            let error = Config::load(&flags, &env_of(&[])).unwrap_err().to_string();
+            assert!(error.ends_with(&format!("did you mean `{meant}`?")), "{error}");
+        }
+        let (_dir, flags) = file("[run]\nxyz = 1");
+        assert!(!Config::load(&flags, &env_of(&[])).unwrap_err().to_string().contains("did you mean"));
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_profile_and_that_over_the_file() {
+        let text = "[run]\ncanary = 5\nwaves = ['10%', 50]\nsoak = '1m'\nmax-failures = '1%'\nhalt-same-cause = 9
+            deadline = '2h'\nretries = 2\n[profile.live]\nregistry-url = 'postgres://live/r'\n[profile.live.run]
+            canary = 'tier=beta'\nwaves = 'none'\nsoak = '5m'\n[profile.live.worker]\nconcurrency = 3";
+        let (_dir, mut flags) = file(text);
+        let env = env_of(&[
+            ("TENANTRY_RUN_SOAK", "7m"),
+            ("TENANTRY_RUN_RETRIES", "4"),
+            ("TENANTRY_RUN_FINGERPRINT", "false"),
+        ]);
+        let rollout = Config::load(&flags, &env_of(&[])).unwrap().policy.rollout;
+        assert_eq!((rollout.canary, rollout.waves), ("5".parse().ok(), "10%,50".parse().ok()));
+        assert_eq!((rollout.soak_ms, rollout.same_cause, rollout.deadline_ms), (60_000, 9, Some(7_200_000)));
+        assert_eq!(rollout.max_failures, "1%".parse().ok());
+        flags.profile = Some("live".into());
+        let live = Config::load(&flags, &env).unwrap();
+        assert_eq!((live.worker.concurrency, live.registry_url.expose_secret()), (3, "postgres://live/r"));
+        assert_eq!((live.policy.max_attempts, live.policy.fingerprint), (4, false));
+        let rollout = live.policy.rollout;
+        assert_eq!((rollout.canary, rollout.waves), ("tier=beta".parse().ok(), None));
+        assert_eq!((rollout.soak_ms, rollout.same_cause), (420_000, 9));
+        flags.profile = Some("life".into());
+        let error = Config::load(&flags, &env).unwrap_err().to_string();
+        assert!(error.contains("there is no profile life; did you mean live?"), "{error}");
+    }
+
+    #[test]
+    fn a_rollout_that_makes_no_sense_is_shown_with_its_line_or_its_variable() {
+        for (text, says) in [
+            ("[run]\ncanary = '0%'", "nobody"),
+            ("[run]\nwaves = '10%,1%'", "do not rise"),
+            ("[run]\nmax-failures = true", "a text, a whole number or a list"),
+            ("[run]\ndeadline = 'soon'", "not a duration"),
+        ] {
+            let (_dir, flags) = file(text);
+            let error = Config::load(&flags, &env_of(&[])).unwrap_err().to_string();
+            assert!(error.contains("line 2") && error.contains(says), "{error}");
+        }
+        for (name, value, says) in [
+            ("TENANTRY_RUN_CANARY", "101%", "more than all"),
+            ("TENANTRY_RUN_RETRIES", "many", "u32"),
+            ("TENANTRY_RUN_DEADLINE", "soon", "not a duration"),
+        ] {
+            let env = move |wanted: &str| (wanted == name).then(|| value.to_owned());
+            let error = Config::load(&Flags::default(), &env).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{name}: ")) && error.contains(says), "{error}");
         }
     }
 

@@ -209,6 +209,18 @@ fn rises(one: Share, next: Share) -> bool {
     }
 }
 
+/// Something, or the word `none`: that takes back what was said elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OrNone<T>(pub Option<T>);
+
+impl<T: FromStr> FromStr for OrNone<T> {
+    type Err = T::Err;
+
+    fn from_str(text: &str) -> Result<Self, T::Err> {
+        if text == "none" { Ok(Self(None)) } else { text.parse().map(|said| Self(Some(said))) }
+    }
+}
+
 /// How a run is let in, and what stops it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

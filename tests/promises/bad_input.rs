@@ -482,7 +482,7 @@ async fn a_configuration_file_with_a_mistake_is_shown_with_its_line() {
     let home = home();
     let file = home.path().join("tenantry.toml");
     let cases = [
-        ("migrations = 'migrations'\n[run]\nlock_timeout = '5s'\n", "line 3", "expected one of"),
+        ("migrations = 'migrations'\n[run]\nlock_timeout = '5s'\n", "line 3", "did you mean `lock-timeout`?"),
         ("[run]\nlock-timeout = 'soon'\n", "line 2", "'soon' is not a duration"),
         ("[run\n", "line 1", "TOML"),
         ("registry-url = { env = 'NOWHERE' }\n", "the variable NOWHERE is not set", "registry-url"),

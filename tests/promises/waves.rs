@@ -311,6 +311,98 @@ async fn a_forced_cancel_ends_the_statements_that_run_in_every_kind_of_database(
     }
 }
 
+/// Tenants of which the first two have a label, and a rollout that is configured.
+async fn configured(count: usize) -> (Home, Fleet) {
+    let home = Home::new();
+    let mut fleet = scene(&home, count, SOUND).await;
+    fleet.tenants.sort_by(|a, b| a.id.cmp(&b.id));
+    for tenant in &fleet.tenants[..2] {
+        let _ = home.run(&["tenants", "set", &tenant.id, "--label", "tier=beta"]).exits(0);
+    }
+    let file =
+        "[run]\ncanary = 'tier=beta'\nwaves = ['50%']\nsoak = '10ms'\nmax-failures = 3\ndeadline = '1h'
+        [profile.calm.run]\ncanary = 1\nwaves = 'none'\n";
+    std::fs::write(home.path().join("tenantry.toml"), file).expect("a file");
+    (home, fleet)
+}
+
+#[tokio::test]
+async fn a_rollout_is_configured_once_and_each_flag_wins_over_it() {
+    let (home, fleet) = configured(10).await;
+    let waves = |words: &[&str]| home.run(words).exits(0).json()["waves"].clone();
+    let plan = |more: &[&str]| waves(&[&["plan", "--all", "--json"], more].concat());
+    assert_eq!(plan(&[]), json!([2, 3, 5]));
+    assert_eq!(plan(&["--canary", "1"]), json!([1, 4, 5]));
+    assert_eq!(plan(&["--canary", "none"]), json!([5, 5]));
+    assert_eq!(plan(&["--waves", "none"]), json!([2, 8]));
+    assert_eq!(plan(&["--waves", "none", "--canary", "none"]), json!([]));
+    assert_eq!(plan(&["--profile", "calm"]), json!([1, 9]));
+    assert_eq!(waves(&["enqueue", "--all", "--dry-run", "--canary", "3", "--json"]), json!([3, 2, 5]));
+    assert_eq!(waves(&["migrate", "--all", "--dry-run", "--waves", "4", "--json"]), json!([2, 2, 6]));
+    let text = home.run(&["plan", "--all"]).exits(0);
+    assert!(text.stdout.starts_with("3 waves of 10 tenants: 2, 3, 5\n"), "{text:?}");
+    let from_env =
+        home.command("tenantry", &["plan", "--all", "--json"]).env("TENANTRY_RUN_CANARY", "4").output();
+    let from_env: serde_json::Value =
+        serde_json::from_slice(&from_env.expect("a plan").stdout).expect("JSON");
+    assert_eq!(from_env["waves"], json!([4, 1, 5]));
+
+    let started = home.run(&["migrate", "--all", "--json"]).exits(0).json();
+    assert_eq!(
+        (&started["waves"], started["deadline_at"].is_string()),
+        (&json!([2, 3, 5]), true),
+        "{started}"
+    );
+    let free = home.run(&["migrate", "--all", "--deadline", "none", "--json"]).exits(0).json();
+    assert_eq!(free["deadline_at"], json!(null));
+    // A tenant that is not in the configured canary goes without it; a canary that was asked for has to be somebody.
+    let last = fleet.tenants[9].id.as_str();
+    let alone = home.run(&["migrate", "-t", last]).exits(0);
+    assert!(alone.stderr.contains("no selected tenant is in the configured canary tier=beta"), "{alone:?}");
+    let asked = home.run(&["migrate", "-t", last, "--canary", "tier=beta"]).exits(2);
+    assert!(asked.stderr.contains("no selected tenant is in the canary tier=beta"), "{asked:?}");
+    // Those that a limit leaves out are not in it, either.
+    let limited = [fleet.tenants[0].id.as_str(), fleet.tenants[1].id.as_str()].join(",");
+    assert_eq!(plan(&["-x", &limited, "--limit", "4"]), json!([2, 2]));
+}
+
+#[tokio::test]
+async fn a_rollback_and_a_baseline_go_in_waves_too() {
+    let (home, fleet) = configured(6).await;
+    std::fs::remove_file(home.path().join("migrations/1_first.sql")).expect("a file");
+    home.migration("1_first.up.sql", SOUND);
+    home.migration("1_first.down.sql", "DROP TABLE made;");
+    let _ = home.run(&["migrate", "--all"]).exits(0);
+    let foreseen = home.run(&["rollback", "--all", "--dry-run", "--json"]).exits(0).json();
+    assert_eq!(foreseen["waves"], json!([2, 1, 3]));
+    let text = home.run(&["rollback", "--all", "--dry-run"]).exits(0).stdout;
+    assert!(text.starts_with("3 waves of 6 tenants: 2, 1, 3\n"), "{text}");
+    fleet.tenants[0].execute("DROP TABLE made").await;
+    let words =
+        ["rollback", "--all", "--work", "--json", "--waves", "none", "--fail-fast", "--concurrency", "1"];
+    let back = home.run(&words).exits(102).json();
+    assert_eq!((&back["waves"], &back["wave"]), (&json!([2, 4]), &1.into()), "{back}");
+    assert_eq!((&back["counts"]["failed"], &back["stop"]["code"]), (&1.into(), &"halted".into()), "{back}");
+    let at =
+        targets(&home, "wave = 2 AND state = 'skipped' AND run_id IN (SELECT id FROM runs WHERE number = 2)")
+            .await;
+    assert_eq!(at, 4);
+    let taken =
+        home.run(&["baseline", "--all", "--to", "1", "--work", "--canary", "1", "--json"]).exits(0).json();
+    assert_eq!(taken["waves"], json!([1, 2, 3]), "{taken}");
+}
+
+#[tokio::test]
+async fn fail_fast_stops_after_the_first_failure() {
+    let home = Home::new();
+    let _fleet = scene(&home, 6, BROKEN).await;
+    let run =
+        home.run(&["migrate", "--all", "--fail-fast", "--concurrency", "1", "--json"]).exits(102).json();
+    assert_eq!((&run["counts"]["failed"], &run["counts"]["skipped"]), (&1.into(), &5.into()), "{run}");
+    let both = home.run(&["migrate", "--all", "--fail-fast", "--max-failures", "3"]).exits(2);
+    assert!(both.stderr.contains("cannot be used with"), "{both:?}");
+}
+
 #[tokio::test]
 async fn a_rollout_that_makes_no_sense_is_refused_and_changes_nothing() {
     let home = Home::new();

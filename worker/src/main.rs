@@ -39,6 +39,9 @@ struct Global {
     /// Configuration file [default: ./tenantry.toml, then the user's, then /etc/tenantry/config.toml]
     #[arg(short, long, global = true, value_name = "FILE", env = "TENANTRY_CONFIG")]
     config: Option<PathBuf>,
+    /// The part [profile.NAME] of the configuration file wins over its other parts
+    #[arg(long, global = true, value_name = "NAME", env = "TENANTRY_PROFILE")]
+    profile: Option<String>,
     /// Registry database: sqlite:PATH, postgres://… or mysql://… [default: sqlite:.tenantry/registry.db]
     #[arg(long, global = true, value_name = "URL", env = "TENANTRY_REGISTRY_URL", hide_env_values = true)]
     registry_url: Option<String>,
@@ -142,6 +145,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Fault> {
                 config: cli.global.config,
                 registry_url: cli.global.registry_url,
                 queue_url: cli.global.queue_url,
+                profile: cli.global.profile,
             };
             let mut config = Config::load(&flags, &environment)?;
             config.worker.concurrency = concurrency.unwrap_or(config.worker.concurrency).max(1);

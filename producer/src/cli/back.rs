@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::Args;
 use tenantry_shared::{config::parse_duration, plan::mend::Mend, run::RunRef, version::Version};
 
-use super::{How, NoTenants, SelectionArgs, examples};
+use super::{How, NoTenants, RolloutArgs, SelectionArgs, examples};
 
 /// Where the migrations are, and how long to wait.
 #[derive(Args, Clone, Debug, Default)]
@@ -89,6 +89,8 @@ pub(crate) struct RollbackArgs {
     #[arg(long, value_name = "NAME", conflicts_with = "pick", help_heading = "One dedicated database")]
     pub(crate) schema: Option<String>,
     #[command(flatten)]
+    pub(crate) rollout: RolloutArgs,
+    #[command(flatten)]
     pub(crate) follow: Follow,
     /// Show what would be reverted in each tenant, and change nothing
     #[arg(long, conflicts_with_all = ["wait", "work"], help_heading = "Control")]
@@ -131,6 +133,8 @@ pub(crate) struct BaselineArgs {
     pub(crate) to: Version,
     #[command(flatten)]
     pub(crate) limits: Limits,
+    #[command(flatten)]
+    pub(crate) rollout: RolloutArgs,
     #[command(flatten)]
     pub(crate) follow: Follow,
     /// Do not ask before starting

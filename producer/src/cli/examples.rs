@@ -6,6 +6,7 @@ Environment (a flag wins; the first three may be in a file that NAME_FILE names)
   TENANTRY_REGISTRY_URL   or TENANT_REGISTRY_DB_URL: as --registry-url
   TENANTRY_QUEUE_URL      as --queue-url
   TENANTRY_MIGRATIONS     as --source
+  TENANTRY_RUN_CANARY     and the like: as canary, waves, soak, … in [run] of the configuration
   DATABASE_URL            or DB_HOST, DB_CONNECTION, …: for migrate, plan and rollback without a selection
   NO_COLOR                no color";
 
@@ -14,6 +15,7 @@ Examples:
   tenantry enqueue --all                            every active tenant, to the newest migration
   tenantry enqueue --all --wait --timeout 30m       for a deploy step: ends with the run's result
   tenantry enqueue --all --canary 1% --soak 10m     first some, and the others when those went well
+  tenantry enqueue --all --canary none --fail-fast  all at once, unlike configured, until one fails
   tenantry enqueue --all --sync --wait              with the tenants that the source lists now
   tenantry enqueue -l 'plan=pro,region in (eu,us)'  tenants by label
   tenantry enqueue -t acme,globex --target 20261121103012
@@ -25,6 +27,7 @@ Examples:
   tenantry plan --all                     who would get which migrations, in groups
   tenantry plan --all --sql               and their SQL, each group's once
   tenantry plan -t acme --sql             one tenant
+  tenantry plan --all --canary 1%         and how many would be in each wave
   tenantry plan --all --exit-code         for a script: 103 while something is pending
   DATABASE_URL=postgres://… tenantry plan           one database, without a registry";
 

@@ -4,6 +4,7 @@ mod back;
 mod examples;
 mod gate;
 mod rehearse;
+mod rollout;
 mod runs;
 mod tenants;
 
@@ -16,9 +17,10 @@ use tenantry_worker::variables::without_empty_variables;
 pub(crate) use back::{BaselineArgs, Follow, Limits, RepairArgs, ResetArgs, RollbackArgs, To};
 pub(crate) use gate::GateArgs;
 pub(crate) use rehearse::{RehearseArgs, Sample};
+pub(crate) use rollout::RolloutArgs;
 pub(crate) use runs::{
-    CancelArgs, EnqueueArgs, How, LogsArgs, MigrateArgs, NoTenants, PauseArgs, PlanArgs, RetryArgs,
-    RolloutArgs, RunsArgs, SelectionArgs, StatusArgs, Target, VerifyArgs, WaitArgs,
+    CancelArgs, EnqueueArgs, How, LogsArgs, MigrateArgs, NoTenants, PauseArgs, PlanArgs, RetryArgs, RunsArgs,
+    SelectionArgs, StatusArgs, Target, VerifyArgs, WaitArgs,
 };
 pub(crate) use tenants::{ImportFormat, TenantsCommand, UrlSource};
 
@@ -47,6 +49,9 @@ pub(crate) struct Global {
     /// Configuration file [default: ./tenantry.toml, then the user's, then /etc/tenantry/config.toml]
     #[arg(short, long, global = true, value_name = "FILE", env = "TENANTRY_CONFIG", display_order = 100)]
     pub(crate) config: Option<PathBuf>,
+    /// The part [profile.NAME] of the configuration file wins over its other parts
+    #[arg(long, global = true, value_name = "NAME", env = "TENANTRY_PROFILE", display_order = 100)]
+    pub(crate) profile: Option<String>,
     /// Registry database: sqlite:PATH, postgres://… or mysql://… [default: sqlite:.tenantry/registry.db]
     #[arg(
         long,

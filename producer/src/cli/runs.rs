@@ -4,17 +4,15 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 use tenantry_shared::{
-    clock::millis,
     config::parse_duration,
     plan::Order,
     run::{RunRef, TargetState},
     selector::Selector,
     tenant::Slug,
     version::Version,
-    wave::{Canary, Rollout, SAME_CAUSE, Share, Waves},
 };
 
-use super::examples;
+use super::{RolloutArgs, examples};
 
 /// Which tenants.
 #[derive(Args, Clone, Debug)]
@@ -77,45 +75,6 @@ pub(crate) struct How {
     /// Do not read the schema of a tenant that was changed: `verify --schema` reads it then
     #[arg(long, help_heading = "How")]
     pub(crate) no_fingerprint: bool,
-}
-
-/// Who comes first, and what stops the run.
-#[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Waves, and what stops the run")]
-#[command(group(clap::ArgGroup::new("waved").args(["canary", "waves"]).multiple(true)))]
-pub(crate) struct RolloutArgs {
-    /// First so many tenants, such a share of them (1%), or those with such labels (tier=beta); the others when all of
-    /// these are done
-    #[arg(long, value_name = "N|P%|EXPR", requires = "pick")]
-    canary: Option<Canary>,
-    /// Where the waves end, each with all before it: 1%,10%,100%
-    #[arg(long, value_name = "SHARES", requires = "pick")]
-    waves: Option<Waves>,
-    /// How long a wave that went well is watched before the next one opens [default: 0]
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "waved")]
-    soak: Option<Duration>,
-    /// Stop when more tenants of a wave fail [default: 0 with waves, without them no limit]
-    #[arg(long, value_name = "N|P%", requires = "pick")]
-    max_failures: Option<Share>,
-    /// Stop when so many tenants failed for good with one cause and none succeeded, 0 for never [default: 5]
-    #[arg(long, value_name = "K", requires = "pick")]
-    halt_same_cause: Option<u32>,
-    /// Stop after this long
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "pick")]
-    deadline: Option<Duration>,
-}
-
-impl From<RolloutArgs> for Rollout {
-    fn from(args: RolloutArgs) -> Self {
-        Self {
-            canary: args.canary,
-            waves: args.waves,
-            soak_ms: args.soak.map_or(0, millis),
-            max_failures: args.max_failures,
-            same_cause: args.halt_same_cause.unwrap_or(SAME_CAUSE),
-            deadline_ms: args.deadline.map(millis),
-        }
-    }
 }
 
 /// Where to stop.
@@ -183,6 +142,8 @@ pub(crate) struct PlanArgs {
     pub(crate) selection: SelectionArgs,
     #[command(flatten)]
     pub(crate) how: How,
+    #[command(flatten)]
+    pub(crate) rollout: RolloutArgs,
     /// Plan only the one database whose URL is in this variable; no registry is needed [default: DATABASE_URL, or DB_HOST and its companions, when no tenants are selected]
     #[arg(long, value_name = "VAR", conflicts_with = "pick", help_heading = "One dedicated database")]
     pub(crate) url_env: Option<String>,
@@ -205,16 +166,18 @@ pub(crate) struct PlanArgs {
 
 impl From<EnqueueArgs> for PlanArgs {
     fn from(args: EnqueueArgs) -> Self {
-        let EnqueueArgs { selection, how, no_tenants, .. } = args;
+        let EnqueueArgs { selection, how, rollout, no_tenants, .. } = args;
         let (url_env, schema, concurrency) = (None, None, None);
-        Self { selection, how, url_env, schema, concurrency, sql: false, exit_code: false, no_tenants }
+        let (sql, exit_code) = (false, false);
+        Self { selection, how, rollout, url_env, schema, concurrency, sql, exit_code, no_tenants }
     }
 }
 
 impl From<MigrateArgs> for PlanArgs {
     fn from(args: MigrateArgs) -> Self {
-        let MigrateArgs { selection, how, url_env, schema, concurrency, no_tenants, .. } = args;
-        Self { selection, how, url_env, schema, concurrency, sql: false, exit_code: false, no_tenants }
+        let MigrateArgs { selection, how, rollout, url_env, schema, concurrency, no_tenants, .. } = args;
+        let (sql, exit_code) = (false, false);
+        Self { selection, how, rollout, url_env, schema, concurrency, sql, exit_code, no_tenants }
     }
 }
 

@@ -16,9 +16,10 @@ pub(crate) async fn run(global: &Global, args: BaselineArgs, output: &Output) ->
     selection::must_be_given(&args.selection)?;
     let app = App::open(global).await?;
     let looked = look(&app, &args).await;
-    let Some((draft, tenants)) = selection::or_nobody(looked, args.follow.no_tenants, output)? else {
+    let Some((mut draft, tenants)) = selection::or_nobody(looked, args.follow.no_tenants, output)? else {
         return Ok(Exit::Ok);
     };
+    draft.roll_out(&app, args.rollout, output).await?;
     let who = format!("{} ({})", plural(tenants, "tenant"), draft.selection.describe());
     let question = format!("Record all up to {} as applied in {who}, without running it?", args.to);
     if !args.yes && !output.confirm(&question, "--yes")? {

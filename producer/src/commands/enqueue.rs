@@ -35,7 +35,7 @@ pub(crate) async fn run(global: &Global, args: EnqueueArgs, output: &Output) -> 
     let Some((mut draft, tenants)) = selection::or_nobody(looked, args.no_tenants, output)? else {
         return Ok(Exit::Ok);
     };
-    draft.roll_out(&app, args.rollout).await?;
+    draft.roll_out(&app, args.rollout, output).await?;
     let central = if draft.bundle.has_central() { "central and " } else { "" };
     let who = format!("{central}{}", plural(tenants, "tenant"));
     let question = format!("Start a run of {who} ({})?", draft.selection.describe());
@@ -87,10 +87,36 @@ impl Draft {
         Ok((draft, tenants))
     }
 
-    /// Takes the waves and limits that the flags ask for.
-    pub(crate) async fn roll_out(&mut self, app: &App, args: RolloutArgs) -> Result<(), Fault> {
-        self.policy.rollout = args.into();
-        Ok(app.ledger.canary_is_somebody(&self.selection, &self.policy.rollout).await?)
+    /// Takes the waves and limits that the flags ask for, over the configured ones. A configured canary that is nobody of
+    /// this selection is left out; one that was asked for is an error then.
+    pub(crate) async fn roll_out(
+        &mut self,
+        app: &App,
+        args: RolloutArgs,
+        output: &Output,
+    ) -> Result<(), Fault> {
+        let asked = args.canary.is_some();
+        self.policy.rollout = args.over(&self.policy.rollout)?;
+        let rollout = &mut self.policy.rollout;
+        if app.ledger.labeled_canary(&self.selection, rollout).await? != Some(0) {
+            return Ok(());
+        }
+        let canary = rollout.canary.take().map(|canary| canary.to_string()).unwrap_or_default();
+        if asked {
+            return Err(LedgerError::NoCanary(canary).into());
+        }
+        output.note(&format!("no selected tenant is in the configured canary {canary}: there is none"));
+        Ok(())
+    }
+
+    /// How many tenants would be in each wave; nothing where there are no waves.
+    pub(crate) async fn waves(&self, app: &App, tenants: u64) -> Result<Vec<u64>, Fault> {
+        let rollout = &self.policy.rollout;
+        if !rollout.has_waves() {
+            return Ok(Vec::new());
+        }
+        let labeled = app.ledger.labeled_canary(&self.selection, rollout).await?;
+        Ok(rollout.sizes(tenants, labeled.unwrap_or(0)))
     }
 
     /// Says what it is, and gives how many tenants are selected.

@@ -27,7 +27,7 @@ pub(crate) async fn run(global: &Global, args: MigrateArgs, output: &Output) -> 
     let Some((mut draft, _)) = selection::or_nobody(looked, args.no_tenants, output)? else {
         return Ok(Exit::Ok);
     };
-    draft.roll_out(&app, args.rollout).await?;
+    draft.roll_out(&app, args.rollout, output).await?;
     let written = draft.write(&app, None, selection::reason(args.reason)).await;
     match selection::or_nobody(written, args.no_tenants, output)? {
         Some(run) => work::and_tell(&app, RunRef::Id(run.id), args.concurrency, true, output).await,

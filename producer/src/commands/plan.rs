@@ -55,10 +55,14 @@ async fn of_one(One { name, order, access }: One) -> PlanView {
 }
 
 async fn fleet(app: &App, args: PlanArgs, output: &Output) -> Result<PlanView, Fault> {
-    let draft = Draft::of(app, args.selection, &args.how).await?;
+    let mut draft = Draft::of(app, args.selection, &args.how).await?;
     let key = app.config.master_key()?;
     app.registry.expect_key(&key).await?;
     let tenants = counted(&draft, app, args.no_tenants, output).await?;
+    if tenants > 0 {
+        draft.roll_out(app, args.rollout, output).await?;
+    }
+    let waves = draft.waves(app, tenants).await?;
     let central = central(&draft, app, &key).await?;
     let order = Order {
         bundle: Arc::new(draft.bundle),
@@ -89,7 +93,8 @@ async fn fleet(app: &App, args: PlanArgs, output: &Output) -> Result<PlanView, F
     });
     looked.await?;
     tally.finish();
-    Ok(groups.view(&order, central, Some(draft.selection.describe())))
+    let view = groups.view(&order, central, Some(draft.selection.describe()));
+    Ok(PlanView { waves, ..view })
 }
 
 /// How many tenants are selected; none is fine where that was said.
@@ -145,6 +150,7 @@ impl Groups {
             selection,
             central,
             groups: self.0.into_values().collect(),
+            waves: Vec::new(),
             sql: false,
             exit_code: false,
         }

@@ -4,6 +4,7 @@ use tenantry_shared::{
     exit::Exit,
     fault::Fault,
     run::{ActionKind, Back},
+    wave::Rollout,
 };
 
 use super::{
@@ -13,7 +14,7 @@ use super::{
 };
 use crate::{
     app::App,
-    cli::{Global, How, ResetArgs},
+    cli::{Global, ResetArgs},
     output::{Output, plural},
 };
 
@@ -30,17 +31,18 @@ pub(crate) async fn run(
     let app = App::open(global).await?;
     let what = What::back(&app.config, Back::To(None), &args.limits)?;
     let looked = what.draft(&app, args.selection.clone(), &args.limits).await;
-    let Some((draft, tenants)) = selection::or_nobody(looked, args.follow.no_tenants, output)? else {
+    let Some((mut draft, tenants)) = selection::or_nobody(looked, args.follow.no_tenants, output)? else {
         return Ok(Exit::Ok);
     };
     may_begin(&args, tenants, output)?;
     let central = selection::central(&app, &draft.bundle).await?;
+    draft.policy.rollout = Rollout::default();
     let forward = Draft {
         kind: ActionKind::Apply,
         bundle: draft.bundle.clone(),
         target: draft.bundle.latest().version.clone(),
         selection: draft.selection.clone(),
-        policy: selection::policy(&app.config, &How::from(&args.limits)),
+        policy: draft.policy.clone(),
         sets: Vec::new(),
         central,
     };

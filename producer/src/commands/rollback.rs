@@ -24,7 +24,7 @@ use super::{
 use crate::{
     app::{self, App},
     cli::{Global, How, Limits, RollbackArgs, SelectionArgs, To},
-    output::{Output, failure_line, plural},
+    output::{Output, failure_line, plural, waves_line},
 };
 
 /// How many files a question names.
@@ -38,11 +38,13 @@ pub(crate) async fn run(global: &Global, args: RollbackArgs, output: &Output) ->
     let app = App::with(config).await?;
     let what = What::asked(&app, &args).await?;
     let looked = what.draft(&app, args.selection.clone(), &args.limits).await;
-    let Some((draft, tenants)) = selection::or_nobody(looked, args.follow.no_tenants, output)? else {
+    let Some((mut draft, tenants)) = selection::or_nobody(looked, args.follow.no_tenants, output)? else {
         return Ok(Exit::Ok);
     };
+    draft.roll_out(&app, args.rollout.clone(), output).await?;
     if args.dry_run {
-        return foresee(&app, draft, &what, output).await;
+        let waves = draft.waves(&app, tenants).await?;
+        return foresee(&app, draft, &what, &waves, output).await;
     }
     let who = format!("{} ({})", plural(tenants, "tenant"), draft.selection.describe());
     let question = what.question(&who);
@@ -194,7 +196,16 @@ fn named(files: Vec<String>) -> String {
 }
 
 /// Shows what would be reverted in each tenant.
-async fn foresee(app: &App, draft: Draft, what: &What, output: &Output) -> Result<Exit, Fault> {
+async fn foresee(
+    app: &App,
+    draft: Draft,
+    what: &What,
+    waves: &[u64],
+    output: &Output,
+) -> Result<Exit, Fault> {
+    if let Some(line) = waves_line(waves).filter(|_| !output.is_json()) {
+        output.data(&line);
+    }
     let Draft { kind, bundle, target, selection, policy, .. } = draft;
     let order = Arc::new(Order { bundle: bundle.into(), target, policy, action: kind });
     let (ledger, run) = (app.ledger.clone(), what.run.as_ref().map(|(run, _)| run.id));
@@ -226,7 +237,7 @@ async fn foresee(app: &App, draft: Draft, what: &What, output: &Output) -> Resul
     .await?;
     if output.is_json() {
         output.document(
-            &json!({ "schema": "tenantry.rollback/v1", "exit_code": exit.code(), "tenants": documents }),
+            &json!({ "schema": "tenantry.rollback/v1", "exit_code": exit.code(), "waves": waves, "tenants": documents }),
         );
     }
     Ok(exit)

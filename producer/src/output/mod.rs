@@ -21,7 +21,7 @@ use tenantry_shared::{bundle::Bundle, exit::Exit, fault::Fault};
 
 pub(crate) use document::RunView;
 pub(crate) use gate::{GateView, Missing};
-pub(crate) use plan::{Group, Known, PlanView, Would};
+pub(crate) use plan::{Group, Known, PlanView, Would, waves_line};
 pub(crate) use progress::{Progress, Tally};
 pub(crate) use rehearsal::{Groups as RehearsalGroups, RehearsalView};
 pub(crate) use sightings::lines as sighting_lines;

@@ -25,6 +25,14 @@ pub(crate) enum Would {
     Fail(Failure),
 }
 
+/// The waves of a run with their sizes, where it has any.
+pub(crate) fn waves_line(waves: &[u64]) -> Option<String> {
+    let sizes: Vec<String> = waves.iter().map(ToString::to_string).collect();
+    let total = plural(waves.iter().sum(), "tenant");
+    let word = if waves.len() == 1 { "wave" } else { "waves" };
+    (!waves.is_empty()).then(|| format!("{} {word} of {total}: {}", waves.len(), sizes.join(", ")))
+}
+
 /// What tells one [`Would`] from another.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Known {
@@ -103,6 +111,8 @@ pub(crate) struct PlanView {
     pub(crate) sql: bool,
     /// Whether pending migrations make an exit code of their own.
     pub(crate) exit_code: bool,
+    /// How many tenants are in each wave; empty without waves.
+    pub(crate) waves: Vec<u64>,
 }
 
 impl PlanView {
@@ -142,6 +152,9 @@ impl PlanView {
 
     pub(super) fn text(&self) -> String {
         let mut out = self.sets_text();
+        if let Some(line) = waves_line(&self.waves) {
+            let _ = writeln!(out, "{line}");
+        }
         if let Some(central) = &self.central {
             self.would_text(&mut out, "central", central);
         }
@@ -290,6 +303,7 @@ impl PlanView {
                 "failed": self.count("failed"),
             },
             "central": self.central.as_ref().map(|would| self.would_document(would)),
+            "waves": self.waves,
             "groups": self.groups.iter().map(group).collect::<Vec<_>>(),
         })
     }

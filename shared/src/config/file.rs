@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    str::FromStr,
     time::Duration,
 };
 
@@ -11,10 +12,12 @@ use toml::Spanned;
 
 use super::{
     ConfigError, Env, Flags, WorkerConfig, read_secret,
+    run::RawRun,
     sets::{Arrangement, RawCentral, RawCommand, RawSet, RawSets},
     source::RawSource,
 };
-use crate::{clock::millis, plan::Order, run::Policy};
+/// How like a known name an unknown one must be for it to be meant: 1 is the same.
+const LIKE: f64 = 0.8;
 
 /// The configuration file that is named, or found in the usual places; none is fine.
 pub(super) fn find(flags: &Flags, env: Env<'_>) -> Result<(Option<PathBuf>, Raw, Arrangement), ConfigError> {
@@ -40,7 +43,7 @@ fn read(path: &Path) -> Result<(Raw, Arrangement), ConfigError> {
         .map_err(|e| ConfigError::Unreadable { path: path.to_path_buf(), reason: e.to_string() })?;
     let raw = toml::from_str(&text).map_err(|e| ConfigError::Invalid {
         path: path.to_path_buf(),
-        reason: without_values(e.to_string().trim_end()),
+        reason: with_suggestion(without_values(e.to_string().trim_end())),
     })?;
     with_sets(raw, path, &text)
 }
@@ -74,6 +77,24 @@ fn without_values(words: &str) -> String {
     words.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
+/// The parser's words with the known name that is most like the unknown one.
+fn with_suggestion(words: String) -> String {
+    let Some((_, rest)) = words.split_once("unknown field `") else { return words };
+    let mut names = rest.split('`').step_by(2);
+    let unknown = names.next().unwrap_or_default();
+    match likest(unknown, &names.collect::<Vec<_>>()) {
+        Some(like) => format!("{words}\ndid you mean `{like}`?"),
+        None => words,
+    }
+}
+
+/// The name that somebody meant who wrote this one.
+fn likest<'a>(wrong: &str, known: &[&'a str]) -> Option<&'a str> {
+    let rated = known.iter().map(|name| (strsim::jaro_winkler(wrong, name), *name));
+    let best = rated.max_by(|a, b| a.0.total_cmp(&b.0));
+    best.filter(|(likeness, _)| *likeness > LIKE).map(|(_, name)| name)
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(super) struct Raw {
@@ -92,6 +113,40 @@ pub(super) struct Raw {
     pub(super) worker: RawWorker,
     pub(super) source: Option<RawSource>,
     pub(super) sources: BTreeMap<String, RawSource>,
+    profile: BTreeMap<String, RawProfile>,
+}
+
+/// What is other in one environment. A profile is chosen by its name.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(super) struct RawProfile {
+    registry_url: Option<Source>,
+    queue_url: Option<Source>,
+    master_key: Option<Source>,
+    run: RawRun,
+    worker: RawWorker,
+}
+
+impl Raw {
+    /// The same with what a profile says over it.
+    pub(super) fn with_profile(mut self, name: &str, path: Option<&Path>) -> Result<Self, ConfigError> {
+        let Some(profile) = self.profile.remove(name) else {
+            let known: Vec<&str> = self.profile.keys().map(String::as_str).collect();
+            let reason = match likest(name, &known) {
+                Some(like) => format!("there is no profile {name}; did you mean {like}?"),
+                None if known.is_empty() => format!("there is no profile {name}, and no other"),
+                None => format!("there is no profile {name} (there are {})", known.join(", ")),
+            };
+            let path = path.map_or_else(|| "the configuration".into(), Path::to_path_buf);
+            return Err(ConfigError::Invalid { path, reason });
+        };
+        self.registry_url = profile.registry_url.or(self.registry_url);
+        self.queue_url = profile.queue_url.or(self.queue_url);
+        self.master_key = profile.master_key.or(self.master_key);
+        self.run = profile.run.over(self.run);
+        self.worker = profile.worker.over(self.worker);
+        Ok(self)
+    }
 }
 
 /// A value written down, or where to find it.
@@ -120,37 +175,6 @@ impl Source {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub(super) struct RawRun {
-    retries: Option<u32>,
-    backoff_base: Option<Span>,
-    backoff_cap: Option<Span>,
-    connect_timeout: Option<Span>,
-    lock_timeout: Option<Span>,
-    statement_timeout: Option<Span>,
-    order: Option<Order>,
-    fingerprint: Option<bool>,
-}
-
-impl RawRun {
-    pub(super) fn policy(self) -> Policy {
-        let default = Policy::default();
-        let span = |value: Option<Span>, default: u64| value.map_or(default, |span| millis(span.0));
-        Policy {
-            max_attempts: self.retries.unwrap_or(default.max_attempts),
-            backoff_base_ms: span(self.backoff_base, default.backoff_base_ms),
-            backoff_cap_ms: span(self.backoff_cap, default.backoff_cap_ms),
-            connect_timeout_ms: span(self.connect_timeout, default.connect_timeout_ms),
-            lock_timeout_ms: span(self.lock_timeout, default.lock_timeout_ms),
-            statement_timeout_ms: span(self.statement_timeout, default.statement_timeout_ms),
-            order: self.order.unwrap_or(default.order),
-            fingerprint: self.fingerprint.unwrap_or(default.fingerprint),
-            rollout: default.rollout,
-        }
-    }
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(super) struct RawWorker {
     concurrency: Option<usize>,
     drain_timeout: Option<Span>,
@@ -158,6 +182,14 @@ pub(super) struct RawWorker {
 }
 
 impl RawWorker {
+    fn over(self, below: Self) -> Self {
+        Self {
+            concurrency: self.concurrency.or(below.concurrency),
+            drain_timeout: self.drain_timeout.or(below.drain_timeout),
+            lease: self.lease.or(below.lease),
+        }
+    }
+
     pub(super) fn merged(self) -> WorkerConfig {
         let default = WorkerConfig::default();
         WorkerConfig {
@@ -172,6 +204,14 @@ impl RawWorker {
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(try_from = "String")]
 pub(super) struct Span(pub(super) Duration);
+
+impl FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        parse_duration(text).map(Self)
+    }
+}
 
 impl TryFrom<String> for Span {
     type Error = String;

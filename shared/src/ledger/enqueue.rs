@@ -10,7 +10,6 @@ use crate::{
     run::{ActionKind, Pick, RunSpec, Selection},
     store::{StoreError, expect_rows, parameters},
     tenant::Slug,
-    wave::{Canary, Rollout},
 };
 
 /// How many names one statement carries: well below every database's limit of parameters.
@@ -182,27 +181,6 @@ impl Ledger {
             count += u64::try_from(row.try_get::<i64, _>(0)?).unwrap_or(0);
         }
         Ok(count.min(selection.limit.map_or(u64::MAX, u64::from)))
-    }
-
-    /// Makes sure that a canary chosen by labels is somebody, before anything is written.
-    ///
-    /// # Errors
-    /// [`LedgerError::NoCanary`] when it is nobody.
-    pub async fn canary_is_somebody(
-        &self,
-        selection: &Selection,
-        rollout: &Rollout,
-    ) -> Result<(), LedgerError> {
-        let Some(Canary::Labels(selector)) = &rollout.canary else { return Ok(()) };
-        for mut clause in clauses(selection, 1) {
-            clause.labels(selector);
-            let sql = format!("SELECT count(*) FROM tenants t WHERE {}", clause.text());
-            let row = clause.bind(self.store.query(&sql)).fetch_one(self.store.pool()).await?;
-            if row.try_get::<i64, _>(0)? > 0 {
-                return Ok(());
-            }
-        }
-        Err(LedgerError::NoCanary(selector.to_string()))
     }
 
     /// The tenants that a selection chooses now, in the order of their slugs.

@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use sqlx::{Row as _, any::AnyRow};
 
-use super::{Ledger, LedgerError, enqueue::clauses, ms};
+use super::{
+    Ledger, LedgerError, ms,
+    selected::{Part, parts},
+};
 use crate::{
-    registry::clause::Clause,
     run::Selection,
-    store::{Statement, StoreError, parameters},
+    store::{StoreError, parameters},
     version::Version,
 };
 
@@ -93,7 +95,7 @@ impl Ledger {
         self.names_are_right(&mut tx, selection).await?;
         let mut all: Vec<Known> = Vec::new();
         let sure = format!("NOT ({UNSURE})");
-        for from in selected(selection) {
+        for from in parts(selection) {
             let left = selection.limit.map(|limit| u64::from(limit).saturating_sub(total(&all)));
             let stale = stale(max_age);
             let sql = format!(
@@ -124,12 +126,12 @@ impl Ledger {
         let mut chunks: Vec<&[Version]> = behind.chunks(VERSIONS_PER_STATEMENT).collect();
         chunks.push(&[]);
         let mut left = selection.limit.map(u64::from);
-        for from in selected(selection) {
+        for from in parts(selection) {
             for chunk in &chunks {
                 found.extend(self.unproven_of(&from, left, chunk, max_age, limit).await?);
             }
             if let Some(left) = &mut left {
-                *left = left.saturating_sub(self.count(&from, *left).await?);
+                *left = left.saturating_sub(self.count_part(&from, Some(*left)).await?);
             }
         }
         found.sort_by(|a, b| a.tenant.cmp(&b.tenant));
@@ -151,7 +153,7 @@ impl Ledger {
         let condition = if behind.is_empty() {
             format!("(t.version IS NULL OR ({UNSURE}) OR {stale})")
         } else {
-            format!("t.version IN ({})", parameters(from.0.next(), behind.len()))
+            format!("t.version IN ({})", parameters(from.next(), behind.len()))
         };
         let why = if behind.is_empty() {
             format!("CASE WHEN t.version IS NULL THEN 0 WHEN {UNSURE} THEN 2 ELSE 3 END")
@@ -165,34 +167,6 @@ impl Ledger {
         let query = from.bind(self.store.query(&sql)).bind_all(behind.iter().map(Version::as_str));
         query.fetch_all(self.store.pool()).await?.iter().map(read_unproven).collect()
     }
-
-    async fn count(&self, from: &Part, left: u64) -> Result<u64, LedgerError> {
-        let sql = format!("SELECT count(*) FROM {}", from.table(Some(left)));
-        let row = from.bind(self.store.query(&sql)).fetch_one(self.store.pool()).await?;
-        Ok(u64::try_from(row.try_get::<i64, _>(0)?).unwrap_or(0))
-    }
-}
-
-/// A part of a selection, as large as one statement can name.
-struct Part(Clause);
-
-impl Part {
-    /// The tenants `t` of it, not more than so many.
-    fn table(&self, left: Option<u64>) -> String {
-        let limit = left.map(|left| format!("LIMIT {left}")).unwrap_or_default();
-        format!(
-            "(SELECT t.id, t.slug, t.version, t.version_at FROM tenants t WHERE {} ORDER BY t.slug {limit}) t",
-            self.0.text()
-        )
-    }
-
-    fn bind(&self, query: Statement) -> Statement {
-        self.0.bind(query)
-    }
-}
-
-fn selected(selection: &Selection) -> Vec<Part> {
-    clauses(selection, 1).into_iter().map(Part).collect()
 }
 
 /// Whether a tenant was read too long ago.

@@ -21,6 +21,7 @@ mod repairs;
 mod rollout;
 mod schemas;
 mod sightings;
+mod selected;
 mod stops;
 mod suspects;
 mod waves;
