@@ -98,14 +98,33 @@ pub struct Cause {
     pub truncated: bool,
 }
 
-/// What the exit code of a run that ended is.
+/// All causes of a run's failed targets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Causes {
+    /// The commonest ones, those first.
+    pub list: Vec<Cause>,
+    /// How many there are.
+    pub kinds: u64,
+    /// Whether every failure was a refusal before any change.
+    pub refused: bool,
+}
+
+impl Causes {
+    /// Whether nothing failed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.kinds == 0
+    }
+}
+
+/// What the exit code of a run that ended is. `refused`: whether every failure was a refusal before any change.
 ///
 /// A run in which every failure was a refusal and nothing was applied changed nothing at all: that is
 /// [`Exit::Refused`].
 #[must_use]
-pub fn exit_of(state: RunState, counts: &Counts, causes: &[Cause]) -> Exit {
+pub fn exit_of(state: RunState, counts: &Counts, refused: bool) -> Exit {
     let applied = counts.applied > 0 || counts.central == Some(TargetState::Applied);
-    let untouched = !applied && !causes.is_empty() && causes.iter().all(|c| c.refused);
+    let untouched = !applied && refused;
     match state {
         RunState::Succeeded if counts.is_proven() => Exit::Ok,
         RunState::Failed if untouched => Exit::Refused,
@@ -120,35 +139,15 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn cause(refused: bool) -> Cause {
-        Cause {
-            fingerprint: "0".into(),
-            class: "permanent".into(),
-            code: "x".into(),
-            version: None,
-            statement: None,
-            line: None,
-            message: String::new(),
-            hint: None,
-            refused,
-            count: 1,
-            tenants: vec![],
-            truncated: false,
-        }
-    }
-
     fn counts(applied: u64, failed: u64) -> Counts {
         Counts { total: applied + failed, applied, failed, ..Counts::default() }
     }
 
     #[test]
     fn a_run_that_only_refused_changed_nothing() {
-        assert_eq!(exit_of(RunState::Failed, &counts(0, 1), &[cause(true)]), Exit::Refused);
-        assert_eq!(exit_of(RunState::Failed, &counts(1, 1), &[cause(true)]), Exit::TenantsFailed);
-        assert_eq!(
-            exit_of(RunState::Failed, &counts(0, 2), &[cause(true), cause(false)]),
-            Exit::TenantsFailed
-        );
+        assert_eq!(exit_of(RunState::Failed, &counts(0, 1), true), Exit::Refused);
+        assert_eq!(exit_of(RunState::Failed, &counts(1, 1), true), Exit::TenantsFailed);
+        assert_eq!(exit_of(RunState::Failed, &counts(0, 2), false), Exit::TenantsFailed);
     }
 
     #[test]
@@ -156,10 +155,10 @@ mod tests {
         let with = |central, counts| Counts { central: Some(central), ..counts };
         let skipped = Counts { total: 3, skipped: 3, ..Counts::default() };
         let failed = with(TargetState::Failed, skipped);
-        assert_eq!(exit_of(RunState::Failed, &failed, &[cause(true)]), Exit::Refused);
-        assert_eq!(exit_of(RunState::Failed, &failed, &[cause(false)]), Exit::TenantsFailed);
+        assert_eq!(exit_of(RunState::Failed, &failed, true), Exit::Refused);
+        assert_eq!(exit_of(RunState::Failed, &failed, false), Exit::TenantsFailed);
         let changed = with(TargetState::Applied, counts(0, 1));
-        assert_eq!(exit_of(RunState::Failed, &changed, &[cause(true)]), Exit::TenantsFailed);
+        assert_eq!(exit_of(RunState::Failed, &changed, true), Exit::TenantsFailed);
     }
 
     proptest! {
@@ -176,7 +175,7 @@ mod tests {
             let first = central.is_none_or(|c| matches!(c, TargetState::Applied | TargetState::Current));
             let proven = first && counts.applied + counts.current == counts.total;
             prop_assert_eq!(counts.ended() + counts.pending + counts.running + counts.retryable, counts.total);
-            let exit = exit_of(RunState::ALL[state], &counts, &[]);
+            let exit = exit_of(RunState::ALL[state], &counts, false);
             prop_assert!(exit != Exit::Ok || proven);
             prop_assert!(exit == Exit::Ok || !proven || RunState::ALL[state] != RunState::Succeeded);
         }

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod blocked;
+mod causes;
 mod codes;
 mod command;
 mod commands;

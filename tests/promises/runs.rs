@@ -143,6 +143,7 @@ async fn a_run_is_one_json_document_of_the_same_form_everywhere(home: Home) {
     let expected = [
         "action",
         "bundle",
+        "causes",
         "central",
         "counts",
         "created_at",
@@ -158,7 +159,9 @@ async fn a_run_is_one_json_document_of_the_same_form_everywhere(home: Home) {
         "paused_at",
         "reason",
         "requested_by",
+        "retrying",
         "run",
+        "running",
         "schema",
         "selection",
         "sets",
@@ -192,6 +195,7 @@ async fn a_run_is_one_json_document_of_the_same_form_everywhere(home: Home) {
             "message",
             "migration",
             "refused",
+            "retry",
             "statement",
             "tenants",
             "truncated"

@@ -89,6 +89,8 @@ pub(super) const STATUS: &str = "\
 Examples:
   tenantry status                         the fleet, the workers and the newest runs
   tenantry status latest --state failed   who failed in the latest run, and why
+  tenantry status latest --group-by error how many failed for which cause; or label:plan, server, wave
+  tenantry status latest --all-causes     every cause, each with the command that retries its tenants
   tenantry status -t acme                 one tenant
   tenantry status --exit-code             for a script: 103 while a tenant is behind
   tenantry status latest --json | jq -r '.failures[].fingerprint'";

@@ -5,6 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, ValueEnum};
 use tenantry_shared::{
     config::parse_duration,
+    ledger::GroupBy,
     plan::Order,
     run::{RunRef, TargetState},
     selector::Selector,
@@ -240,7 +241,13 @@ pub(crate) struct StatusArgs {
     /// Only tenants in these states of the run: pending, running, retryable, applied, current, failed or skipped
     #[arg(long, value_name = "STATE", value_delimiter = ',', requires = "run")]
     pub(crate) state: Vec<TargetState>,
-    /// At most so many tenants
+    /// Count the run's tenants in groups instead of listing them: error, label:KEY, server or wave
+    #[arg(long, value_name = "WHAT", requires = "run", conflicts_with_all = ["tenant", "all_causes"])]
+    pub(crate) group_by: Option<GroupBy>,
+    /// Print every cause of failures in the run, and no tenants
+    #[arg(long, requires = "run", conflicts_with_all = ["tenant", "state"])]
+    pub(crate) all_causes: bool,
+    /// At most so many tenants, or groups
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) limit: u32,
     /// End with 103 when a tenant is not where it should be

@@ -66,7 +66,7 @@ pub(crate) async fn run(dir: &Path, tenants: u32, fix: bool, output: &Output) ->
     let view = migrate(&app, None, output).await?;
     output.with_config(&dir.join("tenantry.toml")).summary(&view, true);
     let promised = view.counts.failed == 1 && view.counts.applied == u64::from(tenants) - 1;
-    if !promised || view.causes.first().is_none_or(|cause| cause.tenants != [BROKEN]) {
+    if !promised || view.causes.list.first().is_none_or(|cause| cause.tenants != [BROKEN]) {
         return Err(Fault::new(Exit::Error, "the demo did not go as promised"));
     }
     if !output.is_json() {

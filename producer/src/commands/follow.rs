@@ -9,6 +9,7 @@ use tenantry_shared::{
     ledger::{Ledger, LedgerError},
     run::{RunRef, TargetState},
     store::Dialect,
+    summary::{Causes, Counts},
 };
 use tenantry_worker::signals::Signals;
 
@@ -23,6 +24,9 @@ const OUTAGE: Duration = Duration::from_mins(1);
 
 /// How many targets a view tells what they do.
 const SIGHTINGS: u32 = 50;
+
+/// How many tenants are told one by one that are worked now.
+const RUNNING: u32 = 100;
 
 /// How to follow.
 pub(crate) struct Wait {
@@ -88,9 +92,9 @@ pub(crate) async fn until_ended(
     output: &Output,
 ) -> Result<RunView, Fault> {
     let mut progress = output.progress();
-    let mut last_seen = Stopwatch::start();
+    let (mut last_seen, mut before) = (Stopwatch::start(), None);
     loop {
-        match view(ledger, run).await {
+        match look(ledger, run, before.as_ref()).await {
             Ok(view) if view.run.state.is_final() => {
                 progress.update(&view);
                 progress.finish();
@@ -98,7 +102,7 @@ pub(crate) async fn until_ended(
             }
             Ok(view) => {
                 progress.update(&view);
-                last_seen = Stopwatch::start();
+                (last_seen, before) = (Stopwatch::start(), Some(view));
             }
             Err(error) if error.is_temporary() && last_seen.elapsed() < OUTAGE => {
                 progress.line("the registry does not answer, trying again");
@@ -111,14 +115,26 @@ pub(crate) async fn until_ended(
 
 /// A run with the fold of its targets, now. The run is read first: what ended by then is complete.
 pub(crate) async fn view(ledger: &Ledger, run: RunRef) -> Result<RunView, LedgerError> {
+    look(ledger, run, None).await
+}
+
+/// The same after an earlier look. What has failed stays so: while no more has, the causes are those of before.
+async fn look(ledger: &Ledger, run: RunRef, before: Option<&RunView>) -> Result<RunView, LedgerError> {
     let run = ledger.find_run(run).await?;
     let counts = ledger.counts(run.id).await?;
-    let failed = counts.failed > 0 || counts.central_failed();
-    let causes = if failed { ledger.causes(run.id).await? } else { Vec::new() };
+    let failures = |counts: &Counts| (counts.failed, counts.central_failed());
+    let causes = match before.filter(|before| failures(&before.counts) == failures(&counts)) {
+        Some(before) => before.causes.clone(),
+        None if failures(&counts) == (0, false) => Causes::default(),
+        None => ledger.causes(run.id).await?,
+    };
+    let goes_on = !run.state.is_final();
+    let retrying = if goes_on { ledger.retrying(run.id).await? } else { Vec::new() };
+    let running = if goes_on { ledger.running(run.id, RUNNING).await? } else { Vec::new() };
     let central = if counts.central.is_some() { ledger.central_target(run.id).await? } else { None };
     let works = counts.running > 0 || counts.central == Some(TargetState::Running);
     let sightings = if works { ledger.sightings(run.id, None, SIGHTINGS).await? } else { Vec::new() };
     let now = ledger.store().now_ms().await?;
     let embedded = ledger.store().dialect() == Dialect::Sqlite;
-    Ok(RunView { run, counts, causes, central, sightings, now, embedded })
+    Ok(RunView { run, counts, causes, retrying, running, central, sightings, now, embedded })
 }

@@ -31,9 +31,10 @@ pub(crate) async fn run(app: &App, args: &GateArgs, output: &Output) -> Result<E
 }
 
 async fn of_fleet(app: &App, args: &GateArgs) -> Result<GateView, Fault> {
-    let selection = match selection::is_given(&args.selection) {
-        true => selection::selection(&app.ledger, args.selection.clone()).await?,
-        false => Selection { pick: Pick::All, exclude: Vec::new(), limit: None },
+    let selection = if selection::is_given(&args.selection) {
+        selection::selection(&app.ledger, args.selection.clone()).await?
+    } else {
+        Selection { pick: Pick::All, exclude: Vec::new(), limit: None }
     };
     let (bundle, target) = aim(app, args).await?;
     let known = app.ledger.knowledge(&selection, args.max_age).await?;

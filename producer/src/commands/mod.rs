@@ -9,6 +9,7 @@ mod each;
 mod enqueue;
 mod follow;
 mod gate;
+mod groups;
 mod import;
 mod logs;
 mod migrate;

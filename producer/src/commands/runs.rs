@@ -35,10 +35,19 @@ fn state_of(run: &Run) -> &'static str {
     if run.paused_at.is_some() && !run.state.is_final() { "paused" } else { run.state.as_str() }
 }
 
+/// The code of the commonest cause, and how many others there are.
+fn cause_of(view: &RunView) -> String {
+    match (view.causes.list.first(), view.causes.kinds) {
+        (Some(cause), 2..) => format!("{} (+{})", cause.code, view.causes.kinds - 1),
+        (first, _) => or_dash(first.map(|cause| &cause.code)),
+    }
+}
+
 /// Runs as a table.
 pub(crate) fn table(views: &[RunView]) -> Table {
-    let mut table =
-        Table::new(&["run", "state", "target", "started", "took", "tenants", "failed", "by", "reason"]);
+    let mut table = Table::new(&[
+        "run", "state", "target", "started", "took", "tenants", "failed", "cause", "by", "reason",
+    ]);
     for view in views {
         let run = &view.run;
         table.row(vec![
@@ -49,6 +58,7 @@ pub(crate) fn table(views: &[RunView]) -> Table {
             short_duration(view.duration_ms()),
             view.counts.total.to_string(),
             if view.counts.central_failed() { "central".into() } else { view.counts.failed.to_string() },
+            cause_of(view),
             run.requested_by.clone(),
             or_dash(run.reason.clone().or_else(|| run.parent.map(|parent| format!("retry of #{parent}")))),
         ]);

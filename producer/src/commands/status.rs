@@ -11,11 +11,11 @@ use tenantry_shared::{
 };
 use tenantry_worker::worker::ALIVE;
 
-use super::{follow::view, runs, tenants};
+use super::{follow::view, groups, runs, tenants};
 use crate::{
     app::App,
     cli::StatusArgs,
-    output::{DIM, Output, Table, ago, central_line, exit_of, or_dash, plural, sighting_lines},
+    output::{Causes, DIM, Output, RunView, Table, ago, exit_of, or_dash, plural, sighting_lines},
 };
 
 const RUNS_SHOWN: u32 = 5;
@@ -83,6 +83,18 @@ async fn of_run(app: &App, run: RunRef, args: &StatusArgs, output: &Output) -> R
     if args.tenant.is_some() {
         view.sightings = app.ledger.sightings(view.run.id, args.tenant.as_ref(), 1).await?;
     }
+    if let Some(by) = &args.group_by {
+        groups::show(app, &view, by, args, output).await?;
+    } else if args.all_causes && !output.is_json() {
+        output.standing(&view, Causes::All);
+    } else {
+        targets_of(app, &view, args, output).await?;
+    }
+    Ok(if view.run.state.is_final() && exit_of(&view) == Exit::Ok { Exit::Ok } else { Exit::ChangesPending })
+}
+
+/// The tenants of a run, below what is to be said of the run itself.
+async fn targets_of(app: &App, view: &RunView, args: &StatusArgs, output: &Output) -> Result<(), Fault> {
     let query = TargetQuery {
         states: args.state.clone(),
         tenant: args.tenant.as_ref().map(ToString::to_string),
@@ -96,9 +108,9 @@ async fn of_run(app: &App, run: RunRef, args: &StatusArgs, output: &Output) -> R
         output.document(&document);
     } else {
         if view.run.state.is_final() {
-            output.summary(&view, false);
-        } else if let Some(central) = &view.central {
-            output.data(&format!("CENTRAL  {}", central_line(central)));
+            output.summary(view, false);
+        } else if args.state.is_empty() && args.tenant.is_none() {
+            output.standing(view, Causes::Some);
         }
         output.data(targets_table(&targets).text().trim_end());
         sighting_lines(&view.sightings, view.now).iter().for_each(|line| output.data(line));
@@ -113,7 +125,7 @@ async fn of_run(app: &App, run: RunRef, args: &StatusArgs, output: &Output) -> R
             ));
         }
     }
-    Ok(if view.run.state.is_final() && exit_of(&view) == Exit::Ok { Exit::Ok } else { Exit::ChangesPending })
+    Ok(())
 }
 
 fn targets_table(targets: &[TargetRow]) -> Table {

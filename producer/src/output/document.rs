@@ -3,16 +3,20 @@
 use serde_json::{Value, json};
 use tenantry_shared::{
     clock::rfc3339,
-    ledger::{Sighting, TargetRow},
+    ledger::{Retrying, RunningRow, Sighting, TargetRow},
     run::Run,
-    summary::{Cause, Counts, exit_of},
+    summary::{Cause, Causes, Counts, exit_of},
 };
 
 /// A run with the fold of its targets.
 pub(crate) struct RunView {
     pub(crate) run: Run,
     pub(crate) counts: Counts,
-    pub(crate) causes: Vec<Cause>,
+    pub(crate) causes: Causes,
+    /// Why tenants wait for another attempt, while it goes on.
+    pub(crate) retrying: Vec<Retrying>,
+    /// The tenants that have been worked for longest, while it goes on.
+    pub(crate) running: Vec<RunningRow>,
     /// The central database, in a run that begins with it.
     pub(crate) central: Option<TargetRow>,
     /// What its targets do that take long, those that wait first.
@@ -38,7 +42,7 @@ impl RunView {
             "run": run.id.to_string(),
             "number": run.number,
             "state": run.state.as_str(),
-            "exit_code": run.state.is_final().then(|| exit_of(run.state, &self.counts, &self.causes).code()),
+            "exit_code": run.state.is_final().then(|| exit_of(run.state, &self.counts, self.causes.refused).code()),
             "action": run.action,
             "target": run.target.to_string(),
             "description": run.description,
@@ -63,7 +67,48 @@ impl RunView {
             "central": self.central,
             "counts": self.counts,
             "sightings": self.sightings,
-            "failures": self.causes,
+            "failures": self.causes.list.iter().map(|cause| self.failure(cause)).collect::<Vec<_>>(),
+            "causes": self.causes.kinds,
+            "retrying": self.retrying.iter().map(waiting).collect::<Vec<_>>(),
+            "running": self.running.iter().map(|row| self.at_work(row)).collect::<Vec<_>>(),
         })
     }
+
+    /// A cause, with what tries exactly its tenants again.
+    fn failure(&self, cause: &Cause) -> Value {
+        let mut value = json!(cause);
+        value["retry"] = json!(format!("tenantry {}", self.retry(Some(cause))));
+        value
+    }
+
+    /// The words that try failed tenants again: those of one cause, or all.
+    pub(super) fn retry(&self, cause: Option<&Cause>) -> String {
+        let number = self.run.number;
+        let only = cause.filter(|cause| !cause.fingerprint.is_empty());
+        let only = only.map(|cause| format!(" --error {}", cause.fingerprint)).unwrap_or_default();
+        let work = if self.embedded { " --work" } else { "" };
+        format!("retry {number}{only}{work}")
+    }
+
+    fn at_work(&self, row: &RunningRow) -> Value {
+        json!({
+            "tenant": row.tenant,
+            "attempt": row.attempt,
+            "worker": row.worker,
+            "started_at": rfc3339(row.started_at),
+            "duration_ms": self.since(row.started_at),
+        })
+    }
+
+    /// How long ago something was, in milliseconds.
+    pub(super) fn since(&self, at: i64) -> u64 {
+        u64::try_from(self.now - at).unwrap_or(0)
+    }
+}
+
+/// Why tenants wait for another attempt, and until when.
+fn waiting(retrying: &Retrying) -> Value {
+    let mut value = json!(retrying.cause);
+    value["next_attempt_at"] = json!(rfc3339(retrying.next_at));
+    value
 }

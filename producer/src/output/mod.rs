@@ -1,5 +1,6 @@
 //! All that is printed. Standard output is data only; progress, notes and errors go to standard error.
 
+mod causes;
 mod document;
 mod gate;
 mod plan;
@@ -25,7 +26,7 @@ pub(crate) use plan::{Group, Known, PlanView, Would, waves_line};
 pub(crate) use progress::{Progress, Tally};
 pub(crate) use rehearsal::{Groups as RehearsalGroups, RehearsalView};
 pub(crate) use sightings::lines as sighting_lines;
-pub(crate) use summary::{aim, central_line, failure_line};
+pub(crate) use summary::{aim, failure_line};
 pub(crate) use table::{Table, ago, or_dash, plural, short_duration};
 
 use crate::cli::{self, Color, Global};
@@ -33,6 +34,15 @@ use crate::cli::{self, Color, Global};
 pub(crate) const ERROR: Style = AnsiColor::Red.on_default().bold();
 pub(crate) const GOOD: Style = AnsiColor::Green.on_default().bold();
 pub(crate) const DIM: Style = Style::new().dimmed();
+
+/// How many causes of a run's failures are told.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Causes {
+    /// The commonest.
+    Some,
+    /// All.
+    All,
+}
 
 /// Where and how to print.
 pub(crate) struct Output {
@@ -157,8 +167,14 @@ impl Output {
         if self.json {
             return self.document(&self.run_document(view));
         }
-        let summary = summary::text(view, &self.program);
+        let summary = summary::text(view, &self.program, causes::SHOWN);
         if on_stdout { self.data(summary.trim_end()) } else { self.note(summary.trim_end()) }
+    }
+
+    /// A run as it is now, with so many of its causes.
+    pub(crate) fn standing(&self, view: &RunView, causes: Causes) {
+        let shown = if causes == Causes::All { usize::MAX } else { causes::SHOWN };
+        self.data(summary::text(view, &self.program, shown).trim_end());
     }
 
     /// A view of a run's progress on standard error.
@@ -266,5 +282,5 @@ pub(crate) fn ignored_line(bundle: &Bundle) -> Option<String> {
 
 /// What a run that has ended makes the process end with.
 pub(crate) fn exit_of(view: &RunView) -> Exit {
-    tenantry_shared::summary::exit_of(view.run.state, &view.counts, &view.causes)
+    tenantry_shared::summary::exit_of(view.run.state, &view.counts, view.causes.refused)
 }

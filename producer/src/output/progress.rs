@@ -9,7 +9,7 @@ use std::{
 use indicatif::{ProgressBar, ProgressStyle};
 use tenantry_shared::clock::{Stopwatch, time_of_day};
 
-use super::{DIM, ERROR, RunView, sightings, summary};
+use super::{DIM, ERROR, RunView, causes, sightings};
 
 /// A line is printed this often at the least, and when another twentieth is done, but not more often than it can be read.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -18,6 +18,9 @@ const LINES_APART: Duration = Duration::from_secs(1);
 
 /// From when on a wait for a lock is worth a line, in milliseconds.
 const LONG_WAIT_MS: i64 = 10_000;
+
+/// How many causes are told one by one while a run goes on.
+const CAUSES_TOLD: usize = 20;
 
 /// How progress is shown.
 pub(crate) struct Progress {
@@ -61,12 +64,7 @@ impl Progress {
         if matches!(self.view, View::None) {
             return;
         }
-        let new: Vec<_> =
-            run.causes.iter().filter(|c| self.causes_told.insert(c.fingerprint.clone())).collect();
-        for cause in new {
-            let tenant = cause.tenants.first().map_or("", String::as_str);
-            self.line(&format!("{ERROR}FAIL{ERROR:#} {tenant}  {}", summary::headline(cause)));
-        }
+        self.tell_causes(run);
         self.tell_waits(run);
         let counts = &run.counts;
         let central = counts.central.map(|state| format!("central {state}  ")).unwrap_or_default();
@@ -96,6 +94,27 @@ impl Progress {
                 *first = None;
                 self.line(&format!("{DIM}WAIT{DIM:#} {}", sightings::line(sighting, run.now)));
             }
+        }
+    }
+
+    /// Tells each cause once, at the first tenant that failed for it or waits because of it.
+    fn tell_causes(&mut self, run: &RunView) {
+        let failed = run.causes.list.iter().map(|cause| ("FAIL", cause));
+        let retrying = run.retrying.iter().map(|retrying| ("RETRY", &retrying.cause));
+        for (word, cause) in failed.chain(retrying).filter(|(_, cause)| !cause.code.is_empty()) {
+            let new = self.causes_told.insert(format!("{word} {}", cause.fingerprint));
+            if !new || self.causes_told.len() > CAUSES_TOLD + 1 {
+                continue;
+            }
+            if self.causes_told.len() > CAUSES_TOLD {
+                let number = run.run.number;
+                self.line(&format!(
+                    "there are more causes; see them with: tenantry status {number} --all-causes"
+                ));
+                continue;
+            }
+            let tenant = cause.tenants.first().map_or("", String::as_str);
+            self.line(&format!("{ERROR}{word}{ERROR:#} {tenant}  {}", causes::headline(cause)));
         }
     }
 

@@ -6,29 +6,32 @@ use tenantry_shared::{
     codes,
     ledger::TargetRow,
     run::{ActionKind, Back, Run, RunState},
-    summary::Cause,
 };
 
-use super::{DIM, ERROR, GOOD, RunView, or_dash, plural, short_duration};
+use super::{DIM, ERROR, GOOD, RunView, causes, or_dash, plural, short_duration};
 
-/// How many tenants a cause names.
-const TENANTS_SHOWN: usize = 3;
-
-/// The summary. Its last line is not in it: see [`verdict`].
-pub(super) fn text(view: &RunView, program: &str) -> String {
+/// The summary, with so many causes. Its last line is not in it: see [`verdict`].
+pub(super) fn text(view: &RunView, program: &str, shown: usize) -> String {
     let (counts, number) = (&view.counts, view.run.number);
     let mut out = String::new();
-    let style = if view.run.state == RunState::Succeeded { GOOD } else { ERROR };
+    let style = match view.run.state {
+        RunState::Failed | RunState::Halted => ERROR,
+        _ => GOOD,
+    };
     let retried = if counts.retried > 0 { format!(" ({} retried)", counts.retried) } else { String::new() };
     let skipped = if counts.skipped > 0 { format!(", {} skipped", counts.skipped) } else { String::new() };
+    let left = left(view);
     let _ = writeln!(out, "────────────");
     let _ = writeln!(
         out,
-        "{style}{:>10}{style:#} [{}] run #{number} {}: {}: {} {}{retried}, {} current, {} failed{skipped}",
+        "{style}{:>10}{style:#} [{}] run #{number} {}: {}: {} {}{retried}, {} current, {} failed{skipped}{left}",
         match view.run.state {
             RunState::Succeeded => "Summary",
             RunState::Halted => "HALTED",
-            _ => "FAILED",
+            RunState::Failed => "FAILED",
+            RunState::Pending | RunState::Running if view.run.stop.is_some() => "stopping",
+            RunState::Pending | RunState::Running if view.run.paused_at.is_some() => "paused",
+            state => state.as_str(),
         },
         short_duration(view.duration_ms()),
         aim(&view.run),
@@ -41,29 +44,25 @@ pub(super) fn text(view: &RunView, program: &str) -> String {
     if let Some(central) = &view.central {
         let _ = writeln!(out, "{:>10}  {}", "central", central_line(central));
     }
-    if let Some(reason) = halted(view) {
-        let _ = writeln!(out, "{:>10}  {reason}", "stopped");
+    if let Some(stop) = &view.run.stop {
+        let _ = writeln!(out, "{:>10}  {}", "stopped", stop.reason);
     }
-    for cause in &view.causes {
-        cause_text(&mut out, cause);
+    if let Some(wave) = wave(view) {
+        let _ = writeln!(out, "{:>10}  {wave}", "wave");
     }
-    let work = if view.embedded { " --work" } else { "" };
-    if view.causes.is_empty() && counts.skipped > 0 {
-        let _ = writeln!(out, "  {DIM}retry:{DIM:#}  {program} retry {number}{work}");
+    causes::failed(&mut out, view, program, shown);
+    causes::going(&mut out, view);
+    if view.run.state.is_final() && (!view.causes.is_empty() || counts.skipped > 0) {
+        let _ = writeln!(out, "  {DIM}retry:{DIM:#}  {program} {}", view.retry(None));
     }
-    if let Some(cause) = view.causes.first() {
-        let only =
-            if view.causes.len() > 1 { format!(" --error {}", cause.fingerprint) } else { String::new() };
-        let _ = writeln!(out, "  {DIM}retry:{DIM:#}  {program} retry {number}{only}{work}");
-        if let Some(tenant) = cause.tenants.first() {
-            let _ = writeln!(out, "  {DIM}show:{DIM:#}   {program} logs {number} -t {tenant}");
-        }
+    if let Some(tenant) = view.causes.list.first().and_then(|cause| cause.tenants.first()) {
+        let _ = writeln!(out, "  {DIM}show:{DIM:#}   {program} logs {number} -t {tenant}");
     }
     out
 }
 
 /// Where the central database is, in a few words.
-pub(crate) fn central_line(central: &TargetRow) -> String {
+fn central_line(central: &TargetRow) -> String {
     let versions = match (&central.from, &central.to) {
         (_, None) => String::new(),
         (from, Some(to)) if from.as_ref() == Some(to) => format!(" at {to}"),
@@ -85,21 +84,22 @@ pub(crate) fn aim(run: &Run) -> String {
     }
 }
 
-fn cause_text(out: &mut String, cause: &Cause) {
-    let named = cause.tenants.len().min(TENANTS_SHOWN);
-    let more = cause.count.saturating_sub(named as u64);
-    let tenants = cause.tenants[..named].join(", ");
-    let more = if more > 0 { format!(", … (+{more})") } else { String::new() };
-    let _ = writeln!(out, "{ERROR}{:>10}{ERROR:#}  {}  {}", cause.count, cause.fingerprint, headline(cause));
-    let _ = writeln!(out, "{:>10}  {tenants}{more}", "in");
-    if let Some(hint) = &cause.hint {
-        let _ = writeln!(out, "{DIM}{:>10}{DIM:#}  {hint}", "hint");
+/// Which wave of several a run is in, and how long it is watched still.
+fn wave(view: &RunView) -> Option<String> {
+    let run = &view.run;
+    if run.waves.len() < 2 || run.state.is_final() {
+        return None;
     }
+    let soaks = run.soak_until.map(|until| u64::try_from(until - view.now).unwrap_or(0));
+    let soaks = soaks.map(|ms| format!(", soaking for {}", short_duration(ms))).unwrap_or_default();
+    Some(format!("{} of {}{soaks}", run.wave, run.waves.len()))
 }
 
-/// A cause in one line: where, code, message.
-pub(super) fn headline(cause: &Cause) -> String {
-    failure_line(cause.version.as_deref(), cause.statement, &cause.code, &cause.message)
+/// What has not ended yet.
+fn left(view: &RunView) -> String {
+    let counts = &view.counts;
+    let left = [(counts.running, "running"), (counts.retryable, "retrying"), (counts.pending, "waiting")];
+    left.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!(", {count} {what}")).collect()
 }
 
 /// A failure in one line: `20261102113000 statement 2: 23505 unique_violation: …`.

@@ -10,9 +10,11 @@
 //! - nothing is claimed of a run that is paused or stopped;
 //! - a final state never changes.
 
+mod causes;
 mod claims;
 mod conduct;
 mod enqueue;
+mod groups;
 mod knowledge;
 mod outcomes;
 mod plans;
@@ -27,8 +29,10 @@ mod suspects;
 mod waves;
 mod workers;
 
+pub use causes::{Retrying, RunningRow};
 pub use conduct::Closed;
 pub use enqueue::Enqueued;
+pub use groups::{GroupBy, GroupRow};
 pub use knowledge::{Known, Unproven, Why};
 pub use plans::Traces;
 pub use read::{AttemptRow, TargetQuery, TargetRow};

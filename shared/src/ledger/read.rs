@@ -10,13 +10,9 @@ use crate::{
     registry::clause::Clause,
     run::{Run, RunRef, Stop, TargetState},
     store::StoreError,
-    summary::{Cause, Counts},
+    summary::Counts,
     version::Version,
 };
-
-/// How many causes a summary tells apart, and how many tenants it names for each.
-const CAUSES: u32 = 20;
-const TENANTS_PER_CAUSE: u32 = 10;
 
 const RUN_COLUMNS: &str = "r.id, r.number, r.digest, r.target_version, r.description, r.selection, r.policy, r.state,
     (SELECT p.number FROM runs p WHERE p.id = r.parent_id), r.requested_by, r.reason, r.created_at, r.started_at, r.finished_at, r.action,
@@ -161,40 +157,6 @@ impl Ledger {
         query.fetch_optional(self.store.pool()).await?.as_ref().map(read_target).transpose()
     }
 
-    /// The causes of a run's failed targets, the commonest first.
-    ///
-    /// # Errors
-    /// When the registry cannot be reached.
-    pub async fn causes(&self, run: RunId) -> Result<Vec<Cause>, LedgerError> {
-        let sql = format!(
-            "SELECT fingerprint, min(class), min(code), min(version), min(statement), min(line), min(message), min(hint), min(refused), count(*)
-             FROM targets WHERE run_id = $1 AND state = 'failed' GROUP BY fingerprint ORDER BY count(*) DESC, fingerprint LIMIT {CAUSES}"
-        );
-        let mut causes = Vec::new();
-        for row in self.store.query(&sql).bind(run.to_string()).fetch_all(self.store.pool()).await? {
-            let mut cause = read_cause(&row)?;
-            cause.tenants = self.failed_slugs(run, &cause.fingerprint).await?;
-            cause.truncated = cause.count > cause.tenants.len() as u64;
-            causes.push(cause);
-        }
-        Ok(causes)
-    }
-
-    async fn failed_slugs(&self, run: RunId, fingerprint: &str) -> Result<Vec<String>, LedgerError> {
-        let sql = format!(
-            "SELECT t.slug FROM targets g JOIN tenants t ON t.id = g.tenant_id
-             WHERE g.run_id = $1 AND g.state = 'failed' AND g.fingerprint = $2 ORDER BY t.slug LIMIT {TENANTS_PER_CAUSE}"
-        );
-        let rows = self
-            .store
-            .query(&sql)
-            .bind(run.to_string())
-            .bind(fingerprint.to_owned())
-            .fetch_all(self.store.pool())
-            .await?;
-        Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(StoreError::from)?)
-    }
-
     /// A page of a run's targets. The central database is not in it, unless it is asked for by its name.
     ///
     /// # Errors
@@ -283,23 +245,6 @@ fn read_run(row: &AnyRow) -> Result<Run, LedgerError> {
             }
             None => None,
         },
-    })
-}
-
-fn read_cause(row: &AnyRow) -> Result<Cause, LedgerError> {
-    Ok(Cause {
-        fingerprint: row.try_get::<Option<String>, _>(0)?.unwrap_or_default(),
-        class: row.try_get::<Option<String>, _>(1)?.unwrap_or_default(),
-        code: row.try_get::<Option<String>, _>(2)?.unwrap_or_default(),
-        version: row.try_get(3)?,
-        statement: row.try_get::<Option<i64>, _>(4)?.and_then(|n| u32::try_from(n).ok()),
-        line: row.try_get::<Option<i64>, _>(5)?.and_then(|n| u32::try_from(n).ok()),
-        message: row.try_get::<Option<String>, _>(6)?.unwrap_or_default(),
-        hint: row.try_get(7)?,
-        refused: row.try_get::<Option<i64>, _>(8)? == Some(1),
-        count: u64::try_from(row.try_get::<i64, _>(9)?).unwrap_or(0),
-        tenants: Vec::new(),
-        truncated: false,
     })
 }
 
