@@ -507,3 +507,24 @@ async fn what_cannot_be_meant_is_refused_and_writes_no_run() {
     assert_eq!(latest(&site), before);
     all_are_at(&site, &[1, 2, 3]).await;
 }
+
+#[tokio::test]
+async fn what_would_be_reverted_is_told_in_the_order_of_the_tenants_however_long_each_takes() {
+    let home = Home::new();
+    reversible(&home, "1_users", "CREATE TABLE users (id INTEGER PRIMARY KEY);", "DROP TABLE users;");
+    std::fs::write(home.path().join("tenantry.toml"), "[run]\nconnect-timeout = '2s'\n").expect("a file");
+    let _ = home.run(&["registry", "init"]).exits(0);
+    let mut fleet = tenantry_tests::Fleet::default();
+    fleet.add(Kind::Sqlite, 12, home.path()).await;
+    fleet.register(&home);
+    // One that takes a connection and never says a word.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("postgres://app@{}/x?sslmode=disable", silent.local_addr().expect("its address"));
+    let _ = home.run_with_input(&["tenants", "add", "aaa", "--url-stdin"], &url).exits(0);
+    let foreseen = home.run(&["rollback", "--all", "--dry-run", "--json"]).exits(100).json();
+    let tenants = foreseen["tenants"].as_array().expect("tenants").iter();
+    let names: Vec<&str> = tenants.map(|tenant| tenant["tenant"].as_str().expect("a name")).collect();
+    let mut sorted = names.clone();
+    sorted.sort_unstable();
+    assert_eq!((names[0], names.len(), &names), ("aaa", 13, &sorted));
+}

@@ -1,7 +1,7 @@
 //! Looking at many tenants at once from one process, without a run: a stream of the tenants of a selection, so many of
 //! them at work, and each result told as it comes. Memory does not grow with the fleet.
 
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use tenantry_shared::{
     failure::Failure,
     id::TenantId,
@@ -16,6 +16,59 @@ use crate::consume::unloaded;
 /// How many tenants are read from the registry at once.
 const PAGE: usize = 500;
 
+/// In which order results are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// Each as it comes.
+    AsTheyCome,
+    /// By the tenants' slugs.
+    InOrder,
+}
+
+/// The tenants of a selection, by their slugs, a page after the other. Whether the names in it are right is for
+/// [`Ledger::count_selected`] to say before.
+pub fn tenants<'a>(
+    ledger: &'a Ledger,
+    selection: &'a Selection,
+) -> impl Stream<Item = Result<(TenantId, String), LedgerError>> + 'a {
+    let limit = selection.limit.map_or(usize::MAX, |limit| limit as usize);
+    let pages = stream::try_unfold(None, move |after: Option<String>| async move {
+        let page = ledger.selected_page(selection, after.as_deref(), PAGE).await?;
+        let last = page.last().map(|(_, slug)| slug.clone());
+        Ok::<_, LedgerError>(last.map(|last| (page, Some(last))))
+    });
+    pages.map_ok(|page| stream::iter(page.into_iter().map(Ok::<_, LedgerError>))).try_flatten().take(limit)
+}
+
+/// Works at each tenant of a selection, so many at once, and tells each result.
+///
+/// # Errors
+/// The first error of the work, or that the registry cannot be reached. What is at work then is dropped.
+pub async fn each<T, E, W>(
+    ledger: &Ledger,
+    selection: &Selection,
+    concurrency: usize,
+    told: Told,
+    work: impl Fn(TenantId, String) -> W,
+    mut tell: impl FnMut(T),
+) -> Result<(), E>
+where
+    E: From<LedgerError>,
+    W: Future<Output = Result<T, E>>,
+{
+    let at_work = tenants(ledger, selection).map_err(E::from).map_ok(|(id, slug)| work(id, slug));
+    let slots = concurrency.max(1);
+    let results = match told {
+        Told::AsTheyCome => at_work.try_buffer_unordered(slots).left_stream(),
+        Told::InOrder => at_work.try_buffered(slots).right_stream(),
+    };
+    let mut results = std::pin::pin!(results);
+    while let Some(result) = results.try_next().await? {
+        tell(result);
+    }
+    Ok(())
+}
+
 /// The tenants to look at, and what it takes to reach them.
 pub struct Fan<'a> {
     /// Where they are.
@@ -28,10 +81,12 @@ pub struct Fan<'a> {
     pub labels: bool,
     /// How many at once.
     pub concurrency: usize,
+    /// In which order results are told.
+    pub told: Told,
 }
 
 impl Fan<'_> {
-    /// Looks at each tenant, and tells each result with the tenant's slug, in no particular order.
+    /// Looks at each tenant, and tells each result with the tenant's slug.
     ///
     /// # Errors
     /// When the registry cannot be reached. A tenant that cannot be reached is a result.
@@ -44,28 +99,10 @@ impl Fan<'_> {
         L: Future<Output = Result<T, Failure>>,
     {
         let ledger = Ledger::new(self.registry.store().clone());
-        let limit = self.selection.limit.map_or(usize::MAX, |limit| limit as usize);
-        let pages = stream::try_unfold(None, |after: Option<String>| {
-            let ledger = ledger.clone();
-            async move {
-                let page = ledger.selected_page(self.selection, after.as_deref(), PAGE).await?;
-                let last = page.last().map(|(_, slug)| slug.clone());
-                Ok::<_, LedgerError>(last.map(|last| (page, Some(last))))
-            }
-        });
-        let tenants = pages
-            .map_ok(|page| stream::iter(page.into_iter().map(Ok::<_, LedgerError>)))
-            .try_flatten()
-            .take(limit);
-        let looked = tenants.map_ok(|(id, slug)| {
-            let look = &look;
-            async move { Ok::<_, LedgerError>((slug, self.at(id, look).await)) }
-        });
-        let mut results = std::pin::pin!(looked.try_buffer_unordered(self.concurrency));
-        while let Some((slug, result)) = results.try_next().await? {
-            tell(slug, result);
-        }
-        Ok(())
+        let look = &look;
+        let work = |id, slug| async move { Ok((slug, self.at(id, look).await)) };
+        each(&ledger, self.selection, self.concurrency, self.told, work, |(slug, result)| tell(slug, result))
+            .await
     }
 
     async fn at<T, L>(&self, id: TenantId, look: &impl Fn(Access) -> L) -> Result<T, Failure>

@@ -93,21 +93,20 @@ impl FromStr for Sample {
 }
 
 impl Sample {
-    /// So many of these, spread evenly. A part of some is one at least.
-    pub(crate) fn of<T>(self, all: Vec<T>) -> Vec<T> {
-        let total = all.len();
+    /// Whether it takes the one at this place, counted from 0, of so many: spread evenly. A part of some is one at least.
+    pub(crate) fn takes(self, at: u64, total: u64) -> bool {
         let wanted = match self {
-            Self::Count(count) => count.min(total),
+            Self::Count(count) => (count as u64).min(total),
             #[expect(
                 clippy::cast_possible_truncation,
                 clippy::cast_sign_loss,
                 clippy::cast_precision_loss,
                 reason = "a share of a number of tenants is one again"
             )]
-            Self::Percent(percent) => ((total as f64 * percent / 100.0).ceil() as usize).min(total),
+            Self::Percent(percent) => ((total as f64 * percent / 100.0).ceil() as u64).min(total),
         };
-        let taken = |at: usize| (at + 1) * wanted / total > at * wanted / total;
-        all.into_iter().enumerate().filter(|(at, _)| taken(*at)).map(|(_, one)| one).collect()
+        let before = |at: u64| (u128::from(at) * u128::from(wanted)).checked_div(u128::from(total));
+        before(at + 1) > before(at)
     }
 }
 
@@ -115,20 +114,23 @@ impl Sample {
 mod tests {
     use super::*;
 
+    fn of(sample: Sample, total: usize) -> Vec<usize> {
+        (0..total).filter(|at| sample.takes(*at as u64, total as u64)).collect()
+    }
+
     #[test]
     fn a_sample_is_as_large_as_asked_for_and_spread_evenly() {
         for total in 0..60_usize {
             for wanted in 1..70 {
-                let all: Vec<usize> = (0..total).collect();
-                let sample = Sample::Count(wanted).of(all);
+                let sample = of(Sample::Count(wanted), total);
                 assert_eq!(sample.len(), wanted.min(total));
                 let steps: Vec<usize> = sample.windows(2).map(|pair| pair[1] - pair[0]).collect();
                 let uneven = steps.iter().max().zip(steps.iter().min()).is_some_and(|(a, b)| a - b > 1);
                 assert!(!uneven, "{sample:?} of {total}");
             }
         }
-        assert_eq!(Sample::Percent(5.0).of((0..40).collect()), [19, 39]);
-        assert_eq!(Sample::Percent(1.0).of(vec![7]), [7]);
+        assert_eq!(of(Sample::Percent(5.0), 40), [19, 39]);
+        assert_eq!(of(Sample::Percent(1.0), 1), [0]);
     }
 
     #[test]

@@ -1,59 +1,40 @@
-//! Looking into each tenant of a selection from this process, a few at once and in the order of their ids.
+//! Looking into each tenant of a selection from this process, a few at once and in the order of their ids. Memory does
+//! not grow with the selection.
 
 use std::sync::Arc;
 
 use tenantry_shared::{
-    failure::{Class, Failure},
-    fault::Fault,
-    id::TenantId,
-    registry::{Access, Registry},
-    run::Selection,
-    secret::MasterKey,
+    failure::Failure, fault::Fault, ledger::LedgerError, registry::Access, run::Selection,
 };
-use tenantry_worker::orders::Order;
-use tokio::task::JoinSet;
+use tenantry_worker::{
+    fan::{Fan, Told},
+    orders::Order,
+};
 
 use crate::app::App;
 
 /// Does `work` in each selected tenant and gives what came of it to `tell`, one tenant after the other.
-pub(crate) async fn each<T, W, F>(
+pub(crate) async fn each<T, F>(
     app: &App,
     selection: &Selection,
     order: &Arc<Order>,
-    work: W,
-    mut tell: impl FnMut(String, Result<T, Failure>),
+    work: impl Fn(Arc<Order>, Access) -> F,
+    tell: impl FnMut(String, Result<T, Failure>),
 ) -> Result<(), Fault>
 where
-    T: Send + 'static,
-    W: Fn(Arc<Order>, Access) -> F + Clone + Send + 'static,
-    F: Future<Output = Result<T, Failure>> + Send,
+    F: Future<Output = Result<T, Failure>>,
 {
-    let tenants = app.ledger.selected(selection).await?;
-    let key = Arc::new(app.key().await?);
-    for some in tenants.chunks(app.config.worker.concurrency.max(1)) {
-        let mut tasks = JoinSet::new();
-        for (at, (id, _)) in some.iter().enumerate() {
-            let (registry, key, id) = (app.registry.clone(), Arc::clone(&key), *id);
-            let (order, work) = (Arc::clone(order), work.clone());
-            tasks.spawn(async move { (at, one(&registry, &key, id, order, work).await) });
-        }
-        let mut done = tasks.join_all().await;
-        done.sort_by_key(|(at, _)| *at);
-        for (at, result) in done {
-            tell(some[at].1.to_string(), result);
-        }
+    if app.ledger.count_selected(selection).await? == 0 {
+        return Err(LedgerError::NothingSelected.into());
     }
-    Ok(())
-}
-
-async fn one<T, F: Future<Output = Result<T, Failure>>>(
-    registry: &Registry,
-    key: &MasterKey,
-    id: TenantId,
-    order: Arc<Order>,
-    work: impl Fn(Arc<Order>, Access) -> F,
-) -> Result<T, Failure> {
-    let access = registry.access(key, id, order.bundle.asks_for_labels()).await;
-    let access = access.map_err(|error| Failure::new(Class::Permanent, "registry", error.to_string()))?;
-    work(order, access).await
+    let key = app.key().await?;
+    let fan = Fan {
+        registry: &app.registry,
+        key: &key,
+        selection,
+        labels: order.bundle.asks_for_labels(),
+        concurrency: app.config.worker.concurrency,
+        told: Told::InOrder,
+    };
+    Ok(fan.each(|access| work(Arc::clone(order), access), tell).await?)
 }

@@ -15,7 +15,7 @@ use tenantry_shared::{
     tenant::Labels,
 };
 use tenantry_worker::{
-    fan::Fan,
+    fan::{Fan, Told},
     orders::Order,
     preview::{Step, preview},
 };
@@ -82,6 +82,7 @@ async fn fleet(app: &App, args: PlanArgs, output: &Output) -> Result<PlanView, F
         selection: &draft.selection,
         labels: order.bundle.asks_for_labels(),
         concurrency: args.concurrency.map_or(app.config.worker.concurrency, usize::from),
+        told: Told::AsTheyCome,
     };
     let look = |access: Access| {
         let order = &order;

@@ -3,14 +3,22 @@
 
 use std::sync::Arc;
 
+use futures::{StreamExt as _, TryStreamExt as _};
 use tenantry_shared::{
     config::environment,
     exit::Exit,
     fault::Fault,
+    id::TenantId,
+    ledger::LedgerError,
     registry::Access,
     run::{Pick, Selection},
+    store::StoreError,
 };
-use tenantry_worker::{fan::Fan, orders::Order, rehearse::rehearse};
+use tenantry_worker::{
+    fan::{self, Fan, Told},
+    orders::Order,
+    rehearse::rehearse,
+};
 
 use super::{
     dedicated::{self, One},
@@ -50,7 +58,7 @@ async fn fleet(app: &App, args: RehearseArgs, output: &Output) -> Result<Rehears
     let mut tenants = plan::counted(&draft, app, args.no_tenants, output).await?;
     let mut selected = draft.selection.describe();
     if let Some(sample) = args.sample.filter(|_| tenants > 0) {
-        draft.selection = sampled(app, &draft.selection, sample).await?;
+        draft.selection = sampled(app, &draft.selection, tenants, sample).await?;
         let of = plural(tenants, "tenant");
         tenants = app.ledger.count_selected(&draft.selection).await?;
         selected = format!("{selected}, a sample of {tenants} of {of}");
@@ -72,6 +80,7 @@ async fn fleet(app: &App, args: RehearseArgs, output: &Output) -> Result<Rehears
         selection: &draft.selection,
         labels: order.bundle.asks_for_labels(),
         concurrency: args.concurrency.map_or(app.config.worker.concurrency, usize::from),
+        told: Told::AsTheyCome,
     };
     let (mut groups, mut tally) = (RehearsalGroups::default(), output.tally(tenants));
     let look = |access: Access| {
@@ -87,9 +96,12 @@ async fn fleet(app: &App, args: RehearseArgs, output: &Output) -> Result<Rehears
     Ok(RehearsalView::new(&order, central, groups, Some(selected)))
 }
 
-/// Some of the selected tenants, by name.
-async fn sampled(app: &App, selection: &Selection, sample: Sample) -> Result<Selection, Fault> {
-    let all = app.ledger.selected(selection).await?;
-    let some = sample.of(all).into_iter().map(|(_, slug)| slug).collect();
+/// Some of so many selected tenants, by name.
+async fn sampled(app: &App, selection: &Selection, of: u64, sample: Sample) -> Result<Selection, Fault> {
+    let all = fan::tenants(&app.ledger, selection).enumerate();
+    let chosen = all.filter(|(at, _)| std::future::ready(sample.takes(*at as u64, of)));
+    let some: Vec<(TenantId, String)> = chosen.map(|(_, tenant)| tenant).try_collect().await?;
+    let damaged = |_| LedgerError::from(StoreError::Value("tenants.slug".into()));
+    let some = some.iter().map(|(_, slug)| slug.parse().map_err(damaged)).collect::<Result<_, _>>()?;
     Ok(Selection { pick: Pick::Tenants(some), exclude: Vec::new(), limit: None })
 }

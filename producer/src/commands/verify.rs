@@ -8,7 +8,6 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use futures::StreamExt as _;
 use serde_json::{Value, json};
 use tenantry_shared::{
     bundle::Bundle,
@@ -17,15 +16,18 @@ use tenantry_shared::{
     failure::{Class, Failure},
     fault::Fault,
     id::TenantId,
-    ledger::{OutsiderRow, outsider_id},
+    ledger::{LedgerError, OutsiderRow, outsider_id},
     registry::{Access, RegistryError},
+    run::Selection,
     schema::Outside,
     secret::MasterKey,
+    store::StoreError,
     tenant::Slug,
     version::Version,
 };
 use tenantry_worker::{
     engine::Limits,
+    fan::{self, Told},
     verify::{Found, Look, Peers, Seen, Standing},
 };
 
@@ -55,7 +57,10 @@ pub(crate) async fn run(global: &Global, args: VerifyArgs, output: &Output) -> R
     let bundle = selection::migrations(&app.config, args.source.as_deref())?;
     let key = app.key().await?;
     let chosen = selection::selection(&app.ledger, args.selection.clone()).await?;
-    let tenants = app.ledger.selected(&chosen).await?;
+    let tenants = app.ledger.count_selected(&chosen).await?;
+    if tenants == 0 {
+        return Err(LedgerError::NothingSelected.into());
+    }
     let policy = &app.config.policy;
     let look =
         Look { bundle: &bundle, order: policy.order, limits: Limits::from(policy), schema: args.schema };
@@ -68,7 +73,7 @@ pub(crate) async fn run(global: &Global, args: VerifyArgs, output: &Output) -> R
         looked_around: Mutex::default(),
     };
     let slots = args.concurrency.map_or(app.config.worker.concurrency, usize::from);
-    let records = fleet.look_at_all(tenants, slots, output).await?;
+    let records = fleet.look_at_all(&chosen, tenants, slots, output).await?;
     let schemas = if args.schema { Some(Schemas::compare(&app.ledger, &records).await?) } else { None };
     let exit = exit_of(&records, schemas.as_ref());
     if output.is_json() {
@@ -93,31 +98,31 @@ struct Fleet<'a> {
 impl Fleet<'_> {
     async fn look_at_all(
         &self,
-        tenants: Vec<(TenantId, Slug)>,
+        selection: &Selection,
+        total: u64,
         slots: usize,
         output: &Output,
     ) -> Result<Vec<Record>, Fault> {
-        let total = tenants.len();
-        let mut records: Vec<Record> = Vec::with_capacity(total);
+        let mut records: Vec<Record> = Vec::new();
         let mut progress = output.progress();
         let (mut pending, mut wrong) = (0, 0);
-        let looks = tenants.into_iter().map(|(id, slug)| self.look_at(id, slug));
-        let mut looks = std::pin::pin!(futures::stream::iter(looks).buffer_unordered(slots.max(1)));
-        while let Some(record) = looks.next().await {
-            let record = record?;
+        let look = |id, slug| self.look_at(id, slug);
+        let tell = |record: Record| {
             pending += usize::from(record.standing.pending().is_some());
             wrong += usize::from(record.standing.is_wrong());
             records.push(record);
             let states =
                 format!("up to date {}  pending {pending}  wrong {wrong}", records.len() - pending - wrong);
-            progress.count("verify", records.len() as u64, total as u64, states);
-        }
+            progress.count("verify", records.len() as u64, total, states);
+        };
+        fan::each(&self.app.ledger, selection, slots, Told::AsTheyCome, look, tell).await?;
         progress.finish();
         records.sort_by(|a, b| a.slug.cmp(&b.slug));
         Ok(records)
     }
 
-    async fn look_at(&self, id: TenantId, slug: Slug) -> Result<Record, Fault> {
+    async fn look_at(&self, id: TenantId, slug: String) -> Result<Record, Fault> {
+        let slug = slug.parse().map_err(|_| LedgerError::from(StoreError::Value("tenants.slug".into())))?;
         let found = match self.app.registry.access(&self.key, id, self.labels).await {
             Ok(access) => self.look.at(&access, self.is_first_in(&access)).await,
             Err(error @ (RegistryError::Secret(_) | RegistryError::Url(_))) => {

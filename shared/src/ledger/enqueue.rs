@@ -183,27 +183,6 @@ impl Ledger {
         Ok(count.min(selection.limit.map_or(u64::MAX, u64::from)))
     }
 
-    /// The tenants that a selection chooses now, in the order of their slugs.
-    ///
-    /// # Errors
-    /// As [`Self::enqueue`].
-    pub async fn selected(&self, selection: &Selection) -> Result<Vec<(TenantId, Slug)>, LedgerError> {
-        let mut tx = self.store.pool().begin().await?; // it only reads: no write lock
-        self.names_are_right(&mut tx, selection).await?;
-        let limit = selection.limit.map_or(usize::MAX, |limit| limit as usize);
-        let mut selected = Vec::new();
-        for clause in clauses(selection, 1) {
-            let sql = format!("SELECT t.id, t.slug FROM tenants t WHERE {} ORDER BY t.slug", clause.text());
-            for row in clause.bind(self.store.query(&sql)).fetch_all(&mut *tx).await? {
-                let damaged = || StoreError::Value("tenants".into());
-                let id = row.try_get::<String, _>(0)?.parse().map_err(|_| damaged())?;
-                selected.push((id, row.try_get::<String, _>(1)?.parse().map_err(|_| damaged())?));
-            }
-        }
-        selected.truncate(limit);
-        if selected.is_empty() { Err(LedgerError::NothingSelected) } else { Ok(selected) }
-    }
-
     /// Notes in the audit log who did what.
     pub(super) async fn event(
         &self,
