@@ -222,8 +222,8 @@ pub(crate) struct MigrateArgs {
     /// First make the registry list what its sources list, as `tenants sync` does
     #[arg(long, requires = "pick", help_heading = "Control")]
     pub(crate) sync: bool,
-    /// Do not ask before a sync changes something
-    #[arg(short, long, requires = "sync", help_heading = "Control")]
+    /// Do not ask before a sync changes something; nothing else is asked here
+    #[arg(short, long, help_heading = "Control")]
     pub(crate) yes: bool,
     /// Change nothing, and print what would be done: as plan
     #[arg(long, conflicts_with = "sync", help_heading = "Control")]
