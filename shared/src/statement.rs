@@ -14,6 +14,7 @@ mod kind;
 mod lexer;
 mod mysql;
 mod outline;
+mod outlives;
 mod postgres;
 mod script;
 mod sqlite;
@@ -27,6 +28,7 @@ pub use self::{
     course::{Course, Unit, course},
     index::{IndexWork, index_concurrently},
     outline::{names, outline},
+    outlives::outlives,
     trace::{Object, Trace, trace},
 };
 

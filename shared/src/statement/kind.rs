@@ -102,7 +102,8 @@ fn altered_alone(tokens: &[Token<'_>]) -> bool {
     }
 }
 
-fn postgres_session(tokens: &[Token<'_>]) -> bool {
+/// Whether a statement of PostgreSQL changes its session.
+pub(super) fn postgres_session(tokens: &[Token<'_>]) -> bool {
     match tokens[0].text.to_lowercase().as_str() {
         "set" => !has_at(tokens, 1, &["local", "transaction", "constraints"]),
         "prepare" => !has_at(tokens, 1, &["transaction"]),
@@ -121,8 +122,8 @@ fn temporary(tokens: &[Token<'_>]) -> bool {
     tokens[1..].iter().take_while(|t| t.is_any(&before)).any(|t| t.is_any(&["temp", "temporary"]))
 }
 
-/// Whether a `SELECT` calls `set_config` with a last argument other than `true`.
-fn sets_config(tokens: &[Token<'_>]) -> bool {
+/// Whether a statement calls `set_config` with a last argument other than `true`.
+pub(super) fn sets_config(tokens: &[Token<'_>]) -> bool {
     let calls = tokens.windows(2).filter(|w| w[0].is("set_config") && w[1].is_mark("(")).count();
     let local = |w: &&[Token<'_>]| w[0].is_mark(",") && w[1].is("true") && w[2].is_mark(")");
     let local = tokens.windows(3).filter(local).count();
