@@ -8,6 +8,7 @@ pub mod exit;
 pub mod id;
 pub mod digest;
 pub mod version;
+pub mod pooling;
 pub mod place;
 pub mod statement;
 pub mod site;

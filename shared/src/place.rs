@@ -7,6 +7,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use crate::pooling::{self, Pooling};
+
 /// The kind of a tenant's database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -80,6 +82,9 @@ pub enum UrlError {
     /// Schemas are PostgreSQL's.
     #[error("a schema can be given for PostgreSQL only")]
     SchemaElsewhere,
+    /// A pooler in a URL that hands out something else.
+    #[error("the URL's pooling is neither session nor transaction")]
+    Pooling,
     /// An empty schema, or one with a NUL byte.
     #[error("not a schema name")]
     SchemaName,
@@ -126,6 +131,9 @@ impl DatabaseUrl {
         };
         let url = Self { secret: canonical.into(), engine };
         url.place(None)?;
+        if engine == Engine::Postgres {
+            pooling::declared(url.expose()).map_err(|_| UrlError::Pooling)?;
+        }
         Ok(url)
     }
 
@@ -139,6 +147,12 @@ impl DatabaseUrl {
     #[must_use]
     pub fn expose(&self) -> &str {
         self.secret.expose_secret()
+    }
+
+    /// What it says of a pooler before a PostgreSQL server. None: nothing.
+    #[must_use]
+    pub fn pooling(&self) -> Option<Pooling> {
+        pooling::declared(self.expose()).ok().flatten().filter(|_| self.engine == Engine::Postgres)
     }
 
     /// The password in it, decoded, so that it can be taken out of other people's messages.
@@ -255,6 +269,7 @@ mod tests {
         assert_eq!(place("http://example.com/x"), Err(UrlError::Scheme));
         assert_eq!(place("mysql://h:3306/"), Err(UrlError::NoDatabase));
         assert_eq!(place("sqlite::memory:"), Err(UrlError::InMemory));
+        assert_eq!(place("postgres://h/d?pooling=statement"), Err(UrlError::Pooling));
         let sqlite = DatabaseUrl::parse("sqlite:a.db", Path::new("/")).unwrap();
         assert_eq!(sqlite.place(Some("s")), Err(UrlError::SchemaElsewhere));
     }

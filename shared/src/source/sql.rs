@@ -15,7 +15,7 @@ use sqlx::{
 };
 
 use super::{Trouble, address::Address, row::Row};
-use crate::{codes, failure::Class, place::Engine};
+use crate::{codes, failure::Class, place::Engine, pooling::for_driver};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -23,8 +23,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) async fn rows(address: &Address, query: &str, each: impl FnMut(Row)) -> Result<(), Trouble> {
     let url = address.expose();
     let done = match address.engine() {
-        Engine::Postgres => match PgConnectOptions::from_str(url) {
-            Ok(options) => read(options, "BEGIN READ ONLY", query, each).await,
+        Engine::Postgres => match PgConnectOptions::from_str(&for_driver(url)) {
+            // Poolers do not know the precision of floats that sqlx asks for.
+            Ok(options) => read(options.extra_float_digits(None), "BEGIN READ ONLY", query, each).await,
             Err(error) => Err(error),
         },
         Engine::MySql => match MySqlConnectOptions::from_str(url) {

@@ -19,6 +19,7 @@ use tenantry_shared::{
     config::environment,
     failure::{Class, Failure},
     place::{DatabaseUrl, Engine},
+    pooling,
     registry::Access,
     secret::redact,
 };
@@ -220,7 +221,7 @@ impl Parts {
 
 /// The URL in the form that most libraries read: `postgresql://`, and the schema as Prisma and others take it.
 fn for_programs(url: &DatabaseUrl, schema: Option<&str>) -> String {
-    let text = url.expose().replacen("postgres:", "postgresql:", 1);
+    let text = pooling::without_ours(url.expose()).replacen("postgres:", "postgresql:", 1);
     match schema {
         None => text,
         Some(schema) => {
