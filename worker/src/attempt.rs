@@ -19,12 +19,15 @@ use tenantry_shared::{
     registry::Access,
     run::ActionKind,
     schema::Fingerprint,
+    site::Site,
     version::Version,
 };
 
 use crate::{
     change,
-    engine::{Doing, Limits, MySqlSession, PostgresSession, Session, SqliteSession, command, histories},
+    engine::{
+        Change, Doing, Limits, MySqlSession, PostgresSession, Session, SqliteSession, command, histories,
+    },
     fingerprint::Surroundings,
     foreign,
     notes::Notes,
@@ -90,6 +93,23 @@ async fn migrate<S: Session>(order: &Order, access: &Access, trail: &mut Trail) 
             return Ok(());
         }
     }
+}
+
+/// Makes sure that a session can do all of this, before anything is done. What is no SQL fails when it is its turn.
+pub(crate) fn admitted<'a>(
+    session: &impl Session,
+    pending: &'a [Pending<'_>],
+    change: impl Fn(&Site, &'a Pending<'_>) -> Result<Change<'a>, Failure>,
+) -> Result<(), Failure> {
+    for next in pending {
+        let admits = match change(&session.site(&next.chain.table), next) {
+            _ if next.chain.command.is_some() => session.admits(None),
+            Ok(change) => session.admits(Some(&change)),
+            Err(_) => Ok(()),
+        };
+        admits.map_err(|failure| failure.in_migration(next.link.id.clone()))?;
+    }
+    Ok(())
 }
 
 fn unproven(left: &Pending<'_>) -> Failure {
@@ -224,6 +244,7 @@ impl<'a> Work<'a> {
         if let Some(left) = progress {
             self.is_worked(left)?;
         }
+        admitted(session, &pending, change::apply)?;
         if self.is_untouched(histories) {
             self.limits.answered(foreign::none(session, &self.own())).await?;
         }

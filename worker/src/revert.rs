@@ -17,7 +17,7 @@ use tenantry_shared::{
 };
 
 use crate::{
-    attempt::{Trail, Way, Work, proven},
+    attempt::{Trail, Way, Work, admitted, proven},
     change,
     engine::{MySqlSession, PostgresSession, Session, SqliteSession},
     fingerprint::Surroundings,
@@ -92,6 +92,7 @@ impl<'a> Work<'a> {
         if let Some(left) = &progress {
             self.is_worked(left)?;
         }
+        admitted(session, &all, change::revert)?;
         surroundings.before(session).await;
         for reverting in all {
             if session.is_stained() {
@@ -146,7 +147,7 @@ impl<'a> Work<'a> {
     async fn forget(&self, session: &mut impl Session, alone: &Pending<'_>) -> Result<(), Failure> {
         let (site, rules) = (session.site(&alone.chain.table), alone.chain.rules);
         let entry = Entry { migration: &alone.link.migration, previous: None };
-        session.write(&[], &[rules.forget(&site, entry)]).await
+        session.write(&[rules.select(&site)], &[rules.forget(&site, entry)]).await
     }
 
     async fn foreseen(&self, session: &mut impl Session, back: &Back) -> Result<Vec<Version>, Failure> {

@@ -16,7 +16,7 @@ use tenantry_shared::{
     tenant::{Labels, Status, Tenant},
 };
 use tenantry_worker::{
-    engine::{Limits, probe},
+    engine::{Limits, Probe, probe},
     worker::ALIVE,
 };
 
@@ -112,9 +112,7 @@ async fn examine(global: &Global, findings: &mut Findings) {
     }
     if let Some(central) = &config.central {
         let reached = reach_central(&config, central, bundle.as_ref()).await;
-        findings.note("central", reached, |(place, count)| {
-            format!("{} answers, {} in its history", place.server, plural(*count as u64, "migration"))
-        });
+        findings.note("central", reached, |(place, probe)| answers(place, *probe));
     }
     let Some(app) = findings
         .note("registry", App::with(config).await, |app| app.ledger.store().dialect().describe().into())
@@ -147,25 +145,28 @@ async fn examine(global: &Global, findings: &mut Findings) {
                     let access = app.registry.access(&key, tenant.id, labels).await?;
                     probe(&access, Limits::from(&app.config.policy), bundle.as_ref()).await.map_err(unreached)
                 };
-                findings.note(&check, reached.await, |count| {
-                    let migrations = plural(*count as u64, "migration");
-                    format!("{} answers, {migrations} in its history", tenant.place.server)
-                });
+                findings.note(&check, reached.await, |probe| answers(&tenant.place, *probe));
             }
         }
     }
+}
+
+fn answers(place: &Place, probe: Probe) -> String {
+    let migrations = plural(probe.applied as u64, "migration");
+    let lent = if probe.lent { ", through a pooler that lends its sessions by the transaction" } else { "" };
+    format!("{} answers, {migrations} in its history{lent}", place.server)
 }
 
 fn unreached(failure: Failure) -> Fault {
     Fault { hint: failure.hint.clone(), ..Fault::new(Exit::TenantsFailed, failure.to_string()) }
 }
 
-/// Where the central database is, and how many migrations are in its histories.
+/// Where the central database is, and what it tells.
 async fn reach_central(
     config: &Config,
     central: &CentralConfig,
     bundle: Option<&Bundle>,
-) -> Result<(Place, usize), Fault> {
+) -> Result<(Place, Probe), Fault> {
     let (url, place) = central.resolve(&environment, &std::env::current_dir()?)?;
     let slug = CENTRAL.parse().map_err(|_| Fault::new(Exit::Error, "no name"))?;
     let access = Access { slug, place, url, labels: Labels::new(), scope: Scope::Central };

@@ -76,6 +76,11 @@ impl Doing {
         self.tell(|now| *now = Now { session, ..Now::default() });
     }
 
+    /// What is done goes on in a session of another number, or in none for now.
+    pub(super) fn moved(&self, session: Option<u64>) {
+        self.read().session = session;
+    }
+
     /// A statement of the script runs, or none does.
     pub(super) fn statement(&self, statement: Option<u32>) {
         self.tell(|now| (now.whole, now.statement) = (None, statement));

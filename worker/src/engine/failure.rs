@@ -5,11 +5,15 @@ use tenantry_shared::{
     failure::{Class, Failure},
     format::Script,
     place::Engine,
+    pooling::refuses_options,
     secret::redact,
     statement::{Kind, ScriptError, Statement, split},
 };
 
 use super::Change;
+
+/// The way out where a pooler is said to keep a session for each client, and does not know the options of the URL.
+const UNKNOWN_OPTIONS: &str = "take the options out of the tenant's URL: tenantry tenants set ID --url-stdin; or name them in the pooler's ignore_startup_parameters";
 
 /// The code of a failure: a migration has written what is to be written of it.
 pub(super) const OWN_HISTORY: &str = "own-history";
@@ -40,6 +44,9 @@ fn database_failure(error: &dyn sqlx::error::DatabaseError, engine: Engine) -> F
     match engine {
         Engine::Postgres => {
             let class = if is_race(error, &code) { Class::Transient } else { codes::postgres(&code) };
+            if refuses_options(error.message()) {
+                return Failure::new(Class::Permanent, code, error.message()).with_hint(UNKNOWN_OPTIONS);
+            }
             let failure = Failure::new(class, code, error.message());
             match in_deadlock_with(error) {
                 Some(pid) => failure.with_hint(format!("it and pid {pid} waited for each other")),

@@ -1,7 +1,8 @@
 //! The engines: one session with one tenant's database. The only room that connects to tenants.
 //!
 //! A session is one connection of its own, never a pooled one: the tenant's lock lives in it and must go with
-//! it. What each engine can promise:
+//! it. A PostgreSQL tenant may be behind a pooler of somebody else's that lends its sessions by the transaction; then the lock
+//! is each transaction's, and what needs a session is refused. What each engine can promise:
 //!
 //! | | PostgreSQL | MySQL, MariaDB | SQLite |
 //! |---|---|---|---|
@@ -135,8 +136,18 @@ pub trait Session: Send + Sized {
     /// Reads rows of texts, and changes nothing. None: the table is not there.
     fn read(&mut self, select: &str) -> impl Future<Output = Result<Option<Vec<Row>>, Failure>> + Send;
 
-    /// Takes the tenant's lock, which this session holds until it is closed.
+    /// Takes the tenant's lock, which this session holds until it is closed; where it is lent, until the next transaction of
+    /// it ends.
     fn lock(&mut self) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Refuses what cannot be done in this session, before anything is done in it. None: a program that migrates.
+    ///
+    /// # Errors
+    /// The refusal.
+    fn admits(&self, change: Option<&Change<'_>>) -> Result<(), Failure> {
+        let _ = change;
+        Ok(())
+    }
 
     /// Runs one migration and writes its record. After an error the session is of no more use.
     fn run(&mut self, change: &Change<'_>) -> impl Future<Output = Result<(), Failure>> + Send;
@@ -162,6 +173,11 @@ pub trait Session: Send + Sized {
         progress: Progress,
         script: &Script,
     ) -> impl Future<Output = Result<Progress, Failure>> + Send;
+
+    /// Whether it is a pooler's, and ours for one transaction at a time.
+    fn is_lent(&self) -> bool {
+        false
+    }
 
     /// Whether a migration has left settings in the session that only a new one is free of.
     fn is_stained(&self) -> bool;
@@ -199,21 +215,31 @@ pub async fn histories(
     Ok(histories)
 }
 
+/// What a look at a tenant tells.
+#[derive(Clone, Copy, Debug)]
+pub struct Probe {
+    /// How many migrations are in its histories.
+    pub applied: usize,
+    /// Whether a pooler before it lends its sessions by the transaction.
+    pub lent: bool,
+}
+
 /// Connects to a tenant, counts the migrations in its histories of this bundle, and changes nothing.
 ///
 /// # Errors
 /// What an attempt would fail with at that point.
-pub async fn probe(access: &Access, limits: Limits, bundle: Option<&Bundle>) -> Result<usize, Failure> {
+pub async fn probe(access: &Access, limits: Limits, bundle: Option<&Bundle>) -> Result<Probe, Failure> {
     async fn count<S: Session>(
         access: &Access,
         limits: Limits,
         bundle: Option<&Bundle>,
-    ) -> Result<usize, Failure> {
+    ) -> Result<Probe, Failure> {
         let mut session = S::connect(access, limits).await?;
         let taken = bundle.map(|bundle| bundle.taken_by(access.scope, &access.labels));
         let found = histories(&mut session, &taken.unwrap_or_default()).await;
+        let lent = session.is_lent();
         session.close().await;
-        found.map(|histories| histories.iter().map(Vec::len).sum())
+        found.map(|histories| Probe { applied: histories.iter().map(Vec::len).sum(), lent })
     }
     match access.place.engine {
         Engine::Postgres => count::<PostgresSession>(access, limits, bundle).await,

@@ -4,44 +4,46 @@
 //! neighbour. Advisory locks belong to a database, so a schema's own key lets all schemas of a database go on at
 //! once. The lock of sqlx, which is one for the database, is taken too, so that an application that calls
 //! `sqlx::migrate!` when it starts is kept out: alone where the tenant is the whole database, shared by schemas.
+//!
+//! Behind a pooler that lends its sessions by the transaction, the same locks are each transaction's: see `lent`.
 
 mod catalog;
 mod holders;
 mod keys;
+mod lent;
+mod opened;
 mod rehearsal;
+mod settings;
 mod stepwise;
 
-use std::{str::FromStr as _, sync::Arc};
+use std::sync::Arc;
 
 use sqlx::{
-    AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, Row as _,
-    postgres::{PgConnectOptions, PgDatabaseError, PgErrorPosition, PgRow},
+    AssertSqlSafe, Connection as _, PgConnection, Row as _,
+    postgres::{PgDatabaseError, PgErrorPosition, PgRow},
 };
 use tenantry_shared::{
-    clock::{Stopwatch, millis},
+    clock::Stopwatch,
     failure::{Class, Failure},
     format::Script,
     place::Engine,
     plan::Progress,
     registry::Access,
     schema::{Catalog, Outside},
-    site::{Row, Site, quoted},
+    site::{Row, Site},
     statement::Course,
 };
 
-use self::keys::{own_key, sqlx_key};
-use super::{
-    Change, Doing, IDLE, LOCK_POLL, Limits, Session, course_of, doing::Lock, failure, in_time, numbered,
-    run_all, steps, unrecorded,
+use self::{
+    keys::{own_key, sqlx_key},
+    lent::Lent,
+    opened::{Opened, open},
+    settings::Settings,
 };
-
-/// Outside of a transaction, since version 14.
-const IDLE_MS: u128 = IDLE.as_millis();
-
-/// How often the server looks whether its client is still there while a statement runs. Since version 14, and only
-/// where its system can tell.
-const CLIENT_CHECK_MS: u64 = 2_000;
-const VERSION_14: u32 = 140_000;
+use super::{
+    Change, Doing, LOCK_POLL, Limits, Session, course_of, doing::Lock, failure, numbered, run_all, steps,
+    unrecorded,
+};
 
 const UNDEFINED_TABLE: &str = "42P01";
 
@@ -62,36 +64,19 @@ pub struct PostgresSession {
     /// Whether the tenant is the whole database.
     whole: bool,
     /// What every migration begins with: no setting of the one before is left.
-    settings: String,
-    /// The server's number of this session.
-    pid: i32,
+    settings: Settings,
+    /// The server's number of this session. None: it is lent, and no transaction is open.
+    pid: Option<u64>,
+    /// Where a pooler lends its sessions by the transaction.
+    lent: Option<Lent>,
     doing: Arc<Doing>,
 }
 
 impl Session for PostgresSession {
     async fn connect(access: &Access, limits: Limits) -> Result<Self, Failure> {
-        let password = access.url.password();
-        let fail = |e: sqlx::Error| failure(&e, Engine::Postgres, password.as_deref());
-        let options = PgConnectOptions::from_str(access.url.expose()).map_err(fail)?;
-        let options = options.application_name("tenantry").disable_statement_logging();
-        let connect = async { PgConnection::connect_with(&options).await.map_err(fail) };
-        let mut connection = in_time(limits.connect, connect).await?;
-        let since_14 = connection.server_version_num().is_some_and(|v| v >= VERSION_14);
-        let wanted = access.place.schema.clone();
-        let path = match &wanted {
-            Some(schema) => path(&mut connection, schema, access.url.expose()).await.map_err(fail)?,
-            None => String::new(),
-        };
-        let mut settings = settings(limits, &path, since_14);
-        let start = format!(
-            "{settings}SELECT current_database(), current_schema(), version() LIKE '%linux%', pg_backend_pid()"
-        );
-        let row = sqlx::raw_sql(AssertSqlSafe(start)).fetch_one(&mut connection).await.map_err(fail)?;
-        let (database, current, linux): (String, Option<String>, bool) = (row.get(0), row.get(1), row.get(2));
-        let (pid, doing): (i32, _) = (row.get(3), Arc::default());
-        if linux && since_14 {
-            settings.push_str(&format!("SET client_connection_check_interval = {CLIENT_CHECK_MS}; "));
-        }
+        let Opened { connection, settings, database, schema: current, lent, pid } =
+            open(access, limits).await?;
+        let wanted = &access.place.schema;
         // Where it is not there, the first schema behind it would be the current one.
         if let Some(schema) = wanted.as_ref().filter(|wanted| current.as_ref() != Some(wanted)) {
             let missing =
@@ -100,13 +85,22 @@ impl Session for PostgresSession {
                 "create the schema, or correct the tenant: tenantry tenants set ID --schema NAME --url-stdin",
             ));
         }
-        let schema = current.unwrap_or_else(|| "public".into());
-        let whole = wanted.is_none();
-        Ok(Self { connection, limits, password, database, schema, whole, settings, pid, doing })
+        Ok(Self {
+            connection,
+            limits,
+            password: access.url.password(),
+            database,
+            schema: current.unwrap_or_else(|| "public".into()),
+            whole: wanted.is_none(),
+            settings,
+            pid: pid.filter(|_| !lent),
+            lent: lent.then(Lent::default),
+            doing: Arc::default(),
+        })
     }
 
     fn tell(&mut self, doing: Arc<Doing>) {
-        doing.session(u64::try_from(self.pid).ok());
+        doing.session(self.pid);
         self.doing = doing;
     }
 
@@ -119,40 +113,28 @@ impl Session for PostgresSession {
     }
 
     async fn read(&mut self, select: &str) -> Result<Option<Vec<Row>>, Failure> {
-        match sqlx::raw_sql(AssertSqlSafe(select.to_owned())).fetch_all(&mut self.connection).await {
-            Ok(rows) => rows.iter().map(texts).collect::<Result<_, _>>().map(Some).map_err(|e| self.fail(&e)),
-            Err(sqlx::Error::Database(e)) if e.code().as_deref() == Some(UNDEFINED_TABLE) => Ok(None),
-            Err(error) => Err(self.fail(&error)),
+        let rows = self.table(select).await?;
+        if let Some(lent) = &mut self.lent {
+            lent.saw(select, rows.clone());
         }
+        Ok(rows)
     }
 
     async fn lock(&mut self) -> Result<(), Failure> {
-        // Schemas of one database share the lock that sqlx takes alone.
-        let sqlx = if self.whole { "pg_try_advisory_lock" } else { "pg_try_advisory_lock_shared" };
-        let locks = [("pg_try_advisory_lock", own_key(&self.schema)), (sqlx, sqlx_key(&self.database))];
+        if self.lent.is_some() {
+            return self.begin_locked().await;
+        }
         let waited = Stopwatch::start();
-        for (take, key) in locks {
-            let sql = format!("SELECT {take}($1)");
+        for (kind, key) in self.locks() {
+            let take = format!("SELECT CAST(pg_try_advisory_lock{kind}({key}) AS text)");
             loop {
-                let try_lock = sqlx::query_scalar(AssertSqlSafe(sql.clone())).bind(key);
-                if try_lock.fetch_one(&mut self.connection).await.map_err(|e| self.fail(&e))? {
+                let rows = self.rows(&take).await.map_err(|e| self.fail(&e))?;
+                if rows.first().is_some_and(|row| row.try_get(0).is_ok_and(|taken: &str| taken == "true")) {
                     break;
                 }
-                if self.doing.now().lock != Some(Lock::Advisory(key)) {
-                    self.doing.lock(Some(Lock::Advisory(key)));
-                }
+                self.waits_for(key);
                 if waited.elapsed() >= self.limits.lock {
-                    let busy = Failure::new(
-                        Class::Transient,
-                        "locked",
-                        format!(
-                            "somebody else is migrating this tenant, for more than {:?}",
-                            self.limits.lock
-                        ),
-                    );
-                    let busy = busy
-                        .with_hint("see pg_locks for the advisory lock, or wait longer with --lock-timeout");
-                    return Err(self.explained_lock(busy, key).await);
+                    return Err(self.busy(key).await);
                 }
                 tokio::time::sleep(LOCK_POLL).await;
             }
@@ -171,7 +153,7 @@ impl Session for PostgresSession {
     async fn rehearse(&mut self, changes: &[Change<'_>]) -> Result<(), (usize, Failure)> {
         let ran = self.rehearse_all(changes).await;
         // When this does not arrive, the server rolls back by itself.
-        let _ = self.raw("ROLLBACK".into()).await;
+        let _ = self.end("ROLLBACK").await;
         match ran {
             Err((at, failure)) => Err((at, self.explained(failure, &changes[at]).await)),
             done => done,
@@ -179,12 +161,26 @@ impl Session for PostgresSession {
     }
 
     /// The tenant's lock keeps others out meanwhile.
-    async fn write(&mut self, _: &[String], statements: &[String]) -> Result<(), Failure> {
-        steps::write(self, statements).await
+    async fn write(&mut self, selects: &[String], statements: &[String]) -> Result<(), Failure> {
+        match self.lent {
+            Some(_) => self.write_lent(selects, statements).await,
+            None => steps::write(self, statements).await,
+        }
     }
 
     async fn settle(&mut self, progress: Progress, script: &Script) -> Result<Progress, Failure> {
-        steps::settle(self, progress, script).await
+        match self.lent {
+            Some(_) => Err(lent::unsettled()),
+            None => steps::settle(self, progress, script).await,
+        }
+    }
+
+    fn admits(&self, change: Option<&Change<'_>>) -> Result<(), Failure> {
+        self.lent.as_ref().and_then(|_| lent::refusal(change)).map_or(Ok(()), Err)
+    }
+
+    fn is_lent(&self) -> bool {
+        self.lent.is_some()
     }
 
     /// Every migration begins with all settings reset.
@@ -200,7 +196,11 @@ impl Session for PostgresSession {
         self.read_outsiders(histories).await
     }
 
-    async fn close(self) {
+    async fn close(mut self) {
+        if self.is_open() {
+            // A pooler keeps the session then, and need not begin another one.
+            let _ = self.end("ROLLBACK").await;
+        }
         // The server ends the session by itself when this does not arrive.
         let _ = self.connection.close().await;
     }
@@ -211,22 +211,60 @@ impl PostgresSession {
         match course_of(change, Engine::Postgres)? {
             Course::Whole { text } => self.run_in_transaction(change, text).await,
             Course::Steps(units) => {
-                self.raw(format!("{}{}", self.settings, change.preamble.unwrap_or_default())).await?;
+                let settings = self.settings.of_session();
+                self.raw(format!("{settings}{}", change.preamble.unwrap_or_default())).await?;
                 steps::run(self, change, &units).await
             }
         }
     }
 
     async fn run_in_transaction(&mut self, change: &Change<'_>, text: String) -> Result<(), Failure> {
-        let preamble = change.preamble.unwrap_or_default();
-        self.raw(format!("{}BEGIN; {preamble}; {}", self.settings, change.create)).await?;
+        self.begin(change).await?;
         let watch = Stopwatch::start();
         self.doing.whole(&change.script.text, false);
         self.run_script(change.script, text).await?;
         self.doing.statement(None);
         let record = (change.record)(watch.elapsed(), false);
         self.raw(record).await.map_err(|failure| unrecorded(failure, change))?;
-        self.raw("COMMIT".into()).await
+        if self.lent.is_some() {
+            self.read(&change.select).await?;
+        }
+        self.end("COMMIT").await
+    }
+
+    async fn begin(&mut self, change: &Change<'_>) -> Result<(), Failure> {
+        let preamble = change.preamble.unwrap_or_default();
+        let before = match self.lent {
+            None => format!("{}BEGIN; ", self.settings.of_session()),
+            Some(_) => {
+                self.begin_locked().await?;
+                self.nobody_came_between(&change.select).await?;
+                String::new()
+            }
+        };
+        self.raw(format!("{before}{preamble}; {}", change.create)).await
+    }
+
+    /// The tenant's locks: of which kind, and their keys. Schemas of one database share the one that sqlx takes alone.
+    fn locks(&self) -> [(&'static str, i64); 2] {
+        let sqlx = if self.whole { "" } else { "_shared" };
+        [("", own_key(&self.schema)), (sqlx, sqlx_key(&self.database))]
+    }
+
+    /// Tells that it asks for this lock in vain.
+    fn waits_for(&self, key: i64) {
+        if self.doing.now().lock != Some(Lock::Advisory(key)) {
+            self.doing.lock(Some(Lock::Advisory(key)));
+        }
+    }
+
+    /// Somebody else has the tenant's lock for too long.
+    async fn busy(&mut self, key: i64) -> Failure {
+        let limit = self.limits.lock;
+        let message = format!("somebody else is migrating this tenant, for more than {limit:?}");
+        let busy = Failure::new(Class::Transient, "locked", message)
+            .with_hint("see pg_locks for the advisory lock, or wait longer with --lock-timeout");
+        self.explained_lock(busy, key).await
     }
 
     async fn run_script(&mut self, script: &Script, text: String) -> Result<(), Failure> {
@@ -237,6 +275,16 @@ impl PostgresSession {
             let statement = Some(statement).filter(|n| *n > 1 || line.is_none());
             numbered(Failure { statement, line, ..self.fail(&error) }, script, Engine::Postgres)
         })
+    }
+
+    /// Rows of texts. None: the table is not there.
+    async fn table(&mut self, select: &str) -> Result<Option<Vec<Row>>, Failure> {
+        let rows = match self.rows(select).await {
+            Ok(rows) => rows.iter().map(texts).collect::<Result<Vec<_>, _>>().map(Some),
+            Err(sqlx::Error::Database(e)) if e.code().as_deref() == Some(UNDEFINED_TABLE) => Ok(None),
+            Err(error) => Err(error),
+        };
+        rows.map_err(|e| self.fail(&e))
     }
 
     async fn raw(&mut self, sql: String) -> Result<(), Failure> {
@@ -253,35 +301,6 @@ impl PostgresSession {
             false => failure,
         }
     }
-}
-
-/// Puts a tenant's schema in front of those that the options of its URL name. Tenants share these: that is where
-/// extensions can be.
-async fn path(connection: &mut PgConnection, schema: &str, url: &str) -> Result<String, sqlx::Error> {
-    let named: Option<String> = match url.contains("options") {
-        true => {
-            let named = "SELECT reset_val FROM pg_settings WHERE name = 'search_path' AND source = 'client'";
-            sqlx::query_scalar(named).fetch_optional(connection).await?
-        }
-        false => None,
-    };
-    let shared = named.filter(|named| !named.trim().is_empty()).map(|named| format!(", {named}"));
-    let own = quoted(Engine::Postgres, schema);
-    Ok(format!("SET search_path = {own}{}; ", shared.unwrap_or_default()))
-}
-
-fn settings(limits: Limits, path: &str, since_14: bool) -> String {
-    let mut text = format!(
-        "SET SESSION AUTHORIZATION DEFAULT; RESET ROLE; RESET ALL; DISCARD TEMP; SET lock_timeout = {}; SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {IDLE_MS}; ",
-        // Zero would be without limit there.
-        millis(limits.lock).max(1),
-        limits.statement.map_or(0, millis),
-    );
-    if since_14 {
-        text.push_str(&format!("SET idle_session_timeout = {IDLE_MS}; "));
-    }
-    text.push_str(path);
-    text
 }
 
 fn texts(row: &PgRow) -> Result<Row, sqlx::Error> {

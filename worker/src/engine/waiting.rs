@@ -41,13 +41,14 @@ impl Wait {
 pub async fn waited_for(access: &Access, limits: Limits, now: &Now) -> Result<Option<Wait>, Failure> {
     match (access.place.engine, now.session) {
         (Engine::Sqlite, _) => Ok(of_file(&access.place.database, now)),
-        (_, None) => Ok(None),
-        (Engine::Postgres, Some(session)) => {
+        (_, None) if now.lock.is_none() => Ok(None),
+        (Engine::Postgres, session) => {
             let mut beside = PostgresSession::connect(access, limits).await?;
             let found = beside.waited_for(session, now).await;
             beside.close().await;
             found
         }
+        (Engine::MySql, None) => Ok(None),
         (Engine::MySql, Some(session)) => {
             let mut beside = MySqlSession::connect_beside(access, limits).await?;
             let found = beside.waited_for(session, now).await;

@@ -5,7 +5,6 @@
 
 use std::collections::HashSet;
 
-use sqlx::AssertSqlSafe;
 use tenantry_shared::{
     failure::Failure,
     place::Engine,
@@ -60,17 +59,17 @@ impl PostgresSession {
     async fn look(&mut self, select: &str) -> Result<Vec<Row>, Failure> {
         let path = quoted(Engine::Postgres, &self.schema);
         let message = format!("{SETTINGS}SET LOCAL search_path = {path}; {select}");
-        match self.fetch(message.clone()).await {
+        match self.fetch(&message).await {
             Err(error) if error.code == FAILED_TRANSACTION => {
-                self.fetch(format!("ROLLBACK; {message}")).await
+                self.end("ROLLBACK").await?;
+                self.fetch(&message).await
             }
             rows => rows,
         }
     }
 
-    async fn fetch(&mut self, message: String) -> Result<Vec<Row>, Failure> {
-        let rows = sqlx::raw_sql(AssertSqlSafe(message)).fetch_all(&mut self.connection).await;
-        let rows = rows.map_err(|e| self.fail(&e))?;
+    async fn fetch(&mut self, message: &str) -> Result<Vec<Row>, Failure> {
+        let rows = self.rows(message).await.map_err(|e| self.fail(&e))?;
         rows.iter().map(texts).collect::<Result<_, _>>().map_err(|e| self.fail(&e))
     }
 

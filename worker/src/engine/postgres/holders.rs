@@ -35,7 +35,7 @@ impl PostgresSession {
         }
         let statement = failed_statement(change, &failure, Engine::Postgres);
         let ask = async {
-            self.raw("ROLLBACK".into()).await.ok()?;
+            self.end("ROLLBACK").await.ok()?;
             self.holders_of_tables(&statement).await
         };
         let holders = tokio::time::timeout(ANSWER_LIMIT, ask).await.ok().flatten();
@@ -48,16 +48,17 @@ impl PostgresSession {
         held(failure, "held by", &holders.ok().and_then(Result::ok).unwrap_or_default())
     }
 
-    /// What the session of this pid waits for.
+    /// What the session of this pid waits for; none is known where it asks for a lock only now and then.
     pub(in crate::engine) async fn waited_for(
         &mut self,
-        pid: u64,
+        pid: Option<u64>,
         now: &Now,
     ) -> Result<Option<Wait>, Failure> {
         if let Some(Lock::Advisory(key)) = now.lock {
             let holders = self.holders_of_lock(key).await?;
             return Ok(Some(Wait::held("the tenant's lock", "held by", &holders, None)));
         }
+        let Some(pid) = pid else { return Ok(None) };
         let rows = self.read(&blockers(pid)).await?.unwrap_or_default();
         let Some(first) = rows.first() else { return Ok(None) };
         let table = first.get(6).cloned().flatten();

@@ -18,7 +18,11 @@ const IMMEDIATE: &str =
 impl PostgresSession {
     /// Leaves the transaction open.
     pub(super) async fn rehearse_all(&mut self, changes: &[Change<'_>]) -> Result<(), (usize, Failure)> {
-        self.raw("BEGIN".into()).await.map_err(|failure| (0, failure))?;
+        let begun = match self.lent {
+            Some(_) => self.begin_locked().await,
+            None => self.raw("BEGIN".into()).await,
+        };
+        begun.map_err(|failure| (0, failure))?;
         for (at, change) in changes.iter().enumerate() {
             self.rehearse_one(change).await.map_err(|failure| (at, failure))?;
         }
@@ -28,7 +32,11 @@ impl PostgresSession {
     async fn rehearse_one(&mut self, change: &Change<'_>) -> Result<(), Failure> {
         let text = whole_of(change, Engine::Postgres)?;
         let preamble = change.preamble.unwrap_or_default();
-        self.raw(format!("{}{preamble}; {}", self.settings, change.create)).await?;
+        let settings = match self.lent {
+            Some(_) => self.settings.of_change(),
+            None => self.settings.of_session(),
+        };
+        self.raw(format!("{settings}{preamble}; {}", change.create)).await?;
         let ours = self.transaction().await?;
         let watch = Stopwatch::start();
         self.run_script(change.script, text).await?;

@@ -1,0 +1,163 @@
+//! Connecting to PostgreSQL, and finding out whether a pooler stands in between that hands out its sessions by the
+//! transaction.
+//!
+//! Ours are begun with a mark, an option of a value that was never used before. Where it is in force the session is our own,
+//! through however many proxies; where it is refused, or not in force, a pooler has begun the session that answers. That one
+//! may be ours for as long as we stay, or for one transaction: no look from within tells for sure, so it is taken for the
+//! latter unless the tenant's URL says otherwise.
+
+use std::str::FromStr as _;
+
+use sqlx::{
+    AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, Row as _, postgres::PgConnectOptions,
+};
+use tenantry_shared::{
+    clock,
+    failure::{Class, Failure},
+    place::{DatabaseUrl, Engine},
+    pooling::{MARK, Pooling, for_driver, refuses_options, without_options},
+    registry::Access,
+};
+
+use super::settings::Settings;
+use crate::engine::{Limits, failure, in_time};
+
+/// What PgBouncer says of a transaction where it hands out its sessions by the statement.
+const BY_STATEMENT: &str = "statement pooling";
+
+/// Since this version a session can end by itself, and look whether its client is still there.
+const VERSION_14: u32 = 140_000;
+
+/// A connection, and what is known of it.
+pub(super) struct Opened {
+    pub(super) connection: PgConnection,
+    pub(super) settings: Settings,
+    pub(super) database: String,
+    /// The first schema of the path that is there.
+    pub(super) schema: Option<String>,
+    /// Whether each transaction may be in another session.
+    pub(super) lent: bool,
+    /// The server's number of the session.
+    pub(super) pid: Option<u64>,
+}
+
+/// Connects. A session of our own has its settings then, and in any other nothing is left.
+///
+/// # Errors
+/// When there is no connection in time, or the server refuses it.
+pub(super) async fn open(access: &Access, limits: Limits) -> Result<Opened, Failure> {
+    let (mut connection, whose) = begin(&access.url, limits).await?;
+    let since_14 = connection.server_version_num().is_some_and(|v| v >= VERSION_14);
+    let mut settings = Settings::of(access, limits, since_14);
+    let password = access.url.password();
+    let fail = |e: sqlx::Error| failure(&e, Engine::Postgres, password.as_deref());
+    let first = match whose.lent() {
+        Some(lent) => {
+            let start = settings.of_start(&lent);
+            Some(About::asked(&mut connection, &start, &lent).await.map_err(fail)?)
+        }
+        None => None,
+    };
+    let about = match first {
+        Some(about) if !about.lent => about,
+        _ => About::of_lent(&mut connection, &settings).await.map_err(fail).map_err(by_statement)?,
+    };
+    settings.linux = about.linux;
+    let About { database, schema, lent, pid, .. } = about;
+    Ok(Opened { connection, settings, database, schema, lent, pid })
+}
+
+/// Whose session answers.
+enum Whose {
+    /// Our own if it has this mark; else a pooler's.
+    Marked(String),
+    /// Ours for as long as we stay: the URL says so.
+    Ours,
+    /// A pooler's, and ours for one transaction.
+    Lent,
+}
+
+impl Whose {
+    /// Asks whether a session is lent; none where it is known to be.
+    fn lent(&self) -> Option<String> {
+        match self {
+            Self::Marked(mark) => {
+                Some(format!("(current_setting('{MARK}', true) IS DISTINCT FROM '{mark}')"))
+            }
+            Self::Ours => Some("false".into()),
+            Self::Lent => None,
+        }
+    }
+}
+
+async fn begin(url: &DatabaseUrl, limits: Limits) -> Result<(PgConnection, Whose), Failure> {
+    let password = url.password();
+    let connect = async |url: String, mark: Option<&str>| {
+        let fail = |e: sqlx::Error| failure(&e, Engine::Postgres, password.as_deref());
+        let options = PgConnectOptions::from_str(&url).map_err(fail)?;
+        // Poolers do not know the precision of floats that sqlx asks for.
+        let options =
+            options.application_name("tenantry").extra_float_digits(None).disable_statement_logging();
+        let options = mark.map_or(options.clone(), |mark| options.options([(MARK, mark)]));
+        in_time(limits.connect, async { PgConnection::connect_with(&options).await.map_err(fail) }).await
+    };
+    let (whole, bare) = (for_driver(url.expose()), without_options(url.expose()));
+    match url.pooling() {
+        Some(Pooling::Session) => Ok((connect(whole, None).await?, Whose::Ours)),
+        Some(Pooling::Transaction) => Ok((connect(bare, None).await?, Whose::Lent)),
+        None => {
+            let mark = format!("{:016x}", clock::chance().to_bits());
+            match connect(whole, Some(&mark)).await {
+                Err(failure) if refuses_options(&failure.message) => {
+                    Ok((connect(bare, None).await?, Whose::Lent))
+                }
+                connection => Ok((connection?, Whose::Marked(mark))),
+            }
+        }
+    }
+}
+
+/// What a session says of itself.
+struct About {
+    database: String,
+    schema: Option<String>,
+    linux: bool,
+    lent: bool,
+    pid: Option<u64>,
+}
+
+impl About {
+    async fn asked(connection: &mut PgConnection, settings: &str, lent: &str) -> Result<Self, sqlx::Error> {
+        let ask = format!(
+            "{settings}SELECT current_database(), current_schema(), version() LIKE '%linux%', {lent} AS lent, pg_backend_pid()"
+        );
+        let rows = sqlx::raw_sql(AssertSqlSafe(ask)).fetch_all(connection).await?;
+        let row = rows.last().ok_or(sqlx::Error::RowNotFound)?;
+        Ok(Self {
+            database: row.try_get(0)?,
+            schema: row.try_get(1)?,
+            linux: row.try_get(2)?,
+            lent: row.try_get(3)?,
+            pid: u64::try_from(row.try_get::<i32, _>(4)?).ok(),
+        })
+    }
+
+    /// In a transaction: a pooler that has none for its clients says so.
+    async fn of_lent(connection: &mut PgConnection, settings: &Settings) -> Result<Self, sqlx::Error> {
+        sqlx::raw_sql("BEGIN").execute(&mut *connection).await?;
+        let about = Self::asked(&mut *connection, &settings.of_transaction(), "true").await?;
+        sqlx::raw_sql("ROLLBACK").execute(connection).await?;
+        Ok(about)
+    }
+}
+
+fn by_statement(failure: Failure) -> Failure {
+    if !failure.message.contains(BY_STATEMENT) {
+        return failure;
+    }
+    let message =
+        "the pooler before this tenant hands out sessions by the statement, and has no transactions";
+    let hint = "give the tenant a URL past the pooler: tenantry tenants set ID --url-stdin";
+    let failure = Failure::new(Class::Permanent, "pooled", message).with_hint(hint);
+    Failure { refused: true, ..failure }
+}
