@@ -95,7 +95,12 @@ impl From<StoreError> for Fault {
             StoreError::Version { .. } => {
                 Self::new(Exit::Config, message).with_hint("use the newer program that made it")
             }
-            StoreError::Scheme | StoreError::NoDatabase | StoreError::Unusable { .. } => {
+            StoreError::Pooled => Self::new(Exit::Config, message).with_hint(
+                "give a URL past the pooler; where it keeps a session for each client, say so in the URL: ?pooling=session",
+            ),
+            StoreError::Options(_) => Self::new(Exit::Config, message)
+                .with_hint("name it in the pooler's ignore_startup_parameters, or give a URL past the pooler"),
+            StoreError::Pooling | StoreError::Scheme | StoreError::NoDatabase | StoreError::Unusable { .. } => {
                 Self::new(Exit::Config, message)
             }
             _ => Self::new(Exit::Error, message),

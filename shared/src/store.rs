@@ -23,7 +23,10 @@ use sqlx::{
     any::{AnyConnectOptions, AnyPoolOptions},
 };
 
+use crate::pooling::for_driver;
+
 mod error;
+mod pooler;
 mod schema;
 mod statement;
 
@@ -186,25 +189,24 @@ impl Store {
 
 /// One connection, ready for use, or what is in the way of it.
 async fn connect_once(url: &str, dialect: Dialect) -> Result<AnyConnection, StoreError> {
-    let options = options(url)?;
     let connect = async {
-        let mut connection = AnyConnection::connect_with(&options).await?;
+        let mut connection = pooler::connect(url, dialect).await?;
         prepare(&mut connection, dialect).await?;
         Ok(connection)
     };
     let late = |_| StoreError::Unreachable(format!("no answer within {ACQUIRE_TIMEOUT:?}"));
     match tokio::time::timeout(ACQUIRE_TIMEOUT, connect).await.map_err(late)? {
-        Err(sqlx::Error::Database(e)) if dialect == Dialect::Sqlite && !is_busy(e.code().as_deref()) => {
+        Err(StoreError::Database(sqlx::Error::Database(e))) if dialect == Dialect::Sqlite => {
             let path = sqlite_path(url).unwrap_or_default().display().to_string();
             Err(StoreError::Unusable { path, reason: e.message().to_owned() })
         }
-        result => Ok(result?),
+        result => result,
     }
 }
 
 fn options(url: &str) -> Result<AnyConnectOptions, StoreError> {
     sqlx::any::install_default_drivers();
-    let options = AnyConnectOptions::from_str(url).map_err(|_| StoreError::Scheme)?;
+    let options = AnyConnectOptions::from_str(&for_driver(url)).map_err(|_| StoreError::Scheme)?;
     let unnamed = options.database_url.path().trim_matches('/').is_empty();
     if unnamed && dialect_of(url)? == Dialect::MySql {
         return Err(StoreError::NoDatabase);

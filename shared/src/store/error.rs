@@ -13,6 +13,15 @@ pub enum StoreError {
     /// The URL names a server and no database on it.
     #[error("the registry URL names no database (expected …/DATABASE at its end)")]
     NoDatabase,
+    /// A pooler in the URL that hands out something else.
+    #[error("the registry URL's pooling is neither session nor transaction")]
+    Pooling,
+    /// A pooler before it lends its sessions by the transaction, as far as can be told.
+    #[error("a pooler before the registry lends its sessions by the transaction")]
+    Pooled,
+    /// A pooler before it does not know how sqlx begins a session.
+    #[error("a pooler before the registry refuses: {0}")]
+    Options(String),
     /// Nothing answers there, or not in time.
     #[error("the registry cannot be reached: {0}")]
     Unreachable(String),
