@@ -60,7 +60,8 @@ pub struct Private {
 
 impl Private {
     /// Starts one: `postgres`, `mariadb` or `redis`. `options` are added to its command line, such as
-    /// `-c max_connections=12`.
+    /// `-c max_connections=12`. A `pgbouncer` stands before the shared PostgreSQL; its options are lines of its
+    /// configuration, with a `;` between them.
     ///
     /// # Panics
     /// When it does not start.
@@ -70,6 +71,7 @@ impl Private {
         let name = match kind {
             "postgres" => "TENANTRY_TEST_PG_OPTIONS",
             "mariadb" => "TENANTRY_TEST_MARIADB_OPTIONS",
+            "pgbouncer" => "TENANTRY_TEST_PGBOUNCER_OPTIONS",
             _ => "TENANTRY_TEST_REDIS_OPTIONS",
         };
         let options = vec![(name.to_owned(), options.to_owned())];

@@ -19,6 +19,7 @@ mod limits;
 mod long;
 mod mariadb;
 mod outages;
+mod pgbouncer;
 mod plan;
 mod poison;
 mod postgres;
