@@ -2,6 +2,7 @@
 //! queue and the ledger directly, and looks at what they did with SQL of its own.
 
 mod bench;
+mod machine;
 
 use std::{
     collections::HashSet,
