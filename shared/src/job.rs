@@ -143,22 +143,32 @@ pub fn next(claim: &Claim, outcome: &Outcome, policy: &Policy, chance: f64) -> N
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
-    fn after(class: Class, counted: u32) -> Next {
+    fn claim(counted: u32, max_attempts: u32) -> Claim {
         let job = Job { run: RunId::new(), tenant: TenantId::new() };
-        let claim = Claim { job, attempt: counted + 2, counted, max_attempts: 3, alone: false };
-        let verdict = Verdict::Failed(Failure::new(class, "x", "y"));
-        let outcome = Outcome {
+        Claim { job, attempt: counted + 2, counted, max_attempts, alone: false }
+    }
+
+    fn outcome(verdict: Verdict, steps: Vec<Step>) -> Outcome {
+        Outcome {
             verdict,
             from: None,
             to: None,
             version: None,
-            steps: vec![],
+            steps,
             duration: Duration::ZERO,
             output: None,
             fingerprint: Fingerprint::default(),
-        };
-        next(&claim, &outcome, &Policy::default(), 1.0)
+        }
+    }
+
+    fn failed(class: Class) -> Verdict {
+        Verdict::Failed(Failure::new(class, "x", "y"))
+    }
+
+    fn after(class: Class, counted: u32) -> Next {
+        next(&claim(counted, 3), &outcome(failed(class), vec![]), &Policy::default(), 1.0)
     }
 
     #[test]
@@ -172,5 +182,32 @@ mod tests {
     fn a_permanent_failure_ends_at_once_and_an_interruption_never() {
         assert_eq!(after(Class::Permanent, 1), Next::End(TargetState::Failed));
         assert_eq!(after(Class::Interrupted, 3), Next::Again);
+    }
+
+    proptest! {
+        /// What a running target may become: proven only by a proof, tried again only while attempts are left.
+        #[test]
+        fn an_attempt_leads_only_to_where_a_running_target_may_go(
+            counted in 1_u32..10, max_attempts in 1_u32..10, chance in 0.0_f64..=1.0, changed: bool,
+            class in prop::sample::select(vec![None, Some(Class::Transient), Some(Class::Permanent), Some(Class::Interrupted)]),
+        ) {
+            let step = Step { direction: Direction::Up, version: 1.into(), file: "f".into(), duration_ms: 1 };
+            let steps = if changed { vec![step] } else { vec![] };
+            let outcome = outcome(class.map_or(Verdict::Proven, failed), steps);
+            let policy = Policy::default();
+            match next(&claim(counted, max_attempts), &outcome, &policy, chance) {
+                Next::End(TargetState::Applied) => prop_assert!(class.is_none() && changed),
+                Next::End(TargetState::Current) => prop_assert!(class.is_none() && !changed),
+                Next::End(TargetState::Failed) => prop_assert!(
+                    class == Some(Class::Permanent) || class == Some(Class::Transient) && counted >= max_attempts
+                ),
+                Next::End(state) => prop_assert!(false, "{} is no end of an attempt", state),
+                Next::RetryIn(delay) => {
+                    prop_assert!(class == Some(Class::Transient) && counted < max_attempts);
+                    prop_assert!(delay <= Duration::from_millis(policy.backoff_cap_ms));
+                }
+                Next::Again => prop_assert_eq!(class, Some(Class::Interrupted)),
+            }
+        }
     }
 }

@@ -28,5 +28,13 @@ mod tests {
             let delay = delay(attempt, Duration::from_millis(base), Duration::from_millis(cap), chance);
             prop_assert!(delay <= Duration::from_millis(cap));
         }
+
+        #[test]
+        fn a_later_attempt_never_waits_less_by_the_same_chance(
+            attempt in 0_u32..100, base in 0_u64..100_000, cap in 0_u64..100_000, chance in 0.0_f64..=1.0,
+        ) {
+            let after = |attempt| delay(attempt, Duration::from_millis(base), Duration::from_millis(cap), chance);
+            prop_assert!(after(attempt) <= after(attempt + 1));
+        }
     }
 }

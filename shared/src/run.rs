@@ -5,7 +5,7 @@
 //! target  pending ─► running ─► applied | current | failed
 //!            │          │ ▲
 //!            │          ▼ │
-//!            │       retryable ─► failed
+//!            │       retryable ─► failed | skipped
 //!            └─► skipped
 //! ```
 //!
@@ -15,7 +15,8 @@
 //! gate is passed.
 //!
 //! A run is *stopped* by a gate, by its deadline or by an operator: from then on nothing of it is claimed. Targets that were
-//! never begun become skipped, those that wait for another attempt become failed, and those that run end by themselves.
+//! never begun, or only claimed and given back, become skipped; those that failed and wait for another attempt become
+//! failed; those that run end by themselves.
 //! Then the run is `halted`, unless every target came to its version nevertheless. Nothing is undone.
 //!
 //! A run that is *paused* is pending or running; nothing of it is claimed until it is resumed.

@@ -380,5 +380,19 @@ mod tests {
             prop_assert!(share.down(size) <= share.up(size) && share.up(size) <= size);
             prop_assert!(share.down(size) * 10_000 <= size * part);
         }
+
+        /// A gate holds while not more failed than may: with fewer tenants or a stricter limit never more may.
+        #[test]
+        fn more_failures_never_open_a_gate(
+            share in prop_oneof![(0_u64..300).prop_map(Share::Count), (0_u64..=10_000).prop_map(Share::Percent)],
+            size in 0_u64..1_000, smaller in 0_u64..1_000, waves: bool,
+        ) {
+            let canary = waves.then_some(Canary::Some(Share::Count(1)));
+            let rollout = |max_failures| Rollout { canary: canary.clone(), max_failures, ..Rollout::default() };
+            let may = rollout(Some(share)).may_fail(size).unwrap();
+            prop_assert!(rollout(Some(share)).may_fail(smaller.min(size)).unwrap() <= may);
+            prop_assert!(rollout(Some(Share::Count(0))).may_fail(size) == Some(0));
+            prop_assert_eq!(rollout(None).may_fail(size), waves.then_some(0));
+        }
     }
 }

@@ -180,4 +180,39 @@ proptest! {
         prop_assert!(planned(&b, &history(&b, &after), target, Order::Any).unwrap().is_empty());
         prop_assert!(first.iter().all(|v| *v <= target && !done.contains(v)));
     }
+
+    /// However far an attempt came before it was lost: the next one does the rest, in the same order, and nothing twice.
+    #[test]
+    fn what_a_plan_left_undone_is_the_next_plan(
+        mask in proptest::collection::vec(any::<bool>(), 1..20), target in 1_i64..20, done in 0_usize..20,
+        order in proptest::sample::select(vec![Order::Linear, Order::Skip, Order::Any]),
+    ) {
+        let all: Vec<i64> = (1..=mask.len() as i64).collect();
+        let (b, target) = (bundle(&all), target.min(all.len() as i64));
+        let before: Vec<i64> = all.iter().zip(&mask).filter(|(_, m)| **m).map(|(v, _)| *v).collect();
+        let Ok(first) = planned(&b, &history(&b, &before), target, order) else {
+            prop_assert!(order == Order::Linear);
+            return Ok(());
+        };
+        let first = versions(&first);
+        prop_assert!(first.is_sorted(), "{:?}", first);
+        let (done, rest) = first.split_at(done.min(first.len()));
+        let after = [before, done.to_vec()].concat();
+        let next = versions(&planned(&b, &history(&b, &after), target, order).unwrap());
+        prop_assert_eq!(next, rest);
+    }
+
+    #[test]
+    fn a_tenant_that_is_refused_is_refused_whatever_is_pending(
+        count in 1_usize..12, changed in 0_usize..12, order in proptest::sample::select(vec![Order::Linear, Order::Skip, Order::Any]),
+    ) {
+        let all: Vec<i64> = (1..=count as i64).collect();
+        let b = bundle(&all);
+        let mut rows = history(&b, &all[..count - count / 3]);
+        let at = changed % rows.len();
+        rows[at].checksum = Some("another file's".into());
+        prop_assert_eq!(planned(&b, &rows, count as i64, order).unwrap_err().code(), "checksum");
+        rows[at].success = false;
+        prop_assert_eq!(planned(&b, &rows, count as i64, order).unwrap_err().code(), "dirty");
+    }
 }
