@@ -4,6 +4,7 @@
 pub mod fleet;
 pub mod home;
 pub mod server;
+pub mod teller;
 pub mod tool;
 pub mod wait;
 

@@ -8,6 +8,7 @@ mod command;
 mod commands;
 mod conductor;
 mod conformance;
+mod cut_short;
 mod dedicated;
 mod down;
 mod engines;
