@@ -28,6 +28,7 @@ mod registries;
 mod rehearse;
 mod repair;
 mod runs;
+mod scale;
 mod schema;
 mod secrets;
 mod sets;

@@ -1,0 +1,70 @@
+//! Promises at the size of a fleet: what is cheap with ten tenants must hold with thousands of them.
+
+use std::{fmt::Write as _, path::PathBuf};
+
+use tenantry_tests::{Home, TenantDb, fleet::Kind, server::Private, wait::until};
+
+use crate::stage::{ledger, targets};
+
+/// How long a job may wait that was sent and is lost: the time after which it is sent again, and some for a busy machine.
+const RESENT_MS: i64 = 30_000 + 15_000;
+
+/// So many SQLite tenants, each a copy of one file, in the home's registry.
+async fn copies(home: &Home, count: usize, sql: &str) -> Vec<PathBuf> {
+    let template = home.path().join("template.db");
+    std::fs::write(&template, "").expect("a file");
+    let url = format!("sqlite:{}", template.display());
+    TenantDb { id: "template".into(), kind: Kind::Sqlite, url, schema: None }.execute(sql).await;
+    let content = std::fs::read(&template).expect("the template");
+    std::fs::create_dir(home.path().join("tenants")).expect("a directory");
+    let path = |n| home.path().join(format!("tenants/t{n:05}.db"));
+    let paths: Vec<PathBuf> = (0..count).map(path).collect();
+    let mut lines = "id,url\n".to_owned();
+    for (n, path) in paths.iter().enumerate() {
+        std::fs::write(path, &content).expect("a tenant");
+        let _ = writeln!(lines, "t{n:05},sqlite:{}", path.display());
+    }
+    let _ = home.run(&["registry", "init"]).exits(0);
+    let _ = home.run_with_input(&["tenants", "import", "-", "--format", "csv"], &lines).exits(0);
+    paths
+}
+
+/// Promise 2, and that the loss costs time only: the queue is killed at a third and at two thirds, and each time it comes
+/// back empty.
+#[tokio::test]
+async fn a_run_of_a_thousand_tenants_that_loses_its_whole_queue_twice_loses_time_only() {
+    let server = Private::start("redis", "");
+    let home = Home::new().with_postgres_registry().await.with("TENANTRY_QUEUE_URL", &server.url);
+    let counter = "CREATE TABLE counter (n BIGINT); INSERT INTO counter VALUES (0)";
+    let paths = copies(&home, 1_000, counter).await;
+    home.migration("1_count.sql", "UPDATE counter SET n = n + 1;");
+    let _ = home.run(&["enqueue", "--all", "--yes"]).exits(0);
+    let _workers = [home.worker(&["--concurrency", "4"]), home.worker(&["--concurrency", "4"])];
+    for part in [1_000 / 3, 2_000 / 3] {
+        until("a part is done", async || targets(&home, "state = 'applied'").await >= part).await;
+        server.stop("kill");
+        let sent = targets(&home, "state = 'pending' AND sent_at IS NOT NULL").await;
+        assert!(sent > 100, "the queue had {sent} jobs to lose");
+        server.restart();
+    }
+    let run = home.run(&["wait", "--json"]).exits(0).json();
+    assert_eq!((&run["counts"]["applied"], &run["counts"]["retried"]), (&1_000.into(), &0.into()), "{run}");
+    assert_eq!(
+        targets(&home, "state = 'applied' AND attempt = 1 AND uncounted = 0 AND lapses = 0").await,
+        1_000
+    );
+    assert_eq!(ledger(&home).number("SELECT count(*) FROM attempts").await, 1_000);
+    let gap = "SELECT max(gap)::bigint FROM (SELECT started_at - lag(started_at) OVER (ORDER BY started_at) AS gap FROM targets) g";
+    let gap = ledger(&home).number(gap).await;
+    assert!(gap < RESENT_MS, "nothing was begun for {gap} ms");
+    for path in &paths {
+        let tenant = TenantDb {
+            id: path.display().to_string(),
+            kind: Kind::Sqlite,
+            url: format!("sqlite:{}", path.display()),
+            schema: None,
+        };
+        assert_eq!(tenant.number("SELECT n FROM counter").await, 1, "{}", tenant.id);
+        assert_eq!(tenant.versions().await, [1], "{}", tenant.id);
+    }
+}
