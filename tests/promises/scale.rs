@@ -1,6 +1,11 @@
 //! Promises at the size of a fleet: what is cheap with ten tenants must hold with thousands of them.
 
-use std::{fmt::Write as _, path::PathBuf};
+use std::{
+    fmt::Write as _,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    path::PathBuf,
+    time::{Duration, Instant, SystemTime},
+};
 
 use tenantry_tests::{Home, TenantDb, fleet::Kind, server::Private, wait::until};
 
@@ -67,4 +72,53 @@ async fn a_run_of_a_thousand_tenants_that_loses_its_whole_queue_twice_loses_time
         assert_eq!(tenant.number("SELECT n FROM counter").await, 1, "{}", tenant.id);
         assert_eq!(tenant.versions().await, [1], "{}", tenant.id);
     }
+}
+
+/// What a tenant's file is, to prove that nobody has written to it.
+fn as_it_is(path: &PathBuf) -> (u64, SystemTime, bool) {
+    let changed = std::fs::metadata(path).and_then(|file| file.modified()).expect("a file");
+    let beside = ["-wal", "-shm", "-journal"].map(|end| PathBuf::from(format!("{}{end}", path.display())));
+    let mut digest = DefaultHasher::new();
+    std::fs::read(path).expect("a tenant").hash(&mut digest);
+    (digest.finish(), changed, beside.iter().any(|file| file.exists()))
+}
+
+/// Promise 3: what fails in the canary reaches nobody else.
+#[tokio::test]
+async fn a_migration_that_is_broken_everywhere_stops_after_the_canary_and_ten_thousand_tenants_are_untouched()
+{
+    let home = Home::new();
+    let begun = Instant::now();
+    let paths = copies(&home, 10_000, "CREATE TABLE users (id INTEGER PRIMARY KEY)").await;
+    let imported = begun.elapsed();
+    home.migration(
+        "1_first.sql",
+        "ALTER TABLE users ADD COLUMN email TEXT;\nINSERT INTO nowhere VALUES (1);",
+    );
+    let before: Vec<_> = paths.iter().map(as_it_is).collect();
+    let begun = Instant::now();
+    let _worker = home.worker(&["--concurrency", "8"]);
+    let words = ["enqueue", "--all", "--yes", "--canary", "5", "--wait", "--json"];
+    let ran = home.run(&words).exits(102);
+    let stopped = begun.elapsed();
+    let run = ran.json();
+    let failed = run["counts"]["failed"].as_i64().expect("a number");
+    assert!((1..=5).contains(&failed), "{run}");
+    assert_eq!(run["counts"]["skipped"], 10_000 - failed, "{run}");
+    assert_eq!(run["stop"]["reason"], "more than 0 of 5 tenants of wave 1 failed (--max-failures)");
+    let told = home.run(&["wait"]).exits(102).stderr;
+    let why = format!(
+        "error: stopped: more than 0 of 5 tenants of wave 1 failed (--max-failures); {} of 10000 tenants not begun",
+        10_000 - failed
+    );
+    assert!(told.contains(&why), "{told}");
+    assert_eq!(ledger(&home).number("SELECT count(*) FROM attempts").await, failed);
+    assert_eq!(targets(&home, "attempt > 0 AND wave > 1").await, 0);
+    assert_eq!(targets(&home, "state = 'skipped' AND attempt = 0 AND wave = 2").await, 9_995);
+    let touched = paths.iter().zip(&before).filter(|(path, before)| as_it_is(path) != **before).count();
+    assert_eq!(touched, 0, "a failed migration changed its own tenant, or another one");
+    assert!(
+        imported < Duration::from_secs(60) && stopped < Duration::from_secs(60),
+        "{imported:?}, {stopped:?}"
+    );
 }
