@@ -1,13 +1,14 @@
 //! Promises at the size of a fleet: what is cheap with ten tenants must hold with thousands of them.
 
 use std::{
+    cell::Cell,
     fmt::Write as _,
     hash::{DefaultHasher, Hash as _, Hasher as _},
     path::PathBuf,
     time::{Duration, Instant, SystemTime},
 };
 
-use tenantry_tests::{Home, TenantDb, fleet::Kind, server::Private, wait::until};
+use tenantry_tests::{Home, TenantDb, fleet::Kind, home::finish, server::Private, wait::until};
 
 use crate::stage::{ledger, targets};
 
@@ -121,4 +122,47 @@ async fn a_migration_that_is_broken_everywhere_stops_after_the_canary_and_ten_th
         imported < Duration::from_secs(60) && stopped < Duration::from_secs(60),
         "{imported:?}, {stopped:?}"
     );
+}
+
+/// The most memory that a program has taken so far, in KiB; none when it has ended.
+fn peak(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("0 kB");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
+/// What the one who enqueues and waits takes, and the one who works, for so many tenants.
+async fn peaks(home: &Home, version: u32, tenants: usize) -> (u64, u64) {
+    home.migration(&format!("{version}_made.sql"), &format!("CREATE TABLE made_{version} (n INTEGER);"));
+    let worker = home.worker(&["--concurrency", "4"]);
+    let limit = tenants.to_string();
+    let producer = home.spawn(&["enqueue", "--all", "--yes", "--limit", &limit, "--wait"]);
+    let (waiting, pid) = (Cell::new(0), producer.id());
+    let ended = format!("SELECT count(*) FROM runs WHERE number = {version} AND state = 'succeeded'");
+    until("the run ends", || {
+        waiting.set(waiting.get().max(peak(pid)));
+        async { ledger(home).number(&ended).await == 1 }
+    })
+    .await;
+    let _ = finish(producer).exits(0);
+    assert_eq!(
+        targets(home, "state = 'applied'").await,
+        tenants as i64 + i64::from(version - 1) * FEW as i64
+    );
+    (waiting.get(), peak(worker.pid()))
+}
+
+const FEW: usize = 50;
+const MANY: usize = 2_000;
+
+/// Promise 6: what they take for many tenants is what they take for a few.
+#[tokio::test]
+async fn neither_a_worker_nor_a_producer_takes_more_memory_for_more_tenants() {
+    let home = Home::new().with_postgres_registry().await;
+    let _paths = copies(&home, MANY, "CREATE TABLE users (id INTEGER PRIMARY KEY)").await;
+    let few = peaks(&home, 1, FEW).await;
+    let many = peaks(&home, 2, MANY).await;
+    // A tenant that cost 3 KiB more would be found.
+    let more = (MANY - FEW) as u64 * 3;
+    assert!(many.0 < few.0 + more && many.1 < few.1 + more, "few: {few:?} KiB, many: {many:?} KiB");
 }
