@@ -185,7 +185,7 @@ mod tests {
     }
 
     proptest! {
-        /// What a running target may become: proven only by a proof, tried again only while attempts are left.
+        /// Promise 4. What a running target may become: proven only by a proof, tried again only while attempts are left.
         #[test]
         fn an_attempt_leads_only_to_where_a_running_target_may_go(
             counted in 1_u32..10, max_attempts in 1_u32..10, chance in 0.0_f64..=1.0, changed: bool,

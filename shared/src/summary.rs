@@ -162,6 +162,7 @@ mod tests {
     }
 
     proptest! {
+        /// Promise 4.
         #[test]
         fn only_a_run_in_which_every_target_is_proven_ends_with_zero(
             numbers in proptest::array::uniform7(0_u64..3), state in 0_usize..5, central in proptest::option::of(0_usize..7),

@@ -189,6 +189,7 @@ async fn alembic_is_started_for_tenants_that_are_behind_and_for_no_other() {
     assert_eq!(started(&site), 8);
 }
 
+/// Promise 4.
 #[tokio::test]
 async fn a_program_that_ends_well_and_applied_nothing_has_failed() {
     let Some(tool) = Tool::find("alembic") else { return };

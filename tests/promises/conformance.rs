@@ -68,6 +68,7 @@ on_every_source! {
     a_lease_has_one_holder_until_it_lapses_or_is_given_up: 1,
 }
 
+/// Promise 1.
 async fn every_enqueued_target_is_delivered(bench: Bench) {
     bench.enqueue().await;
     let (seen, own) = (Arc::new(Mutex::new(HashSet::new())), bench.clone());
@@ -131,6 +132,7 @@ async fn no_more_is_held_at_once_than_there_are_slots(bench: Bench) {
     assert_eq!(counts.lock().expect("no panic").iter().max(), Some(&3));
 }
 
+/// Promise 2.
 async fn two_consumers_share_the_work_and_no_attempt_is_given_twice(bench: Bench) {
     bench.enqueue().await;
     let (given, gate) = (Arc::new(Mutex::new(Vec::<(Job, u32)>::new())), Arc::new(Semaphore::new(0)));
@@ -172,6 +174,7 @@ async fn a_lapsed_target_is_given_again_under_a_higher_number_and_the_lost_attem
     assert_eq!(bench.sql.number(noted).await, 1);
 }
 
+/// Promise 2.
 async fn a_result_of_an_old_attempt_changes_nothing(bench: Bench) {
     bench.enqueue().await;
     let old = bench.take_and_lose().await;

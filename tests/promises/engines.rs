@@ -50,6 +50,7 @@ async fn a_tenant_that_is_current_is_only_read() {
     assert_eq!(run["counts"]["failed"], 4, "these accounts can write: {run}");
 }
 
+/// Promise 3.
 #[tokio::test]
 async fn a_transactional_migration_that_fails_leaves_nothing_in_a_fresh_tenant() {
     let site = Site::new(&[Kind::PostgresDatabase, Kind::PostgresSchema, Kind::Sqlite], 1).await;
@@ -65,6 +66,7 @@ async fn a_transactional_migration_that_fails_leaves_nothing_in_a_fresh_tenant()
     }
 }
 
+/// Promise 2.
 #[tokio::test]
 async fn two_processes_with_registries_of_their_own_apply_nothing_twice() {
     let mut first = Site::new(&KINDS, 4).await;

@@ -19,6 +19,7 @@ with_every_set_up! {
     a_paused_worker_that_wakes_up_changes_nothing,
 }
 
+/// Promise 2.
 async fn the_migrations_of_a_killed_worker_are_applied_once_by_another(home: Home) {
     let fleet = gated(&home, &ALL_KINDS).await;
     let gates = Gates::close(&fleet.tenants).await;
@@ -79,7 +80,7 @@ async fn stopped_at_once(home: Home, signal: &str, code: i32) {
     assert_eq!(targets(&home, "lapses = 0 AND attempt - uncounted = 1").await, 4);
 }
 
-/// It is paused while it reads the history, before it holds the tenant's lock; when it wakes up it believes that there
+/// Promise 2. It is paused while it reads the history, before it holds the tenant's lock; when it wakes up it believes that there
 /// is work to do.
 async fn a_paused_worker_that_wakes_up_changes_nothing(home: Home) {
     let fleet = gated(&home, &[Kind::PostgresDatabase]).await;
@@ -109,6 +110,7 @@ async fn a_paused_worker_that_wakes_up_changes_nothing(home: Home) {
     assert_eq!((ledger(&home).number(rows).await, ledger(&home).number(last).await), before);
 }
 
+/// Promise 2.
 #[tokio::test]
 async fn a_worker_that_is_paused_in_the_middle_of_a_migration_cannot_finish_it_later() {
     let home = Home::new();
@@ -173,6 +175,7 @@ async fn killed_in_ddl(ddl: &str, waits: &str, gate: Option<&str>) {
     assert_eq!(tenant.number(made).await, 1);
 }
 
+/// Promise 2.
 #[tokio::test]
 async fn a_mariadb_statement_that_ended_after_its_worker_was_killed_is_not_run_again() {
     killed_in_ddl(
@@ -183,6 +186,7 @@ async fn a_mariadb_statement_that_ended_after_its_worker_was_killed_is_not_run_a
     .await;
 }
 
+/// Promise 2.
 #[tokio::test]
 async fn a_mariadb_statement_that_did_not_end_is_run_by_the_next_worker() {
     let gate = "START TRANSACTION; SELECT count(*) FROM counter";

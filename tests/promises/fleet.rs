@@ -66,6 +66,7 @@ async fn the_main_job(home: &Home) {
     drop(workers);
 }
 
+/// Promise 3.
 #[tokio::test]
 async fn one_broken_tenant_of_sixty_leaves_the_others_migrated_with_a_postgres_registry_and_redis() {
     the_main_job(&Home::new().with_postgres_registry().await.with_redis_queue()).await;
@@ -76,6 +77,7 @@ async fn one_broken_tenant_of_sixty_leaves_the_others_migrated_with_the_postgres
     the_main_job(&Home::new().with_postgres_registry().await).await;
 }
 
+/// Promise 3.
 #[tokio::test]
 async fn one_broken_tenant_of_sixty_leaves_the_others_migrated_with_the_mariadb_ledger_as_the_queue() {
     the_main_job(&Home::new().with_mariadb_registry().await).await;

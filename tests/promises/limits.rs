@@ -51,6 +51,7 @@ async fn the_limit_is_of_each_sqlite_statement_and_not_of_the_file() {
     assert_eq!(run["counts"]["applied"], 1, "{run}");
 }
 
+/// Promise 3.
 #[tokio::test]
 async fn a_tenant_whose_table_is_locked_is_tried_again_and_holds_up_nobody() {
     let site = Site::new(&KINDS, 2).await;
@@ -99,6 +100,7 @@ async fn schemas_of_one_database_are_migrated_at_once() {
     assert!(run["duration_ms"].as_u64().is_some_and(|ms| ms < 5_000), "they waited for each other: {run}");
 }
 
+/// Promise 3.
 #[tokio::test]
 async fn a_server_that_stops_answering_holds_up_nobody_for_ever() {
     let server = Private::start("postgres", "");

@@ -26,6 +26,7 @@ mod poison;
 mod postgres;
 mod registries;
 mod rehearse;
+mod reliability;
 mod repair;
 mod runs;
 mod scale;

@@ -207,6 +207,7 @@ async fn a_connection_lost_in_a_migration_of_data_alone_is_tried_again() {
     assert_eq!(site.tenant().number("SELECT count(*) FROM users WHERE email = 'ann!'").await, 2);
 }
 
+/// Promise 2.
 #[tokio::test]
 async fn a_connection_lost_after_a_ddl_statement_is_resumed_behind_it() {
     let site = with_two_of_one_email().await;

@@ -52,6 +52,7 @@ async fn sqlite_tenants(home: &Home, count: usize) -> Fleet {
     fleet
 }
 
+/// Promise 3.
 #[tokio::test]
 async fn a_tenant_server_that_crashes_costs_retries_and_not_tenants() {
     let (home, server) = (Home::new(), Private::start("postgres", ""));
@@ -120,6 +121,7 @@ async fn a_syntax_error_costs_one_attempt() {
     assert_eq!(ledger(&home).number("SELECT count(*) FROM attempts").await, 3);
 }
 
+/// Promise 2.
 #[tokio::test]
 async fn a_postgres_registry_that_crashes_in_the_middle_of_a_run_does_not_hurt_it() {
     let server = Private::start("postgres", "");
@@ -251,6 +253,7 @@ async fn an_enqueue_is_killed(home: Home) {
     assert_eq!(targets(&home, "state = 'current'").await, 200 * (runs - 1));
 }
 
+/// Promise 2.
 #[tokio::test]
 async fn messages_that_are_garbage_stale_or_double_do_no_harm() {
     let home = Home::new().with_postgres_registry().await.with_redis_queue();

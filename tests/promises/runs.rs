@@ -96,6 +96,7 @@ async fn enqueue_prints_the_number_of_its_run_and_nothing_else() {
     assert_eq!((quiet.stdout.as_str(), quiet.stderr.as_str()), ("3\n", ""));
 }
 
+/// Promise 1.
 async fn each_way_to_select_takes_exactly_its_tenants(home: Home) {
     let (home, tenants) = with_two_causes(home).await;
     let id = |at: usize| tenants[at].id.as_str();
@@ -264,6 +265,7 @@ async fn the_texts_name_the_failed_tenants_their_causes_and_the_next_commands(ho
     assert!(colored.stdout.contains('\u{1b}'), "{colored:?}");
 }
 
+/// Promise 4.
 async fn the_exit_code_of_status_tells_a_fleet_that_is_behind(home: Home) {
     let (home, tenants) = fleet_in(home, 2).await;
     let status = |args: &[&str], code| {
@@ -321,6 +323,7 @@ fn interrupt(home: &Home, args: &[&str], name: &str) -> Ran {
     Ran { stderr: said, ..ran }
 }
 
+/// Promise 4.
 #[tokio::test]
 async fn a_signal_ends_the_waiting_and_not_the_run() {
     let (home, _) = fleet(1).await;

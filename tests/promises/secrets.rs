@@ -213,6 +213,7 @@ fn fail_in_every_way(home: &Home, seen: &mut Seen) {
     add(seen, "migrate", &ran);
 }
 
+/// Promise 5.
 #[tokio::test]
 async fn no_secret_is_shown_anywhere_even_when_everything_fails() {
     let home = Home::new().with("TENANTRY_MASTER_KEY", KEY).with("TENANTRY_LOG", "trace");
@@ -275,6 +276,7 @@ async fn no_secret_is_shown_anywhere_even_when_everything_fails() {
     a_planted_secret_is_found_everywhere(&home, &seen).await;
 }
 
+/// Promise 5.
 #[tokio::test]
 async fn no_secret_is_shown_with_a_registry_in_mariadb() {
     let home = Home::new().with("TENANTRY_MASTER_KEY", KEY).with("TENANTRY_LOG", "trace");
@@ -300,7 +302,7 @@ async fn no_secret_is_shown_with_a_registry_in_mariadb() {
     assert_eq!(leaks(&seen, &secrets()), Vec::<String>::new());
 }
 
-/// The same search finds what is really there.
+/// Promise 5. The same search finds what is really there.
 async fn a_planted_secret_is_found_everywhere(home: &Home, seen: &Seen) {
     let planted = vec!["planted-canary".to_owned()];
     assert_eq!(leaks(seen, &planted), Vec::<String>::new());

@@ -196,6 +196,7 @@ async fn a_conductor_that_was_cut_off_while_it_opened_a_wave_is_followed_by_one_
     }
 }
 
+/// Promise 1.
 #[tokio::test]
 async fn failures_whose_worker_died_before_it_could_count_them_stop_the_run_nevertheless() {
     for home in homes().await {

@@ -181,7 +181,7 @@ proptest! {
         prop_assert!(first.iter().all(|v| *v <= target && !done.contains(v)));
     }
 
-    /// However far an attempt came before it was lost: the next one does the rest, in the same order, and nothing twice.
+    /// Promise 2. However far an attempt came before it was lost: the next one does the rest, in the same order, and nothing twice.
     #[test]
     fn what_a_plan_left_undone_is_the_next_plan(
         mask in proptest::collection::vec(any::<bool>(), 1..20), target in 1_i64..20, done in 0_usize..20,
@@ -202,6 +202,7 @@ proptest! {
         prop_assert_eq!(next, rest);
     }
 
+    /// Promise 3.
     #[test]
     fn a_tenant_that_is_refused_is_refused_whatever_is_pending(
         count in 1_usize..12, changed in 0_usize..12, order in proptest::sample::select(vec![Order::Linear, Order::Skip, Order::Any]),

@@ -71,7 +71,7 @@ fn no_sequence_of_calls_leads_out_of_the_state_machine_of_an_sqlite_ledger() {
     play(&runtime, Home::new(), 250);
 }
 
-/// As on SQLite.
+/// Promise 1. As on SQLite.
 #[test]
 fn no_sequence_of_calls_leads_out_of_the_state_machine_of_a_postgres_ledger() {
     let runtime = Runtime::new().expect("a runtime");
@@ -79,7 +79,7 @@ fn no_sequence_of_calls_leads_out_of_the_state_machine_of_a_postgres_ledger() {
     play(&runtime, home, 30);
 }
 
-/// As on SQLite.
+/// Promise 1. As on SQLite.
 #[test]
 fn no_sequence_of_calls_leads_out_of_the_state_machine_of_a_mariadb_ledger() {
     let runtime = Runtime::new().expect("a runtime");

@@ -160,6 +160,7 @@ async fn a_wrong_source_is_a_configuration_error_that_names_the_way_out() {
     let _ = home.run(&["status"]).exits(0);
 }
 
+/// Promise 5.
 #[tokio::test]
 async fn no_secret_of_a_source_is_shown_or_kept() {
     let home = home_with("").with("TENANTRY_LOG", "trace");
