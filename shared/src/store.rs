@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `{now}` | milliseconds since 1970 by the database's own clock, so that all workers agree |
 //! | `{skip_locked}` | `FOR UPDATE SKIP LOCKED` where the database has row locks |
-//! | `{by_due}` | behind `targets`: go through them by `due_at`, where the database has to be told |
+//! | `{by_due}`, `{by_server}` | behind `targets`: go through them by `due_at`, of all or of one server, where the database has to be told |
 //! | `{by_lapses}` | the same, by `lapses` |
 //! | `{rows}` | before a list of pairs in `IN (…)`, where the database wants a word there |
 //!
@@ -36,6 +36,10 @@ pub(crate) use statement::{Statement, Value, pairs, parameters};
 /// How long to wait for a connection from the pool, or for the first one at all.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A transaction of ours that stands still for so long is ended by the server: its process was paused, and others wait for
+/// its locks.
+const IDLE_TRANSACTION_S: u32 = 15;
+
 const SQLITE_BUSY_TIMEOUT_MS: u32 = 30_000;
 
 /// Which database holds the registry.
@@ -62,13 +66,12 @@ impl Dialect {
 
     /// A text with this dialect's SQL for the words in braces.
     fn words(self, text: &str) -> String {
-        let (now, skip_locked, by_due, by_lapses, rows) = match self {
-            Self::Sqlite => ("CAST(unixepoch('subsec') * 1000 AS INTEGER)", "", "", "", "VALUES"),
+        let (now, skip_locked, [by_due, by_server, by_lapses], rows) = match self {
+            Self::Sqlite => ("CAST(unixepoch('subsec') * 1000 AS INTEGER)", "", ["", "", ""], "VALUES"),
             Self::Postgres => (
                 "(extract(epoch from clock_timestamp()) * 1000)::bigint",
                 "FOR UPDATE SKIP LOCKED",
-                "",
-                "",
+                ["", "", ""],
                 "VALUES",
             ),
             // The time when the statement began: SYSDATE() would go on during it, and no index can be used with it.
@@ -76,8 +79,11 @@ impl Dialect {
             Self::MySql => (
                 "CAST(unix_timestamp(now(3)) * 1000 AS SIGNED)",
                 "FOR UPDATE SKIP LOCKED",
-                "FORCE INDEX (targets_due)",
-                "FORCE INDEX (targets_lapses)",
+                [
+                    "FORCE INDEX (targets_due)",
+                    "FORCE INDEX (targets_server)",
+                    "FORCE INDEX (targets_lapses)",
+                ],
                 "",
             ),
         };
@@ -85,6 +91,7 @@ impl Dialect {
             ("{now}", now),
             ("{skip_locked}", skip_locked),
             ("{by_due}", by_due),
+            ("{by_server}", by_server),
             ("{by_lapses}", by_lapses),
             ("{rows}", rows),
         ];
@@ -219,9 +226,13 @@ async fn prepare(connection: &mut AnyConnection, dialect: Dialect) -> Result<(),
         Dialect::Sqlite => format!(
             "PRAGMA busy_timeout={SQLITE_BUSY_TIMEOUT_MS}; PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON"
         ),
-        Dialect::Postgres => return Ok(()),
+        Dialect::Postgres => format!("SET idle_in_transaction_session_timeout = '{IDLE_TRANSACTION_S}s'"),
         // Without locks on the gaps between rows, which make deadlocks. What does not fit is an error, whatever the server's mode.
-        Dialect::MySql => "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; SET SESSION autocommit = 1, sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'".into(),
+        // MySQL cannot end a transaction that stands still, MariaDB can, and MySQL reads what is for it alone as a comment.
+        Dialect::MySql => format!(
+            "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; SET SESSION autocommit = 1, sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'
+             /*M! , idle_transaction_timeout = {IDLE_TRANSACTION_S} */"
+        ),
     };
     connection.execute(sqlx::raw_sql(AssertSqlSafe(settings))).await.map(|_| ())
 }

@@ -4,9 +4,9 @@
 use std::time::{Duration, Instant};
 
 use redis::AsyncCommands as _;
-use sqlx::{Connection as _, PgConnection};
+use sqlx::{Connection as _, MySqlConnection, PgConnection};
 use tenantry_tests::{
-    Fleet, Home, TenantDb,
+    Fleet, Home, TenantDb, WorkerProcess,
     fleet::{Kind, create_mariadb_database, unique},
     home::finish,
     server::{self, Private, with_database},
@@ -294,4 +294,47 @@ async fn messages_that_are_garbage_stale_or_double_do_no_harm() {
 async fn ledger_text(home: &Home, sql: &str) -> String {
     let pool = Fleet::postgres_registry(home).await;
     sqlx::query_scalar(sqlx::AssertSqlSafe(sql.to_owned())).fetch_one(&pool).await.expect("a text")
+}
+
+#[tokio::test]
+async fn a_worker_that_is_paused_in_a_transaction_does_not_keep_its_locks_in_postgres() {
+    let home = Home::new().with_postgres_registry().await;
+    let _fleet = sqlite_tenants(&home, 1).await;
+    let mut registry = PgConnection::connect(&home.registry_url()).await.expect("postgres");
+    sqlx::raw_sql("BEGIN; LOCK TABLE attempts").execute(&mut registry).await.expect("a lock");
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let paused = paused_with_its_outcome(&home, waits).await;
+    registry.close().await.expect("an end");
+    let idle = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction'";
+    its_transaction_is_ended(&home, idle).await;
+    drop(paused);
+}
+
+#[tokio::test]
+async fn a_worker_that_is_paused_in_a_transaction_does_not_keep_its_locks_in_mariadb() {
+    let home = Home::new().with_mariadb_registry().await;
+    let _fleet = sqlite_tenants(&home, 1).await;
+    let mut registry = MySqlConnection::connect(&home.registry_url()).await.expect("mariadb");
+    sqlx::raw_sql("LOCK TABLES attempts READ").execute(&mut registry).await.expect("a lock");
+    let waits = "SELECT count(*) FROM information_schema.processlist WHERE db = database() AND info LIKE 'INSERT INTO attempts%'";
+    let paused = paused_with_its_outcome(&home, waits).await;
+    registry.close().await.expect("an end");
+    let idle = "SELECT count(*) FROM information_schema.innodb_trx t JOIN information_schema.processlist p ON p.id = t.trx_mysql_thread_id
+        WHERE p.db = database() AND p.command = 'Sleep'";
+    its_transaction_is_ended(&home, idle).await;
+    drop(paused);
+}
+
+/// A worker that is paused while it waits with an outcome for a lock.
+async fn paused_with_its_outcome(home: &Home, waits: &str) -> WorkerProcess {
+    let worker = home.worker(&[]);
+    enqueue(home, &[]);
+    until("the outcome waits", || async { ledger(home).number(waits).await == 1 }).await;
+    worker.signal("STOP");
+    worker
+}
+
+async fn its_transaction_is_ended(home: &Home, idle: &str) {
+    until("its transaction stands still", || async { ledger(home).number(idle).await == 1 }).await;
+    until("it is ended", || async { ledger(home).number(idle).await == 0 }).await;
 }
