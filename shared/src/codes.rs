@@ -3,7 +3,7 @@
 //! Sources: PostgreSQL's appendix "Error Codes", MariaDB's and MySQL's server error reference, SQLite's
 //! "Result and Error Codes". What is not listed is permanent: trying again would only hide it.
 
-use crate::failure::Class;
+use crate::failure::{Class, Failure};
 
 /// The class of a PostgreSQL SQLSTATE.
 #[must_use]
@@ -42,6 +42,15 @@ pub fn sqlite(code: i32) -> Class {
         5 | 6 | 9 | 10 | 13 => Class::Transient,
         _ => Class::Permanent,
     }
+}
+
+/// Whether a server had no connection to spare: too many of the server, of a database or a user. PgBouncer says it with a
+/// code that means much else. What a migration fails with is something else.
+#[must_use]
+pub fn is_server_full(failure: &Failure) -> bool {
+    let full = matches!(failure.code.as_str(), "53300" | "1040" | "1203" | "1226")
+        || failure.message.contains("no more connections allowed");
+    full && failure.class == Class::Transient && failure.version.is_none()
 }
 
 /// What people call a code: the condition name of PostgreSQL, the symbol of MySQL, the constant of SQLite.
@@ -127,6 +136,19 @@ mod tests {
             (name("23505"), name("0"), name("55P03")),
             (Some("unique_violation"), None, Some("lock_not_available"))
         );
+    }
+
+    #[test]
+    fn a_server_without_free_connections_is_told_from_one_that_is_away() {
+        let refused =
+            |code: &str, message: &str| is_server_full(&Failure::new(Class::Transient, code, message));
+        assert!(
+            refused("53300", "sorry, too many clients already") && refused("1040", "Too many connections")
+        );
+        assert!(refused("08P01", "no more connections allowed (max_client_conn)"));
+        assert!(!refused("57P03", "the database system is starting up") && !refused("53100", "disk full"));
+        let said = Failure::new(Class::Transient, "53300", "by the script").in_migration(7);
+        assert!(!is_server_full(&said));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! directory.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -166,11 +167,30 @@ pub struct Config {
     pub central: Option<CentralConfig>,
     /// How runs are worked.
     pub policy: Policy,
+    /// How many tenants of one server are worked at once.
+    pub caps: Caps,
     /// How workers work.
     pub worker: WorkerConfig,
     /// Where tenants are listed, by name.
     pub sources: Vec<SourceConfig>,
     key: KeySource,
+}
+
+/// How many tenants of one server may be migrated at once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Caps {
+    /// On every server that is not named.
+    pub per_server: Option<u32>,
+    /// On servers by their address.
+    pub servers: BTreeMap<String, u32>,
+}
+
+impl Caps {
+    /// On the server of this address; none is no cap.
+    #[must_use]
+    pub fn of(&self, address: &str) -> Option<u32> {
+        self.servers.get(address).copied().or(self.per_server)
+    }
 }
 
 /// How a worker works.
@@ -233,6 +253,7 @@ impl Config {
         let migrations = named_directory.clone().unwrap_or_else(|| arrangement.first_directory());
         let key = key_source(raw.master_key, &base, &registry_url, env)?;
         let sources = source::all(raw.source, raw.sources, &base)?;
+        let run = run::RawRun::of_environment(env)?.over(raw.run);
         Ok(Self {
             file,
             registry_url: registry_url.into(),
@@ -242,7 +263,8 @@ impl Config {
             has_sets: arrangement.named,
             named_directory,
             central: arrangement.central,
-            policy: run::RawRun::of_environment(env)?.over(raw.run).policy(),
+            caps: run.caps(&raw.servers),
+            policy: run.policy(),
             worker: raw.worker.merged(),
             sources,
             key,
@@ -469,6 +491,23 @@ mod tests {
             (2, 90_000, Order::Any)
         );
         assert_eq!(config.worker.concurrency, 3);
+    }
+
+    #[test]
+    fn a_server_has_the_cap_of_its_address_or_that_of_all() {
+        let caps = |text: &str| {
+            let (_dir, flags) = file(text);
+            Config::load(&flags, &env_of(&[])).map(|config| config.caps)
+        };
+        let named = caps("[run]\nper-server = 8\n[servers.'db1:5432']\ncap = 4").unwrap();
+        assert_eq!((named.of("db1:5432"), named.of("db2:5432")), (Some(4), Some(8)));
+        assert_eq!(caps("[run]\nper-host = 8").unwrap().of("db1:5432"), Some(8));
+        assert_eq!(caps("").unwrap().of("db1:5432"), None);
+        for wrong in
+            ["[run]\nper-server = 0", "[servers.'db1:5432']\ncap = -1", "[servers.'db1:5432']\nmax = 1"]
+        {
+            assert!(matches!(caps(wrong), Err(ConfigError::Invalid { .. })), "{wrong}");
+        }
     }
 
     #[test]

@@ -203,6 +203,11 @@ impl From<LedgerError> for Fault {
             LedgerError::NoCanary(_) => {
                 Self::usage(message).with_hint("see who has which labels with: tenantry tenants list")
             }
+            LedgerError::UnknownServer(_) => {
+                Self::usage(message).with_hint("list them with: tenantry servers")
+            }
+            LedgerError::NoConnections(_) => Self::usage(message)
+                .with_hint("set how many tenants a worker works: tenantry-worker run --concurrency"),
             LedgerError::NothingSelected => Self::new(Exit::NothingSelected, message).with_hint(
                 "see who there is with: tenantry tenants list (or end with 0 by --no-tenants pass)",
             ),

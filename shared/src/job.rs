@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    codes::is_server_full,
     failure::{Class, Failure},
     id::{RunId, TenantId},
     retry,
@@ -12,6 +13,9 @@ use crate::{
     schema::Fingerprint,
     version::Version,
 };
+
+/// So often an attempt that a full server refused is not counted. After that it is: a server may be full for ever.
+const MAX_SPARED: u32 = 20;
 
 /// The queue's message to work one target. Ids only: nothing in it can go stale, and nothing is secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -36,6 +40,14 @@ pub struct Claim {
     pub max_attempts: u32,
     /// Whether its worker works nothing else meanwhile, because earlier attempts lost theirs.
     pub alone: bool,
+}
+
+impl Claim {
+    /// How many attempts before this one do not count.
+    #[must_use]
+    pub fn spared(&self) -> u32 {
+        self.attempt.saturating_sub(self.counted)
+    }
 }
 
 /// Which way a migration went.
@@ -114,6 +126,8 @@ pub enum Next {
     End(TargetState),
     /// It is tried again after this delay, and the attempt counts.
     RetryIn(Duration),
+    /// It is tried again after this delay, and the attempt does not count.
+    SparedIn(Duration),
     /// It is tried again at once, and the attempt does not count.
     Again,
 }
@@ -126,18 +140,20 @@ pub fn next(claim: &Claim, outcome: &Outcome, policy: &Policy, chance: f64) -> N
         Verdict::Proven => Next::End(TargetState::Applied),
         Verdict::Failed(failure) => match failure.class {
             Class::Interrupted => Next::Again,
+            Class::Transient if is_server_full(failure) && claim.spared() < MAX_SPARED => {
+                Next::SparedIn(delay(claim.spared() + 1, policy, chance))
+            }
             Class::Transient if claim.counted < claim.max_attempts => {
-                let (base, cap) = (policy.backoff_base_ms, policy.backoff_cap_ms);
-                Next::RetryIn(retry::delay(
-                    claim.counted,
-                    Duration::from_millis(base),
-                    Duration::from_millis(cap),
-                    chance,
-                ))
+                Next::RetryIn(delay(claim.counted, policy, chance))
             }
             Class::Transient | Class::Permanent => Next::End(TargetState::Failed),
         },
     }
+}
+
+fn delay(attempt: u32, policy: &Policy, chance: f64) -> Duration {
+    let (base, cap) = (policy.backoff_base_ms, policy.backoff_cap_ms);
+    retry::delay(attempt, Duration::from_millis(base), Duration::from_millis(cap), chance)
 }
 
 #[cfg(test)]
@@ -171,11 +187,26 @@ mod tests {
         next(&claim(counted, 3), &outcome(failed(class), vec![]), &Policy::default(), 1.0)
     }
 
+    fn after_failure(failure: Failure, counted: u32, spared: u32) -> Next {
+        let claim = Claim { attempt: counted + spared, ..claim(counted, 3) };
+        next(&claim, &outcome(Verdict::Failed(failure), vec![]), &Policy::default(), 1.0)
+    }
+
     #[test]
     fn a_transient_failure_is_retried_until_its_attempts_are_used_up() {
         assert_eq!(after(Class::Transient, 1), Next::RetryIn(Duration::from_secs(1)));
         assert_eq!(after(Class::Transient, 2), Next::RetryIn(Duration::from_secs(2)));
         assert_eq!(after(Class::Transient, 3), Next::End(TargetState::Failed));
+    }
+
+    #[test]
+    fn an_attempt_that_a_full_server_refused_is_not_counted_so_many_times() {
+        let full = || Failure::new(Class::Transient, "53300", "sorry, too many clients already");
+        assert_eq!(after_failure(full(), 3, 0), Next::SparedIn(Duration::from_secs(1)));
+        assert_eq!(after_failure(full(), 1, 19), Next::SparedIn(Duration::from_mins(1)));
+        assert_eq!(after_failure(full(), 1, 20), Next::RetryIn(Duration::from_secs(1)));
+        assert_eq!(after_failure(full(), 3, 20), Next::End(TargetState::Failed));
+        assert_eq!(after_failure(full().in_migration(7), 3, 0), Next::End(TargetState::Failed));
     }
 
     #[test]
@@ -206,6 +237,7 @@ mod tests {
                     prop_assert!(class == Some(Class::Transient) && counted < max_attempts);
                     prop_assert!(delay <= Duration::from_millis(policy.backoff_cap_ms));
                 }
+                Next::SparedIn(_) => prop_assert!(false, "no server was full"),
                 Next::Again => prop_assert_eq!(class, Some(Class::Interrupted)),
             }
         }

@@ -79,11 +79,7 @@ impl Dialect {
             Self::MySql => (
                 "CAST(unix_timestamp(now(3)) * 1000 AS SIGNED)",
                 "FOR UPDATE SKIP LOCKED",
-                [
-                    "FORCE INDEX (targets_due)",
-                    "FORCE INDEX (targets_server)",
-                    "FORCE INDEX (targets_lapses)",
-                ],
+                ["FORCE INDEX (targets_due)", "FORCE INDEX (targets_server)", "FORCE INDEX (targets_lapses)"],
                 "",
             ),
         };

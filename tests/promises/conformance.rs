@@ -2,6 +2,7 @@
 //! queue and the ledger directly, and looks at what they did with SQL of its own.
 
 mod bench;
+mod caps;
 mod machine;
 
 use std::{
@@ -20,7 +21,15 @@ use tenantry_shared::{
 use tenantry_tests::{Home, fleet::Kind, wait::until};
 use tokio::sync::Semaphore;
 
-use self::bench::{Bench, failure, handler, success};
+use self::{
+    bench::{Bench, failure, handler, success},
+    caps::{
+        a_cap_holds_for_all_consumers_together, a_claim_that_lapsed_holds_no_slot_of_its_server,
+        a_new_cap_holds_for_the_next_claim, a_server_that_refuses_gets_a_limit_that_grows_until_it_is_off,
+        what_is_due_on_a_full_server_holds_up_nobody_else,
+        what_was_sent_before_its_server_got_a_cap_costs_no_attempt,
+    },
+};
 
 const LEASE: Duration = Duration::from_secs(30);
 const ENDED: Next = Next::End(TargetState::Applied);
@@ -66,6 +75,12 @@ on_every_source! {
     a_suspect_of_a_paused_run_is_not_claimed: 1,
     a_run_is_closed_once_and_only_when_all_its_targets_have_ended: 3,
     a_lease_has_one_holder_until_it_lapses_or_is_given_up: 1,
+    a_cap_holds_for_all_consumers_together: 40,
+    what_is_due_on_a_full_server_holds_up_nobody_else: 27,
+    a_claim_that_lapsed_holds_no_slot_of_its_server: 5,
+    a_new_cap_holds_for_the_next_claim: 10,
+    what_was_sent_before_its_server_got_a_cap_costs_no_attempt: 20,
+    a_server_that_refuses_gets_a_limit_that_grows_until_it_is_off: 12,
 }
 
 /// Promise 1.

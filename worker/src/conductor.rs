@@ -115,6 +115,7 @@ async fn one_beat(conductor: &Conductor, grace: &mut Grace) -> Result<(), QueueE
     if rescued > 0 {
         tracing::warn!(targets = rescued, "took back targets whose worker was lost");
     }
+    ledger.raise_limits().await?;
     stop_runs(ledger).await?;
     begin_waves(ledger).await?;
     ledger.end_stopped().await?;

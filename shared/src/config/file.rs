@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    num::NonZeroU32,
     path::{Path, PathBuf},
     str::FromStr,
     time::Duration,
@@ -113,6 +114,7 @@ pub(super) struct Raw {
     pub(super) worker: RawWorker,
     pub(super) source: Option<RawSource>,
     pub(super) sources: BTreeMap<String, RawSource>,
+    pub(super) servers: BTreeMap<String, RawServer>,
     profile: BTreeMap<String, RawProfile>,
 }
 
@@ -147,6 +149,13 @@ impl Raw {
         self.worker = profile.worker.over(self.worker);
         Ok(self)
     }
+}
+
+/// A server by its address.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawServer {
+    pub(super) cap: NonZeroU32,
 }
 
 /// A value written down, or where to find it.

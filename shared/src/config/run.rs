@@ -1,11 +1,14 @@
 //! `[run]` of the configuration: how runs are worked and let in. What the environment says wins over the profile, and
 //! that over the file.
 
-use std::{fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt, num::NonZeroU32, str::FromStr};
 
 use serde::{Deserialize, de::DeserializeOwned};
 
-use super::{ConfigError, Env, file::Span};
+use super::{
+    Caps, ConfigError, Env,
+    file::{RawServer, Span},
+};
 use crate::{
     clock::millis,
     plan::Order,
@@ -17,10 +20,10 @@ use crate::{
 const VARIABLES: &str = "TENANTRY_RUN_";
 
 macro_rules! raw_run {
-    ($($name:ident: $kind:ty),+ $(,)?) => {
+    ($($(#[$attribute:meta])? $name:ident: $kind:ty),+ $(,)?) => {
         #[derive(Debug, Default, Deserialize)]
         #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-        pub(in crate::config) struct RawRun { $($name: Option<$kind>),+ }
+        pub(in crate::config) struct RawRun { $($(#[$attribute])? $name: Option<$kind>),+ }
 
         impl RawRun {
             /// The same, and what it does not say as `below` says it.
@@ -51,9 +54,16 @@ raw_run! {
     max_failures: Said<Share>,
     halt_same_cause: u32,
     deadline: Said<Span>,
+    #[serde(alias = "per-host")]
+    per_server: NonZeroU32,
 }
 
 impl RawRun {
+    pub(super) fn caps(&self, servers: &BTreeMap<String, RawServer>) -> Caps {
+        let servers = servers.iter().map(|(address, server)| (address.clone(), server.cap.get())).collect();
+        Caps { per_server: self.per_server.map(NonZeroU32::get), servers }
+    }
+
     pub(super) fn policy(self) -> Policy {
         let default = Policy::default();
         let span = |value: Option<Span>, default: u64| value.map_or(default, |span| millis(span.0));

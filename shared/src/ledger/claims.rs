@@ -1,11 +1,13 @@
 //! Claims: the right to work a target, given in one step by the database's clock.
 
-use std::time::Duration;
+use std::{fmt::Display, time::Duration};
 
-use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, any::AnyRow};
 
 use super::{
-    Ledger, LedgerError, bind_attempt, ms, number, read_job,
+    Ledger, LedgerError, bind_attempt,
+    caps::CAPPED,
+    ms, number, read_job,
     stops::HELD,
     suspects::{IN_COMPANY, TRUSTED},
 };
@@ -31,11 +33,12 @@ impl Ledger {
         owner: &str,
         lease: Duration,
     ) -> Result<Vec<Claim>, LedgerError> {
-        let values = vec![owner.into(), ms(lease).into()];
-        read_claims(&self.change(&due(limit as u64), CLAIMED, values).await?)
+        let values = [owner.into(), ms(lease).into()];
+        read_claims(&self.change_due(limit as u64, true, CLAIMED, &values).await?)
     }
 
-    /// Claims those of the jobs that may be worked now. A duplicate, stale or finished job gives nothing.
+    /// Claims those of the jobs that may be worked now. A duplicate, stale or finished job gives nothing, and one on a
+    /// server that has got a cap is due again at once: see [`Self::claim_capped`].
     ///
     /// # Errors
     /// When the registry cannot be reached.
@@ -50,12 +53,31 @@ impl Ledger {
         }
         let ready = format!(
             "FROM targets WHERE (run_id, tenant_id) IN ({{rows}} {})
-                AND state IN ('pending', 'retryable') AND (sent_at IS NOT NULL OR due_at <= {{now}}) AND {TRUSTED} AND run_id NOT IN {HELD}",
+                AND state IN ('pending', 'retryable') AND (sent_at IS NOT NULL OR due_at <= {{now}}) AND {TRUSTED} AND run_id NOT IN {HELD}
+                AND server_id NOT IN {CAPPED}",
             pairs(3, jobs.len())
         );
         let mut values = vec![owner.into(), ms(lease).into()];
         values.extend(jobs.iter().flat_map(ids));
-        read_claims(&self.change(&ready, CLAIMED, values).await?)
+        let claims = read_claims(&self.change(&ready, CLAIMED, values).await?)?;
+        if claims.len() < jobs.len() {
+            self.put_back(jobs).await?;
+        }
+        Ok(claims)
+    }
+
+    /// Makes those of the jobs due again that are of capped servers. If it fails, they are sent again later.
+    async fn put_back(&self, jobs: &[Job]) -> Result<(), LedgerError> {
+        let sql = format!(
+            "UPDATE targets SET sent_at = NULL, due_at = {{now}} WHERE (run_id, tenant_id) IN ({{rows}} {})
+                AND state IN ('pending', 'retryable') AND sent_at IS NOT NULL AND server_id IN {CAPPED}",
+            pairs(1, jobs.len())
+        );
+        let back = self.store.query(&sql).bind_all(jobs.iter().flat_map(ids));
+        if back.execute(self.store.pool()).await?.rows_affected() > 0 {
+            self.sight.set(true);
+        }
+        Ok(())
     }
 
     /// Changes the targets that `ready` selects, each for one caller alone, and gives them as they are then. What is
@@ -67,28 +89,43 @@ impl Ledger {
         values: Vec<Value>,
     ) -> Result<Vec<AnyRow>, LedgerError> {
         if self.store.dialect() == Dialect::MySql {
-            return self.change_locked(ready, set, values).await;
+            let mut tx = self.store.begin().await?;
+            let rows = self.change_in(&mut tx, ready, set, values).await?;
+            tx.commit().await?;
+            return Ok(rows);
+        }
+        self.change_in(&mut *self.store.pool().acquire().await?, ready, set, values).await
+    }
+
+    /// The same in somebody's transaction, which it must be on a database whose `UPDATE` gives nothing back.
+    pub(super) async fn change_in(
+        &self,
+        connection: &mut AnyConnection,
+        ready: &str,
+        set: &str,
+        values: Vec<Value>,
+    ) -> Result<Vec<AnyRow>, LedgerError> {
+        if self.store.dialect() == Dialect::MySql {
+            return self.change_locked(connection, ready, set, values).await;
         }
         // Materialized, because a plan may run a subquery anew for every row of `targets`, and a LIMIT in it is none then.
         let sql = format!(
             "WITH ready AS MATERIALIZED (SELECT run_id, tenant_id {ready} {{skip_locked}})
              UPDATE targets SET {set} WHERE (run_id, tenant_id) IN (SELECT run_id, tenant_id FROM ready) RETURNING {COLUMNS}"
         );
-        Ok(self.store.query(&sql).bind_all(values).fetch_all(self.store.pool()).await?)
+        Ok(self.store.query(&sql).bind_all(values).fetch_all(connection).await?)
     }
 
-    /// The same in a transaction, on a database whose `UPDATE` gives nothing back.
     async fn change_locked(
         &self,
+        connection: &mut AnyConnection,
         ready: &str,
         set: &str,
         mut values: Vec<Value>,
     ) -> Result<Vec<AnyRow>, LedgerError> {
-        let mut tx = self.store.begin().await?;
         let select = self.store.query(&format!("SELECT run_id, tenant_id {ready} {{skip_locked}}"));
-        let locked = select.bind_all(values.clone()).fetch_all(&mut *tx).await?;
+        let locked = select.bind_all(values.clone()).fetch_all(&mut *connection).await?;
         if locked.is_empty() {
-            tx.rollback().await?;
             return Ok(locked);
         }
         let these = format!("(run_id, tenant_id) IN ({{rows}} {})", pairs(values.len() + 1, locked.len()));
@@ -96,12 +133,10 @@ impl Ledger {
             values.extend(ids(&read_job(row)?));
         }
         let update = self.store.query(&format!("UPDATE targets SET {set} WHERE {these}"));
-        let done = update.bind_all(values.clone()).execute(&mut *tx).await?;
+        let done = update.bind_all(values.clone()).execute(&mut *connection).await?;
         expect_rows(done.rows_affected(), locked.len() as u64)?;
         let select = self.store.query(&format!("SELECT {COLUMNS} FROM targets WHERE {these}"));
-        let changed = select.bind_all(values).fetch_all(&mut *tx).await?;
-        tx.commit().await?;
-        Ok(changed)
+        Ok(select.bind_all(values).fetch_all(connection).await?)
     }
 
     /// Renews a claim's lease. `false`: it is not ours any more, stop the work.
@@ -128,12 +163,27 @@ impl Ledger {
     }
 }
 
-/// Up to so many targets that are due, the longest due first, of runs that are neither paused nor stopped. Suspects are
-/// not among them.
-pub(super) fn due(limit: u64) -> String {
+/// Up to so many targets that are due, the longest due first, of runs that are neither paused nor stopped, if `condition`
+/// holds. Suspects are not among them.
+pub(super) fn due(condition: &str, limit: u64) -> String {
     format!(
-        "FROM targets {{by_due}} WHERE due_at <= {{now}} AND state IN ('pending', 'retryable') AND {TRUSTED} AND run_id NOT IN {HELD}
-         ORDER BY due_at LIMIT {limit}"
+        "FROM targets {{by_due}} WHERE due_at <= {{now}} AND state IN ('pending', 'retryable') AND {TRUSTED} AND run_id NOT IN {HELD} AND {condition} ORDER BY due_at LIMIT {limit}"
+    )
+}
+
+/// The same of one server, the suspects among them.
+pub(super) fn due_on(dialect: Dialect, server: impl Display, condition: &str, limit: u64) -> String {
+    let there = match dialect {
+        // As rows, and in their order: told that the server is one, it would go through what is due on all of them.
+        Dialect::Postgres => format!(
+            "due_at IS NOT NULL AND (server_id, due_at) >= ({server}, 0) AND (server_id, due_at) <= ({server}, (SELECT {{now}}))"
+        ),
+        Dialect::Sqlite | Dialect::MySql => {
+            format!("server_id = {server} AND due_at <= (SELECT {{now}})")
+        }
+    };
+    format!(
+        "FROM targets {{by_server}} WHERE {there} AND state IN ('pending', 'retryable') AND run_id NOT IN {HELD} AND {condition} ORDER BY server_id, due_at LIMIT {limit}"
     )
 }
 

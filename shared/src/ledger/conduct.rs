@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sqlx::Row as _;
 
-use super::{Ledger, LedgerError, bind_attempt, claims::due, ms, number, read_job, suspects};
+use super::{Ledger, LedgerError, bind_attempt, ms, number, read_job, suspects};
 use crate::{
     failure::{Class, Failure},
     job::{Claim, Job, Next, Outcome, Verdict},
@@ -67,13 +67,14 @@ impl Ledger {
     }
 
     /// Jobs that are due to be handed to a queue, again if need be. Each is due once more after `resend`, so
-    /// that a crash between here and the queue, or a lost queue, only delays it.
+    /// that a crash between here and the queue, or a lost queue, only delays it. What is on a capped server is not sent:
+    /// workers claim it from the ledger.
     ///
     /// # Errors
     /// When the registry cannot be reached.
     pub async fn take_due(&self, limit: u64, resend: Duration) -> Result<Vec<Job>, LedgerError> {
         let set = "sent_at = {now}, due_at = {now} + $1";
-        self.change(&due(limit), set, vec![ms(resend).into()]).await?.iter().map(read_job).collect()
+        self.change_due(limit, false, set, &[ms(resend).into()]).await?.iter().map(read_job).collect()
     }
 
     /// Makes jobs due again that were sent longer than `grace` ago to a queue that is empty now: it has lost them.

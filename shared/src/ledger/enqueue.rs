@@ -3,7 +3,7 @@
 
 use sqlx::{Any, Row as _, Transaction};
 
-use super::{Ledger, LedgerError, rollout::NO_WAVE};
+use super::{Ledger, LedgerError, caps::SERVER_OF, rollout::NO_WAVE};
 use crate::{
     id::{RunId, TenantId},
     registry::{CENTRAL, clause::Clause},
@@ -110,8 +110,8 @@ impl Ledger {
             let left = selection.limit.map(|limit| u64::from(limit).saturating_sub(inserted));
             let limit = left.map(|left| format!("LIMIT {left}")).unwrap_or_default();
             let insert = format!(
-                "INSERT INTO targets (run_id, tenant_id, state, max_attempts, {columns})
-                 SELECT $1, t.id, 'pending', $2, {values} FROM tenants t WHERE {} ORDER BY t.slug {limit}",
+                "INSERT INTO targets (run_id, tenant_id, state, max_attempts, server_id, {columns})
+                 SELECT $1, t.id, 'pending', $2, {SERVER_OF}, {values} FROM tenants t WHERE {} ORDER BY t.slug {limit}",
                 clause.text()
             );
             let query = self.store.query(&insert).bind(run.to_string()).bind(i64::from(policy.max_attempts));
@@ -126,10 +126,12 @@ impl Ledger {
         run: RunId,
         max_attempts: u32,
     ) -> Result<(), LedgerError> {
-        let insert = "INSERT INTO targets (run_id, tenant_id, state, max_attempts, wave, due_at)
-             SELECT $1, t.id, 'pending', $2, 0, {now} FROM tenants t WHERE t.slug = $3 AND t.central = 1";
+        let insert = format!(
+            "INSERT INTO targets (run_id, tenant_id, state, max_attempts, server_id, wave, due_at)
+             SELECT $1, t.id, 'pending', $2, {SERVER_OF}, 0, {{now}} FROM tenants t WHERE t.slug = $3 AND t.central = 1"
+        );
         let insert =
-            self.store.query(insert).bind(run.to_string()).bind(i64::from(max_attempts)).bind(CENTRAL);
+            self.store.query(&insert).bind(run.to_string()).bind(i64::from(max_attempts)).bind(CENTRAL);
         Ok(expect_rows(insert.execute(&mut **tx).await?.rows_affected(), 1)?)
     }
 

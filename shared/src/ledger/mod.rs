@@ -10,6 +10,7 @@
 //! - nothing is claimed of a run that is paused or stopped;
 //! - a final state never changes.
 
+mod caps;
 mod causes;
 mod claims;
 mod conduct;
@@ -22,6 +23,7 @@ mod read;
 mod repairs;
 mod rollout;
 mod schemas;
+mod servers;
 mod sightings;
 mod selected;
 mod stops;
@@ -37,13 +39,14 @@ pub use knowledge::{Known, Unproven, Why};
 pub use plans::Traces;
 pub use read::{AttemptRow, TargetQuery, TargetRow};
 pub use schemas::{OutsiderRow, outsider_id};
+pub use servers::ServerRow;
 pub use sightings::{Seen, Sighting};
 pub use stops::{CANCELED, Stopped};
 pub use suspects::Suspects;
 pub use waves::Begun;
 pub use workers::{WorkerRow, WorkerState};
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use sqlx::{Row as _, any::AnyRow};
 
@@ -79,6 +82,12 @@ pub enum LedgerError {
     /// No selected tenant has the labels of the canary.
     #[error("no selected tenant is in the canary {0}")]
     NoCanary(String),
+    /// No server of this address or id.
+    #[error("there is no server '{0}'")]
+    UnknownServer(String),
+    /// An SQLite directory.
+    #[error("'{0}' is a directory of SQLite files, which have no connections to count")]
+    NoConnections(String),
     /// The selection chose nobody.
     #[error("no tenant matched the selection")]
     NothingSelected,
@@ -102,13 +111,14 @@ impl LedgerError {
 #[derive(Clone, Debug)]
 pub struct Ledger {
     store: Store,
+    sight: Arc<caps::Sight>,
 }
 
 impl Ledger {
     /// The ledger in a registry's database.
     #[must_use]
     pub fn new(store: Store) -> Self {
-        Self { store }
+        Self { store, sight: Arc::default() }
     }
 
     /// The database under it.

@@ -5,6 +5,7 @@ use sqlx::{Any, Transaction};
 
 use super::{Ledger, LedgerError, bind_attempt, ms};
 use crate::{
+    codes::is_server_full,
     failure::Failure,
     job::{Claim, Next, Outcome, Verdict},
     run::TargetState,
@@ -25,6 +26,9 @@ impl Ledger {
     ) -> Result<bool, LedgerError> {
         if let Some(catalog) = &outcome.fingerprint.catalog {
             self.keep_schema(catalog).await?;
+        }
+        if failure_of(outcome).is_some_and(is_server_full) {
+            self.back_off(claim).await?;
         }
         let mut tx = self.store.begin().await?;
         if !self.write_outcome(&mut tx, claim, owner, outcome, next).await? {
@@ -64,6 +68,7 @@ impl Ledger {
         let (state, due, uncounted) = match next {
             Next::End(state) => (state, None, 0),
             Next::RetryIn(delay) => (TargetState::Retryable, Some(ms(delay)), 0),
+            Next::SparedIn(delay) => (TargetState::Retryable, Some(ms(delay)), 1),
             Next::Again => (TargetState::Retryable, Some(0), 1),
         };
         let failure = failure_of(outcome);

@@ -49,14 +49,16 @@ impl Ledger {
     /// # Errors
     /// When the registry cannot be reached.
     pub async fn claim_suspect(&self, owner: &str, lease: Duration) -> Result<Option<Claim>, LedgerError> {
-        let ready = format!(
-            "FROM targets {{by_lapses}} WHERE {SUSPECT} AND due_at <= {{now}} AND state IN ('pending', 'retryable')
-                AND run_id NOT IN {HELD} ORDER BY due_at LIMIT 1"
-        );
+        let ready = |condition: &str| {
+            format!(
+                "FROM targets {{by_lapses}} WHERE {SUSPECT} AND due_at <= {{now}} AND state IN ('pending', 'retryable')
+                    AND run_id NOT IN {HELD} AND {condition} ORDER BY due_at LIMIT 1"
+            )
+        };
         // What an earlier attempt was at is not what this one is at.
         let set = format!("{CLAIMED}, version = NULL");
-        let rows = self.change(&ready, &set, vec![owner.into(), ms(lease).into()]).await?;
-        Ok(read_claims(&rows)?.pop())
+        let row = self.change_one(ready, &set, vec![owner.into(), ms(lease).into()]).await?;
+        Ok(read_claims(row.as_slice())?.pop())
     }
 
     /// Notes the migration that an attempt begins now, in case it is the last that is heard of it. `false`: it is not the

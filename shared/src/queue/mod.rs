@@ -5,6 +5,9 @@
 //! | none, or the registry's own | the ledger: workers claim due targets from it; enqueue is one transaction and nothing can be lost between two stores |
 //! | `redis:` or `rediss:` | a list of job ids, for many workers that should not poll the registry |
 //!
+//! Targets on a server with a cap or a limit are in no list: how many of them may run is counted in the ledger, so workers
+//! claim them there, and a list would only give what cannot be run.
+//!
 //! A job is a hint. The claim in the ledger makes a duplicate, stale or lost one harmless, and the conductor
 //! sends again what is due. apalis is the worker runtime over both; its name and redis' stand only in here.
 
@@ -19,6 +22,7 @@ pub use serve::{Handler, Serve, serve};
 
 use self::redis::RedisQueue;
 use crate::{
+    clock,
     job::{Claim, Job},
     ledger::{Ledger, LedgerError},
     store,
@@ -117,16 +121,37 @@ impl Queue {
         match self {
             Self::Ledger => Ok(ledger.claim_due(limit, owner, lease).await?),
             Self::Redis(redis) => {
-                // What is stale or cannot be read is dropped at once: behind it, others wait.
-                for _ in 0..MAX_STALE_ROUNDS {
-                    let Some(jobs) = redis.take(limit).await? else { break };
-                    let claims = ledger.claim_jobs(&jobs, owner, lease).await?;
+                // Targets of capped servers are not in the list. Neither they nor the others may keep all slots.
+                if clock::chance() < 0.5 {
+                    let claims = ledger.claim_capped(limit, owner, lease).await?;
                     if !claims.is_empty() {
                         return Ok(claims);
                     }
                 }
-                Ok(Vec::new())
+                let claims = take_jobs(redis, ledger, limit, owner, lease).await?;
+                if !claims.is_empty() {
+                    return Ok(claims);
+                }
+                Ok(ledger.claim_capped(limit, owner, lease).await?)
             }
         }
     }
+}
+
+async fn take_jobs(
+    redis: &RedisQueue,
+    ledger: &Ledger,
+    limit: usize,
+    owner: &str,
+    lease: Duration,
+) -> Result<Vec<Claim>, QueueError> {
+    // What is stale or cannot be read is dropped at once: behind it, others wait.
+    for _ in 0..MAX_STALE_ROUNDS {
+        let Some(jobs) = redis.take(limit).await? else { break };
+        let claims = ledger.claim_jobs(&jobs, owner, lease).await?;
+        if !claims.is_empty() {
+            return Ok(claims);
+        }
+    }
+    Ok(Vec::new())
 }

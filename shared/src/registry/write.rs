@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     id::TenantId,
-    place::Place,
+    place::{Engine, Place},
     secret::MasterKey,
     store::{StoreError, expect_rows, parameters},
     tenant::Status,
@@ -85,14 +85,9 @@ impl Registry {
         change: &Change,
         by_sync: bool,
     ) -> Result<(), RegistryError> {
-        if let Some(status) = change.status {
-            let since = if by_sync && status != Status::Active { "{now}" } else { "NULL" };
-            let update = format!("UPDATE tenants SET status = $1, sync_suspended_at = {since} WHERE id = $2");
-            let update = self.store.query(&update).bind(status.as_str()).bind(id.to_string());
-            expect_rows(update.execute(&mut **tx).await?.rows_affected(), 1)?;
-        }
         if let (Some((url, place)), Some(key)) = (&change.url, key) {
             let server = self.server_id(tx, place).await?;
+            self.move_targets(tx, id, place.engine, server).await?;
             let update =
                 "UPDATE tenants SET server_id = $1, database_name = $2, schema_name = $3, sealed_url = $4,
                 version = NULL, version_at = NULL WHERE id = $5";
@@ -101,12 +96,33 @@ impl Registry {
             let done = update.bind(id.to_string()).execute(&mut **tx).await?;
             expect_rows(done.rows_affected(), 1)?;
         }
+        if let Some(status) = change.status {
+            let since = if by_sync && status != Status::Active { "{now}" } else { "NULL" };
+            let update = format!("UPDATE tenants SET status = $1, sync_suspended_at = {since} WHERE id = $2");
+            let update = self.store.query(&update).bind(status.as_str()).bind(id.to_string());
+            expect_rows(update.execute(&mut **tx).await?.rows_affected(), 1)?;
+        }
         for name in change.remove_labels.iter().chain(change.set_labels.keys()) {
             let delete = self.store.query("DELETE FROM tenant_labels WHERE tenant_id = $1 AND name = $2");
             delete.bind(id.to_string()).bind(name.as_str()).execute(&mut **tx).await?;
         }
         let labels: Vec<_> = change.set_labels.iter().map(|label| (id, label)).collect();
         self.set_labels(tx, &labels).await
+    }
+
+    /// What is to be done to the tenant counts for its new server from now on. First of all, as whoever records an outcome
+    /// locks a target before its tenant.
+    async fn move_targets(
+        &self,
+        tx: &mut Transaction<'static, Any>,
+        id: TenantId,
+        engine: Engine,
+        server: i64,
+    ) -> Result<(), RegistryError> {
+        let update = "UPDATE targets SET server_id = $1 WHERE tenant_id = $2 AND state IN ('pending', 'running', 'retryable')";
+        let server = if engine == Engine::Sqlite { 0 } else { server };
+        self.store.query(update).bind(server).bind(id.to_string()).execute(&mut **tx).await?;
+        Ok(())
     }
 
     async fn server_id(

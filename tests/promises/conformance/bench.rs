@@ -64,6 +64,11 @@ impl Bench {
         }
     }
 
+    /// The same for another process, which has seen nothing yet.
+    pub(super) fn elsewhere(&self) -> Self {
+        Self { ledger: Ledger::new(self.registry.store().clone()), ..self.clone() }
+    }
+
     pub(super) async fn enqueue(&self) {
         self.ledger.enqueue(&self.spec, "first").await.expect("a run");
     }

@@ -1,0 +1,32 @@
+-- cap: how many tenants of a server may be migrated at once, set by a person; cap_config: the same from the configuration,
+-- which holds where nobody has set one.
+-- limit_now: the same, found out: the server refuses connections since limited_at, last at refused_at. limit_top: what ran
+-- there at first, with which the limit ends; stepped_at: when it was changed last.
+-- capped: 1 where any of them holds.
+--
+-- It asks first whether the columns are there, so that this may be run again.
+
+SET @change = (SELECT IF(count(*) > 0, 'DO 0', 'ALTER TABLE servers
+    ADD COLUMN cap BIGINT,
+    ADD COLUMN cap_config BIGINT,
+    ADD COLUMN limit_now BIGINT,
+    ADD COLUMN limit_top BIGINT,
+    ADD COLUMN limited_at BIGINT,
+    ADD COLUMN refused_at BIGINT,
+    ADD COLUMN stepped_at BIGINT,
+    ADD COLUMN capped BIGINT GENERATED ALWAYS AS (CASE WHEN COALESCE(cap, cap_config, limit_now) IS NOT NULL THEN 1 END) VIRTUAL,
+    ADD INDEX servers_capped (capped)')
+    FROM information_schema.columns WHERE table_schema = database() AND table_name = 'servers' AND column_name = 'capped');
+PREPARE change_it FROM @change;
+EXECUTE change_it;
+
+-- server_id: the server of a tenant that waits or runs; 0 for an SQLite file, whose directory has no connections to count.
+SET @change = (SELECT IF(count(*) > 0, 'DO 0', 'ALTER TABLE targets ADD COLUMN server_id BIGINT NOT NULL DEFAULT 0, ADD INDEX targets_server (server_id, due_at)')
+    FROM information_schema.columns WHERE table_schema = database() AND table_name = 'targets' AND column_name = 'server_id');
+PREPARE change_it FROM @change;
+EXECUTE change_it;
+DEALLOCATE PREPARE change_it;
+
+UPDATE targets SET server_id = COALESCE((SELECT s.id FROM tenants t JOIN servers s ON s.id = t.server_id
+        WHERE t.id = targets.tenant_id AND s.engine <> 'sqlite'), 0)
+    WHERE state IN ('pending', 'running', 'retryable');
