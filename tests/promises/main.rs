@@ -32,6 +32,7 @@ mod runs;
 mod scale;
 mod schema;
 mod secrets;
+mod servers;
 mod sets;
 mod site;
 mod sources;

@@ -6,6 +6,7 @@ mod gate;
 mod rehearse;
 mod rollout;
 mod runs;
+mod servers;
 mod tenants;
 
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ pub(crate) use runs::{
     CancelArgs, EnqueueArgs, How, LogsArgs, MigrateArgs, NoTenants, PauseArgs, PlanArgs, RetryArgs, RunsArgs,
     SelectionArgs, StatusArgs, Target, VerifyArgs, WaitArgs,
 };
+pub(crate) use servers::ServersCommand;
 pub(crate) use tenants::{ImportFormat, TenantsCommand, UrlSource};
 
 /// Keeps a fleet of tenant databases on the same schema.
@@ -236,6 +238,12 @@ pub(crate) enum Command {
     /// List, add and change tenants
     #[command(subcommand)]
     Tenants(TenantsCommand),
+    /// List database servers, and set how many of a server's tenants may be migrated at once
+    #[command(args_conflicts_with_subcommands = true)]
+    Servers {
+        #[command(subcommand)]
+        command: Option<ServersCommand>,
+    },
     /// Make and check the registry: the database that lists the tenants and keeps the runs
     #[command(subcommand)]
     Registry(RegistryCommand),

@@ -20,7 +20,7 @@ use tenantry_worker::{
     worker::ALIVE,
 };
 
-use super::{selection, sync};
+use super::{selection, servers, sync};
 use crate::{
     app::{self, App},
     cli::Global,
@@ -133,6 +133,8 @@ async fn examine(global: &Global, findings: &mut Findings) {
         0 => "none alive (tenantry-worker run, or use migrate)".into(),
         n => format!("{n} alive, {} slots", workers.iter().map(|w| w.slots).sum::<i64>()),
     });
+    findings
+        .note("servers", app.ledger.servers().await, |servers| servers::in_words(servers, &app.config.caps));
     let Some(key) = key else { return };
     match one_per_server(&app).await {
         Err(fault) => findings.bad("tenants", fault),

@@ -128,7 +128,7 @@ impl Draft {
         }
     }
 
-    /// Stores the bundle and the central database, and writes the run. `parent` is the run that it retries.
+    /// Stores the bundle, the central database and the caps of servers, and writes the run. `parent` is the run that it retries.
     pub(crate) async fn write(
         self,
         app: &App,
@@ -139,6 +139,7 @@ impl Draft {
         if let Some((url, place)) = &self.central {
             app.registry.put_central(&app.key().await?, url, place).await?;
         }
+        app.ledger.put_caps(&app.config.caps).await?;
         let description = self.bundle.find(&self.target).map(|m| m.description.clone()).unwrap_or_default();
         let spec = RunSpec {
             digest: self.bundle.digest().clone(),

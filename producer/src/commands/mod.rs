@@ -23,6 +23,7 @@ mod retry;
 mod rollback;
 mod runs;
 mod selection;
+mod servers;
 mod status;
 mod sync;
 mod tenants;
@@ -63,6 +64,7 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Result<Exit, Fault> {
         Command::Verify(args) => verify::run(global, args, output).await,
         Command::New(command) => new::run(global, command, output),
         Command::Tenants(command) => tenants::run(&App::open(global).await?, command, output).await,
+        Command::Servers { command } => servers::run(&App::open(global).await?, command, output).await,
         Command::Registry(RegistryCommand::Init) => registry::init(global, output).await,
         Command::Registry(RegistryCommand::Check) => registry::check(&App::open(global).await?, output).await,
         Command::Demo { dir, tenants, fix } => demo::run(&dir, tenants, fix, output).await,
