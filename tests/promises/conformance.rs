@@ -26,7 +26,7 @@ use self::{
     caps::{
         a_cap_holds_for_all_consumers_together, a_claim_that_lapsed_holds_no_slot_of_its_server,
         a_new_cap_holds_for_the_next_claim, a_server_that_refuses_gets_a_limit_that_grows_until_it_is_off,
-        what_is_due_on_a_full_server_holds_up_nobody_else,
+        a_suspect_waits_for_a_slot_of_its_server_too, what_is_due_on_a_full_server_holds_up_nobody_else,
         what_was_sent_before_its_server_got_a_cap_costs_no_attempt,
     },
 };
@@ -81,6 +81,7 @@ on_every_source! {
     a_new_cap_holds_for_the_next_claim: 10,
     what_was_sent_before_its_server_got_a_cap_costs_no_attempt: 20,
     a_server_that_refuses_gets_a_limit_that_grows_until_it_is_off: 12,
+    a_suspect_waits_for_a_slot_of_its_server_too: 3,
 }
 
 /// Promise 1.

@@ -233,3 +233,18 @@ async fn a_server_whose_row_is_locked_holds_up_nobody_else_in_mariadb() {
     .await;
     assert!(other.is_some());
 }
+
+pub(super) async fn a_suspect_waits_for_a_slot_of_its_server_too(bench: Bench) {
+    bench.put_on(FULL, "< 't99'").await;
+    bench.cap(Some(1)).await;
+    bench.enqueue().await;
+    let first = bench.take_all("a").await.remove(0);
+    bench.sql.execute("UPDATE targets SET lapses = 2 WHERE state = 'pending'").await;
+    let suspect = async || bench.ledger.claim_suspect("b", LEASE).await.expect("an answer");
+    assert_eq!(suspect().await, None);
+    assert!(bench.succeed(&first).await);
+    assert!(suspect().await.is_some_and(|claim| claim.alone));
+    assert_eq!(suspect().await, None);
+    bench.cap(None).await;
+    assert!(suspect().await.is_some());
+}
