@@ -320,10 +320,10 @@ impl Model {
 fn end_attempt(target: &mut Target, next: Next, failure: Option<(String, String)>) {
     (target.state, target.due) = match next {
         Next::End(state) => (state, None),
-        Next::RetryIn(delay) => (TargetState::Retryable, Some(super::units(delay))),
+        Next::RetryIn(delay) | Next::SparedIn(delay) => (TargetState::Retryable, Some(super::units(delay))),
         Next::Again => (TargetState::Retryable, Some(0)),
     };
-    target.uncounted += u32::from(next == Next::Again);
+    target.uncounted += u32::from(matches!(next, Next::Again | Next::SparedIn(_)));
     target.recorded += 1;
     target.failure = failure;
 }
