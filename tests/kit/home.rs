@@ -63,7 +63,13 @@ impl Home {
     /// An empty one, with a master key in the environment and an SQLite registry unless another one is set.
     #[must_use]
     pub fn new() -> Self {
-        let dir = TempDir::new().expect("a directory");
+        Self::new_in(&std::env::temp_dir())
+    }
+
+    /// The same in a directory of the caller's.
+    #[must_use]
+    pub fn new_in(dir: &Path) -> Self {
+        let dir = TempDir::new_in(dir).expect("a directory");
         std::fs::create_dir(dir.path().join("migrations")).expect("a directory");
         let home = Self { dir, env: Vec::new() };
         home.with("TENANTRY_MASTER_KEY", &"4f".repeat(32))
@@ -157,12 +163,19 @@ impl Home {
     /// Starts a worker; its log goes to `worker-<n>.log` in the directory. It is killed when this is dropped.
     #[must_use]
     pub fn worker(&self, args: &[&str]) -> WorkerProcess {
+        self.worker_with(args, &[])
+    }
+
+    /// The same with more in its environment.
+    #[must_use]
+    pub fn worker_with(&self, args: &[&str], env: &[(&str, &str)]) -> WorkerProcess {
         let number = std::fs::read_dir(self.path()).expect("a directory").count();
         let log = self.path().join(format!("worker-{number}.log"));
         let health = self.path().join(format!("worker-{number}.health"));
         let file = std::fs::File::create(&log).expect("a log");
         let words: Vec<&str> = ["run"].iter().chain(args).copied().collect();
         let mut command = self.command("tenantry-worker", &words);
+        command.envs(env.iter().copied());
         command.env("TENANTRY_HEALTH_FILE", &health).stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
         WorkerProcess { child: command.spawn().expect("tenantry-worker"), log, health }
     }
@@ -182,7 +195,16 @@ impl Home {
 /// # Panics
 /// When it does not end in time: it is killed then.
 #[must_use]
-pub fn finish(mut child: Child) -> Ran {
+pub fn finish(child: Child) -> Ran {
+    finish_within(DEADLINE * 2, child)
+}
+
+/// The same with a deadline of the caller's.
+///
+/// # Panics
+/// When it does not end in time: it is killed then.
+#[must_use]
+pub fn finish_within(limit: Duration, mut child: Child) -> Ran {
     let read = |pipe: Option<Box<dyn std::io::Read + Send>>| {
         std::thread::spawn(move || {
             let mut text = String::new();
@@ -198,7 +220,7 @@ pub fn finish(mut child: Child) -> Ran {
     let (status, late) = loop {
         match child.try_wait().expect("a child") {
             Some(status) => break (Some(status), false),
-            None if begun.elapsed() > DEADLINE * 2 => {
+            None if begun.elapsed() > limit => {
                 let _ = child.kill();
                 break (child.wait().ok(), true);
             }
@@ -261,6 +283,12 @@ impl WorkerProcess {
             assert!(begun.elapsed() < DEADLINE, "the worker does not end; its log:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    /// Whether it runs no more.
+    #[must_use]
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("a child").is_some()
     }
 
     /// What it has logged.

@@ -3,6 +3,7 @@
 
 pub mod fleet;
 pub mod home;
+pub mod proxy;
 pub mod server;
 pub mod teller;
 pub mod tool;
@@ -10,4 +11,5 @@ pub mod wait;
 
 pub use fleet::{Fleet, TenantDb};
 pub use home::{Home, Ran, WorkerProcess};
+pub use proxy::{Proxy, Weather};
 pub use tool::Tool;

@@ -67,7 +67,16 @@ impl Private {
     /// When it does not start.
     #[must_use]
     pub fn start(kind: &'static str, options: &str) -> Self {
-        let dir = TempDir::new_in(variable("TENANTRY_TEST_DIR")).expect("a directory");
+        Self::start_in(Path::new(&variable("TENANTRY_TEST_DIR")), kind, options)
+    }
+
+    /// The same in a directory of the caller's.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn start_in(dir: &Path, kind: &'static str, options: &str) -> Self {
+        let dir = TempDir::new_in(dir).expect("a directory");
         let name = match kind {
             "postgres" => "TENANTRY_TEST_PG_OPTIONS",
             "mariadb" => "TENANTRY_TEST_MARIADB_OPTIONS",
@@ -88,6 +97,12 @@ impl Private {
     /// Starts it again on the same port with the same data.
     pub fn restart(&self) {
         assert_eq!(self.up(), self.url);
+    }
+
+    /// What the server has logged.
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
+        self.dir.path().join("server/log")
     }
 
     fn up(&self) -> String {
