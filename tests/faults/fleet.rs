@@ -60,7 +60,7 @@ pub(crate) struct Tenant {
     pub(crate) broken: Option<Break>,
     /// Whether it is broken no more.
     pub(crate) mended: bool,
-    ms: u64,
+    pub(crate) ms: u64,
 }
 
 /// All of them, and where they are.

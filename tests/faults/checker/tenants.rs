@@ -122,9 +122,10 @@ fn of_whole(tenant: &Tenant, all: &[&Migration], seen: &Seen) -> Vec<String> {
     wrong
 }
 
-/// What was begun and not finished has done its first statements, each once, and nothing where one transaction holds it.
+/// What was begun and not finished has done its first statements, each once, and says so; nothing where one transaction
+/// holds it.
 fn of_part(tenant: &Tenant, done: &[&Migration], next: &Migration, seen: &Seen) -> Vec<String> {
-    let begun = if tenant.is_stepwise(next) { next.steps.len() } else { 0 };
+    let begun = if tenant.is_stepwise(next) && seen.in_progress { next.steps.len() } else { 0 };
     let broken = tenant.is_broken().and_then(|kind| next.breaks_at(kind)).unwrap_or(begun);
     let state = |steps: usize| after(&tenant.begin(), done, &next.steps[..steps]);
     if (0..=begun.min(broken)).any(|steps| state(steps) == seen.facts) {
@@ -141,4 +142,114 @@ fn difference(expected: &Facts, seen: &Facts) -> Vec<String> {
         .filter(differs)
         .map(|key| format!("'{key}' is there {} times and not {}", count(seen, key), count(expected, key)))
         .collect()
+}
+
+/// A checker that sees nothing proves nothing.
+mod tests {
+    use super::*;
+    use crate::{bundle::Break, dice::Dice};
+
+    fn tenant(kind: Kind, broken: Option<Break>) -> Tenant {
+        let (id, url) = ("one".into(), String::new());
+        Tenant { id, kind, url, schema: None, concurrent: false, broken, mended: false, ms: 0 }
+    }
+
+    /// As it is after so many migrations, and so many statements of the next one.
+    fn seen(tenant: &Tenant, bundle: &Bundle, done: usize, steps: usize) -> Seen {
+        let all = bundle.of(tenant);
+        let row = |file: &&Migration| (file.version, file.description.clone(), true, file.checksum());
+        let then = all.get(done).map_or(&[][..], |next| &next.steps[..steps]);
+        let facts = after(&tenant.begin(), &all[..done], then);
+        Seen { history: all[..done].iter().map(row).collect(), facts, in_progress: steps > 0 }
+    }
+
+    fn wrong(tenant: &Tenant, bundle: &Bundle, seen: &Seen) -> Vec<String> {
+        contradictions(tenant, bundle, seen, &BTreeMap::new())
+    }
+
+    /// A migration that runs in one transaction.
+    fn whole(bundle: &Bundle, tenant: &Tenant) -> usize {
+        let all = bundle.of(tenant);
+        all.iter().position(|migration| !migration.marked).expect("one that is not marked")
+    }
+
+    #[test]
+    fn the_checker_accepts_every_number_of_whole_migrations() {
+        let (bundle, tenant) = (Bundle::roll(&mut Dice::new(1)), tenant(Kind::Sqlite, None));
+        for done in 0..=bundle.of(&tenant).len() {
+            assert_eq!(wrong(&tenant, &bundle, &seen(&tenant, &bundle, done, 0)), [""; 0]);
+        }
+    }
+
+    #[test]
+    fn the_checker_sees_a_migration_that_was_applied_twice() {
+        let (bundle, tenant) = (Bundle::roll(&mut Dice::new(1)), tenant(Kind::MariaDb, None));
+        let mut twice = seen(&tenant, &bundle, 3, 0);
+        *twice.facts.get_mut("count").expect("a counter") += 1;
+        assert_eq!(wrong(&tenant, &bundle, &twice), ["'count' is there 4 times and not 3"]);
+    }
+
+    #[test]
+    fn the_checker_sees_half_a_transaction_and_accepts_half_of_what_has_none() {
+        let bundle = Bundle::roll(&mut Dice::new(1));
+        let (lite, maria) = (tenant(Kind::Sqlite, None), tenant(Kind::MariaDb, None));
+        let done = whole(&bundle, &lite);
+        assert_ne!(wrong(&lite, &bundle, &seen(&lite, &bundle, done, 1)), [""; 0]);
+        assert_eq!(wrong(&maria, &bundle, &seen(&maria, &bundle, done, 1)), [""; 0]);
+    }
+
+    #[test]
+    fn the_checker_sees_statements_that_nothing_tells_of() {
+        let (bundle, tenant) = (Bundle::roll(&mut Dice::new(1)), tenant(Kind::MariaDb, None));
+        let mut untold = seen(&tenant, &bundle, 2, 1);
+        untold.in_progress = false;
+        assert_ne!(wrong(&tenant, &bundle, &untold), [""; 0]);
+    }
+
+    #[test]
+    fn the_checker_sees_statements_in_a_wrong_order() {
+        let (bundle, tenant) = (Bundle::roll(&mut Dice::new(1)), tenant(Kind::MariaDb, None));
+        let mut part = seen(&tenant, &bundle, 2, 1);
+        let version = bundle.of(&tenant)[2].version;
+        part.facts.remove(&format!("log {version}.1"));
+        part.facts.insert(format!("log {version}.2"), 1);
+        assert_ne!(wrong(&tenant, &bundle, &part), [""; 0]);
+    }
+
+    #[test]
+    fn the_checker_sees_a_history_that_is_ahead_or_behind_or_changed() {
+        let (bundle, tenant) = (Bundle::roll(&mut Dice::new(1)), tenant(Kind::PostgresDatabase, None));
+        let mut ahead = seen(&tenant, &bundle, 2, 0);
+        ahead.history = seen(&tenant, &bundle, 3, 0).history;
+        let mut behind = seen(&tenant, &bundle, 3, 0);
+        behind.history.pop();
+        let mut changed = seen(&tenant, &bundle, 3, 0);
+        changed.history[1].3.replace_range(..2, "zz");
+        for seen in [ahead, behind, changed] {
+            assert_ne!(wrong(&tenant, &bundle, &seen), [""; 0]);
+        }
+    }
+
+    #[test]
+    fn the_checker_sees_a_statement_behind_the_one_that_fails() {
+        let broken = tenant(Kind::MariaDb, Some(Break::Duplicate));
+        let bundle = Bundle::roll(&mut Dice::new(1));
+        let fails = |migration: &&Migration| migration.breaks_at(Break::Duplicate);
+        let all = bundle.of(&broken);
+        let done = all.iter().position(|migration| fails(migration).is_some()).expect("it breaks");
+        let at = fails(&all[done]).expect("it breaks");
+        assert_eq!(wrong(&broken, &bundle, &seen(&broken, &bundle, done, at)), [""; 0]);
+        assert_ne!(wrong(&broken, &bundle, &seen(&broken, &bundle, done, at + 1)), [""; 0]);
+    }
+
+    #[test]
+    fn the_checker_sees_a_record_of_progress_that_is_left() {
+        let (bundle, tenant) = (Bundle::roll(&mut Dice::new(1)), tenant(Kind::MariaDb, None));
+        let mut left = seen(&tenant, &bundle, bundle.of(&tenant).len(), 0);
+        left.in_progress = true;
+        assert_eq!(
+            wrong(&tenant, &bundle, &left),
+            ["everything is applied, and a record of progress is left"]
+        );
+    }
 }
