@@ -20,9 +20,10 @@ pub(crate) struct Followed {
 }
 
 /// How an enqueue of everybody is asked for.
-pub(crate) fn enqueue_words(home: &Home, wait: bool) -> Vec<String> {
+pub(crate) fn enqueue_words(scene: &Scene, wait: bool) -> Vec<String> {
     let mut words = vec!["enqueue", "--all", "--yes", "--retries", RETRIES, "--halt-same-cause", "0"];
-    if overlaps(home) {
+    words.extend(scene.rollout);
+    if overlaps(&scene.home) {
         words.push("--overlap");
     }
     if wait {
@@ -39,7 +40,7 @@ fn overlaps(home: &Home) -> bool {
 
 /// Starts a run of everybody and follows it.
 pub(crate) async fn enqueue(scene: &Arc<Scene>) -> Option<Followed> {
-    start(scene, &enqueue_words(&scene.home, true)).await
+    start(scene, &enqueue_words(scene, true)).await
 }
 
 /// Runs a command that starts a run and follows it. One that ended because the registry was away may have started it.

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use crate::{
     disk::Disk,
+    script::Script,
     sql::Eye,
     stand::{Link, Stand},
 };
@@ -74,6 +75,8 @@ impl Setup {
 pub(crate) struct Scene {
     pub(crate) home: Home,
     pub(crate) setup: Setup,
+    /// How its runs are rolled out.
+    pub(crate) rollout: &'static [&'static str],
     pub(crate) stand: Arc<Stand>,
     /// A disk of some SQLite tenants, where one can be had.
     pub(crate) small_disk: Option<Disk>,
@@ -89,10 +92,11 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
-    pub(crate) async fn set(setup: Setup, stand: Arc<Stand>) -> Self {
+    pub(crate) async fn set(script: &Script, stand: Arc<Stand>) -> Self {
         Self {
-            home: setup.home(&stand).await,
-            setup,
+            home: script.setup.home(&stand).await,
+            setup: script.setup,
+            rollout: script.rollout,
             stand,
             small_disk: None,
             servers: tokio::sync::Mutex::new(()),

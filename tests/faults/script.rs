@@ -56,6 +56,8 @@ faults! {
     SlowNetwork = "network slow",
     /// Nothing that is sent to a server arrives for a while.
     StillNetwork = "network silent",
+    /// What a server is told it does, and its answers are lost.
+    LoseAnswers = "answers lost",
     /// No room is left on the disk of some SQLite tenants.
     FillDisk = "disk full",
     /// A stranger takes all connections of a server.
@@ -95,6 +97,7 @@ impl Fault {
                 | Self::CrashRegistry
                 | Self::CutNetwork
                 | Self::StillNetwork
+                | Self::LoseAnswers
         )
     }
 }
@@ -113,8 +116,13 @@ pub(crate) struct Event {
 /// All that goes wrong in a seed, in no order.
 pub(crate) struct Script {
     pub(crate) setup: Setup,
+    /// How its runs are rolled out.
+    pub(crate) rollout: &'static [&'static str],
     pub(crate) events: Vec<Event>,
 }
+
+/// In waves, as many of which may fail as there are.
+const WAVES: &[&str] = &["--canary", "5%", "--waves", "20%,60%", "--max-failures", "100%"];
 
 /// At most so many faults that may cost a lease, so that no target can lose five workers.
 const COSTLY: usize = 4;
@@ -134,7 +142,7 @@ impl Script {
             chosen.push(Fault::CancelRun);
         }
         let events = chosen.into_iter().map(|fault| Event::roll(fault, dice)).collect();
-        Self { setup, events }
+        Self { setup, rollout: if dice.percent(25) { WAVES } else { &[] }, events }
     }
 
     pub(crate) fn has(&self, fault: Fault) -> bool {

@@ -43,14 +43,14 @@ pub(crate) async fn play(seed: u64, stand: Arc<Stand>) -> Outcome {
     let begun = Instant::now();
     let mut dice = Dice::new(seed);
     let script = Script::roll(seed, &mut dice);
-    let mut scene = Scene::set(script.setup, stand).await;
+    let mut scene = Scene::set(&script, stand).await;
     if script.has(Fault::FillDisk) {
         scene.small_disk =
             Disk::mount("4m").inspect_err(|why| scene.note(format!("no small disk: {why}"))).ok();
     }
     let bundle = Bundle::roll(&mut dice);
     let small = scene.small_disk.as_ref().map(Disk::path);
-    scene.note(format!("{:?} registry", scene.setup));
+    scene.note(format!("{:?} registry {}", scene.setup, scene.rollout.join(" ")));
     let fleet = Fleet::make(&mut dice, &scene.stand, scene.home.path(), small).await;
     scene.note("the fleet is made");
     let scene = Arc::new(scene);

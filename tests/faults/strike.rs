@@ -46,6 +46,7 @@ pub(crate) async fn strike(scene: Arc<Scene>, fleet: Arc<Fleet>, event: Event) -
         Fault::CutNetwork => network::cut(&scene, dice, lasts).await,
         Fault::SlowNetwork => network::slow(&scene, dice, lasts).await,
         Fault::StillNetwork => network::still(&scene, dice, lasts).await,
+        Fault::LoseAnswers => network::lose_answers(&scene, dice, lasts).await,
         Fault::HoldAdvisoryLock => strangers::advisory_lock(&scene, &fleet, dice, lasts).await,
         Fault::LockTable => strangers::lock_table(&scene, &fleet, dice, lasts).await,
         Fault::OpenTransaction => strangers::open_transaction(&scene, &fleet, dice, lasts).await,

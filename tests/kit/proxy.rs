@@ -18,6 +18,8 @@ pub enum Weather {
     Slow(Duration),
     /// Nothing arrives, and nobody is told. What was sent arrives when it is over.
     Still,
+    /// What is sent to the server arrives, and no answer comes back until this is over.
+    Deaf,
     /// Every connection is reset, and so is every new one.
     Cut,
 }
@@ -80,8 +82,8 @@ async fn carry(mut client: TcpStream, server: String, mut weather: watch::Receiv
         let ((from_client, to_client), (from_server, to_server)) = (client.split(), server.split());
         let (up, down) = (weather.clone(), weather.clone());
         let was_cut = tokio::select! {
-            () = pump(from_client, to_server, up) => false,
-            () = pump(from_server, to_client, down) => false,
+            () = pump(from_client, to_server, up, &[Weather::Still]) => false,
+            () = pump(from_server, to_client, down, &[Weather::Still, Weather::Deaf]) => false,
             _ = weather.wait_for(|weather| *weather == Weather::Cut) => true,
         };
         if !was_cut {
@@ -97,16 +99,14 @@ async fn pump(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     mut weather: watch::Receiver<Weather>,
+    holds: &[Weather],
 ) {
     let mut piece = vec![0; 16 * 1024];
     while let Ok(length @ 1..) = from.read(&mut piece).await {
+        let _ = weather.wait_for(|weather| !holds.contains(weather)).await;
         let now = *weather.borrow();
-        match now {
-            Weather::Slow(late) => tokio::time::sleep(late).await,
-            Weather::Still => {
-                let _ = weather.wait_for(|weather| *weather != Weather::Still).await;
-            }
-            Weather::Fair | Weather::Cut => {}
+        if let Weather::Slow(late) = now {
+            tokio::time::sleep(late).await;
         }
         if to.write_all(&piece[..length]).await.is_err() {
             break;

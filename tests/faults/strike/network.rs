@@ -35,6 +35,19 @@ pub(super) async fn still(scene: &Scene, dice: &mut Dice, lasts: Duration) -> St
     Ok(())
 }
 
+/// Whoever waits for an answer does not know what has been done.
+pub(super) async fn lose_answers(scene: &Scene, dice: &mut Dice, lasts: Duration) -> Struck {
+    let link = any_link(scene, dice);
+    scene.note(format!("{link:?} does not answer any more"));
+    scene.set_weather(link, Weather::Deaf);
+    tokio::time::sleep(lasts).await;
+    scene.set_weather(link, Weather::Cut);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    scene.set_weather(link, Weather::Fair);
+    scene.note(format!("{link:?} answers again, to new connections"));
+    Ok(())
+}
+
 async fn change(scene: &Scene, dice: &mut Dice, weather: Weather, lasts: Duration) -> Struck {
     let link = any_link(scene, dice);
     scene.note(format!("{link:?}: {weather:?}"));

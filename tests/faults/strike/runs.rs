@@ -14,7 +14,7 @@ use crate::{
 /// Each is killed at another moment; what it leaves is a whole run or none.
 pub(super) async fn kill_producer(scene: &Arc<Scene>, dice: &mut Dice) -> Struck {
     for _ in 0..dice.number(1, 3) {
-        let words = enqueue_words(&scene.home, false);
+        let words = enqueue_words(scene, false);
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let mut child = scene.home.spawn(&words);
         tokio::time::sleep(dice.millis(20, 400)).await;
