@@ -68,3 +68,32 @@ async fn a_file_that_ends_our_transaction_and_begins_its_own_is_applied_and_reco
     let run = site.migrate(&[]).exits(0).json();
     assert_eq!(run["counts"]["current"], 1, "{run}");
 }
+
+/// SQLite has no lock between two transactions, so both runs get into the middle of the same migration.
+#[tokio::test]
+async fn two_runs_that_meet_in_a_migration_outside_a_transaction_do_each_statement_once() {
+    let site = Site::new(&[Kind::Sqlite], 40).await;
+    for tenant in &site.fleet.tenants {
+        tenant.execute("CREATE TABLE canary (n INTEGER)").await;
+    }
+    let make = |n: i32| format!("CREATE TABLE t{n} (id INTEGER);\nINSERT INTO canary VALUES ({n});\n");
+    for version in 1..=3 {
+        let statements: String = (version * 10..version * 10 + 8).map(make).collect();
+        site.home.migration(&format!("{version}_many.sql"), &format!("-- no-transaction\n{statements}"));
+    }
+    let overlap = site.home.run(&["enqueue", "--help"]).stdout.contains("--overlap");
+    let words = ["enqueue", "--all", "--yes", "--retries", "1000", "--halt-same-cause", "0", "--overlap"];
+    for _ in 0..3 {
+        let _ = site.home.run(&words[..words.len() - usize::from(!overlap)]).exits(0);
+    }
+    let _workers = [(); 3].map(|()| site.home.worker(&["--concurrency", "8"]));
+    for run in ["1", "2", "3"] {
+        let _ = site.home.run(&["wait", run]).exits(0);
+    }
+    for tenant in &site.fleet.tenants {
+        assert_eq!(tenant.versions().await, [1, 2, 3], "{}", tenant.id);
+        let each = "SELECT count(*) * 1000 + count(DISTINCT n) FROM canary";
+        assert_eq!(tenant.number(each).await, 24_024, "{}", tenant.id);
+        assert!(!tenant.tables().await.contains_key("_tenantry_progress"), "{}", tenant.id);
+    }
+}

@@ -150,7 +150,7 @@ pub(super) fn unrecorded(error: Failure, change: &Change<'_>) -> Failure {
 /// not ours: the next attempt reads what it did.
 pub(super) fn unwritten(error: Failure) -> Failure {
     match error.code.as_str() {
-        "23505" | "1062" => Failure::new(
+        "23505" | "1062" | "1555" | "2067" => Failure::new(
             Class::Transient,
             "locked",
             "somebody else is migrating this tenant, and has written its history meanwhile",

@@ -113,7 +113,7 @@ pub(crate) fn settled(site: Site, progress: &Progress, done: bool) -> String {
     if done {
         row.advance(progress.done, number, &progress.fingerprints)
     } else {
-        row.doubt(SURE, &progress.fingerprints)
+        row.doubt(SURE, progress.done, &progress.fingerprints)
     }
 }
 
@@ -191,6 +191,7 @@ impl<'s, S: Stepwise> Walk<'s, S> {
         let unmark = if change.begin.is_some() { change.unmark.as_str() } else { "" };
         self.session.execute(S::BEGIN).await?;
         if self.resumed {
+            self.still_ours().await?;
             self.all(&[unmark, &mark, "COMMIT"]).await
         } else {
             self.session.first(change).await?;
@@ -206,6 +207,7 @@ impl<'s, S: Stepwise> Walk<'s, S> {
         let record = (change.record)(took, change.begin.is_some());
         self.session.doing().statement(None);
         self.session.execute(S::BEGIN).await?;
+        self.still_ours().await?;
         let recorded = self.session.execute(&record).await.map_err(|failure| unrecorded(failure, change));
         match recorded {
             // The history has it, so nothing is left to be gone on with.
@@ -237,6 +239,7 @@ impl<'s, S: Stepwise> Walk<'s, S> {
     /// In one transaction with the record of it.
     async fn atomic(&mut self, unit: &Unit, behind: u32) -> Result<(), Failure> {
         self.session.execute(S::BEGIN).await?;
+        self.still_ours().await?;
         for (at, statement) in (unit.first..).zip(&unit.statements) {
             if at > self.done {
                 self.statement(at, statement).await?;
@@ -264,8 +267,8 @@ impl<'s, S: Stepwise> Walk<'s, S> {
             // What it makes may be there already: then it fails, and its trace would be taken for its own.
             let there = self.session.is_done(&statement.text).await? == Some(true);
             let doubt = if there { TRACELESS } else { DOUBT };
-            let doubt = self.sql.doubt(doubt, &self.fingerprints[..at as usize]);
-            self.session.execute(&doubt).await?;
+            let doubt = self.sql.doubt(doubt, self.done, &self.fingerprints[..at as usize]);
+            self.touches_our_row(&doubt).await?;
             if let Err(failure) = self.statement(at, statement).await {
                 self.undoubt(statement, &failure).await;
                 return Err(failure);
@@ -283,7 +286,7 @@ impl<'s, S: Stepwise> Walk<'s, S> {
             return;
         }
         let _ = self.session.clear(&statement.text).await;
-        let undoubt = self.sql.doubt(SURE, &self.fingerprints[..self.done as usize]);
+        let undoubt = self.sql.doubt(SURE, self.done, &self.fingerprints[..self.done as usize]);
         let _ = self.session.execute(&undoubt).await;
     }
 
@@ -296,10 +299,24 @@ impl<'s, S: Stepwise> Walk<'s, S> {
     /// The guard sees whether somebody else has gone on with it.
     async fn advance(&mut self, done: u32) -> Result<(), Failure> {
         let sql = self.sql.advance(self.done, done, &self.fingerprints);
-        if self.session.execute(&sql).await? == 1 {
-            return Ok(());
+        self.touches_our_row(&sql).await
+    }
+
+    /// At the beginning of a transaction: nobody has gone on with the migration meanwhile, or ended it. SQLite has no lock
+    /// that keeps others out between two transactions.
+    async fn still_ours(&mut self) -> Result<(), Failure> {
+        let sql = self.sql.hold(self.done);
+        self.touches_our_row(&sql).await
+    }
+
+    async fn touches_our_row(&mut self, sql: &str) -> Result<(), Failure> {
+        match self.session.execute(sql).await {
+            Ok(1) => Ok(()),
+            Err(failure) if !is_missing_table(&failure) => Err(failure),
+            Ok(_) | Err(_) => {
+                Err(Failure::new(Class::Transient, "locked", "somebody else is migrating this tenant"))
+            }
         }
-        Err(Failure::new(Class::Transient, "locked", "somebody else is migrating this tenant"))
     }
 
     async fn all(&mut self, statements: &[&str]) -> Result<(), Failure> {
@@ -315,8 +332,11 @@ impl<'s, S: Stepwise> Walk<'s, S> {
         if self.done == 0 && !self.resumed {
             let unmark = if change.begin.is_some() { change.unmark.as_str() } else { "" };
             let (forget, drop_table) = (self.sql.forget(), self.sql.drop_table());
-            // What stays for want of a connection is a row that says that nothing is done.
-            let _ = self.all(&[S::BEGIN, unmark, &forget, &drop_table, "COMMIT"]).await;
+            // What stays for want of a connection is a row that says that nothing is done. One that says more is
+            // somebody else's by now.
+            if self.session.execute(S::BEGIN).await.is_ok() && self.still_ours().await.is_ok() {
+                let _ = self.all(&[unmark, &forget, &drop_table, "COMMIT"]).await;
+            }
             return failure;
         }
         let (done, hint) = (self.done, failure.hint.clone());
@@ -337,6 +357,11 @@ impl<'s, S: Stepwise> Walk<'s, S> {
         };
         Failure { statement: Some(number), line, ..failure }
     }
+}
+
+/// Whether a failure says that a table is not there: the row is gone with its table when a migration has ended.
+fn is_missing_table(failure: &Failure) -> bool {
+    matches!(failure.code.as_str(), "42P01" | "1146") || failure.message.starts_with("no such table")
 }
 
 fn changed_underneath(statement: usize, done: u32) -> Failure {
@@ -376,16 +401,28 @@ impl Row {
 
     fn advance(&self, from: u32, to: u32, fingerprints: &[String]) -> String {
         format!(
-            "UPDATE {} SET done = {to}, doubt = 0, fingerprints = '{}' WHERE done = {from}",
+            "UPDATE {} SET done = {to}, doubt = 0, fingerprints = '{}' WHERE {}",
             self.site.table(),
-            fingerprints[..(to as usize).min(fingerprints.len())].join(" ")
+            fingerprints[..(to as usize).min(fingerprints.len())].join(" "),
+            self.of_it(from)
         )
     }
 
+    /// Changes nothing, and touches the row if so many statements of this very migration are done.
+    fn hold(&self, done: u32) -> String {
+        format!("UPDATE {} SET done = {done} WHERE {}", self.site.table(), self.of_it(done))
+    }
+
+    fn of_it(&self, done: u32) -> String {
+        let Progress { table, version, down, .. } = &self.progress;
+        let (table, version) = (self.site.text(table), self.site.text(version.as_str()));
+        format!("done = {done} AND history = {table} AND version = {version} AND down = {}", i32::from(*down))
+    }
+
     /// With the fingerprint of the doubtful statement as the last.
-    fn doubt(&self, doubt: &str, fingerprints: &[String]) -> String {
-        let fingerprints = fingerprints.join(" ");
-        format!("UPDATE {} SET doubt = {doubt}, fingerprints = '{fingerprints}'", self.site.table())
+    fn doubt(&self, doubt: &str, done: u32, fingerprints: &[String]) -> String {
+        let (table, fingerprints, of_it) = (self.site.table(), fingerprints.join(" "), self.of_it(done));
+        format!("UPDATE {table} SET doubt = {doubt}, fingerprints = '{fingerprints}' WHERE {of_it}")
     }
 
     fn forget(&self) -> String {
