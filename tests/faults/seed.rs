@@ -64,7 +64,6 @@ pub(crate) async fn play(seed: u64, stand: Arc<Stand>) -> Outcome {
     if ended(&scene).await {
         check(&scene, &bundle, &fleet, &followed, &[]).await;
     }
-    scene.note("everything was checked");
     let mut fleet = Arc::into_inner(fleet).expect("nobody else has it");
     if scene.violations().is_empty() {
         aftermath(&scene, &bundle, &mut fleet, &mut followed).await;
@@ -141,6 +140,11 @@ async fn ended(scene: &Arc<Scene>) -> bool {
 async fn check(scene: &Scene, bundle: &Bundle, fleet: &Fleet, followed: &[Followed], retries: &[i64]) {
     let mended = !retries.is_empty();
     checker::check(scene, &Known { bundle, fleet, followed, retries, mended }).await;
+    let most = scene.ask("SELECT max(lapses), max(attempt), count(*) FROM targets").await;
+    scene.note(format!(
+        "checked: at most {} lost workers and {} attempts of {} targets",
+        most[0][0], most[0][1], most[0][2]
+    ));
 }
 
 /// What was broken is mended and tried again; then everybody is current.
