@@ -208,7 +208,12 @@ impl<'a> Work<'a> {
         self.limits.answered(session.lock()).await?;
         let history = self.look(session, trail).await?;
         let progress = self.limits.answered(self.progress(session)).await?;
-        let pending = self.allowed(session, &history, progress.as_ref()).await?;
+        let pending = match self.allowed(session, &history, progress.as_ref()).await {
+            Err(failure) if failure.refused => {
+                return Err(self.confirmed(session, &history, failure, trail).await);
+            }
+            allowed => allowed?,
+        };
         surroundings.before(session).await;
         for together in pending.chunk_by(|a, b| a.chain.command.is_some() && std::ptr::eq(a.chain, b.chain)) {
             if session.is_stained() {
@@ -230,6 +235,22 @@ impl<'a> Work<'a> {
                 Ok(Way::There)
             }
             Some(left) => Err(unproven(left)),
+        }
+    }
+
+    /// A refusal, if the history still is what was refused. SQLite has no lock that keeps others out between two looks: one
+    /// at the history and one at the progress may tell of two moments.
+    async fn confirmed(
+        &self,
+        session: &mut impl Session,
+        refused: &[Vec<Applied>],
+        failure: Failure,
+        trail: &mut Trail,
+    ) -> Failure {
+        match self.look(session, trail).await {
+            Ok(now) if now == refused => failure,
+            Ok(_) => Failure::new(Class::Transient, "locked", "somebody else is migrating this tenant"),
+            Err(failure) => failure,
         }
     }
 
