@@ -208,6 +208,11 @@ impl From<LedgerError> for Fault {
             }
             LedgerError::NoConnections(_) => Self::usage(message)
                 .with_hint("set how many tenants a worker works: tenantry-worker run --concurrency"),
+            LedgerError::KeyTaken { number, .. } => {
+                let hint =
+                    format!("see that one with: tenantry status {number}; another request needs another key");
+                Self::usage(message).with_hint(hint)
+            }
             LedgerError::NothingSelected => Self::new(Exit::NothingSelected, message).with_hint(
                 "see who there is with: tenantry tenants list (or end with 0 by --no-tenants pass)",
             ),

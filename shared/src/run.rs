@@ -21,6 +21,8 @@
 //!
 //! A run that is *paused* is pending or running; nothing of it is claimed until it is resumed.
 
+mod request;
+
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
@@ -28,6 +30,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     digest::Digest, id::RunId, plan::Order, selector::Selector, tenant::Slug, version::Version, wave::Rollout,
 };
+
+pub use request::parse_key;
 
 macro_rules! states {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
@@ -309,6 +313,8 @@ pub struct RunSpec {
     pub requested_by: String,
     /// Why, in the operator's words.
     pub reason: Option<String>,
+    /// What the caller calls this request: asked for again under the same name, it is the same run.
+    pub key: Option<String>,
 }
 
 /// A run as the ledger keeps it. Times are milliseconds since 1970 by the registry's clock.
@@ -338,6 +344,8 @@ pub struct Run {
     pub requested_by: String,
     /// Why.
     pub reason: Option<String>,
+    /// What its caller called the request.
+    pub key: Option<String>,
     /// When it was written.
     pub created_at: i64,
     /// When a worker first looked at it.

@@ -19,6 +19,7 @@ mod gate;
 mod limits;
 mod long;
 mod mariadb;
+mod once;
 mod outages;
 mod pgbouncer;
 mod plan;

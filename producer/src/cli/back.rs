@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::Args;
 use tenantry_shared::{config::parse_duration, plan::mend::Mend, run::RunRef, version::Version};
 
-use super::{How, NoTenants, RolloutArgs, SelectionArgs, examples};
+use super::{How, NoTenants, OnceArgs, RolloutArgs, SelectionArgs, examples};
 
 /// Where the migrations are, and how long to wait.
 #[derive(Args, Clone, Debug, Default)]
@@ -92,6 +92,8 @@ pub(crate) struct RollbackArgs {
     pub(crate) rollout: RolloutArgs,
     #[command(flatten)]
     pub(crate) follow: Follow,
+    #[command(flatten)]
+    pub(crate) once: OnceArgs,
     /// Show what would be reverted in each tenant, and change nothing
     #[arg(long, conflicts_with_all = ["wait", "work"], help_heading = "Control")]
     pub(crate) dry_run: bool,
@@ -137,6 +139,8 @@ pub(crate) struct BaselineArgs {
     pub(crate) rollout: RolloutArgs,
     #[command(flatten)]
     pub(crate) follow: Follow,
+    #[command(flatten)]
+    pub(crate) once: OnceArgs,
     /// Do not ask before starting
     #[arg(short, long, help_heading = "Control")]
     pub(crate) yes: bool,

@@ -20,8 +20,8 @@ pub(crate) use gate::GateArgs;
 pub(crate) use rehearse::{RehearseArgs, Sample};
 pub(crate) use rollout::RolloutArgs;
 pub(crate) use runs::{
-    CancelArgs, EnqueueArgs, How, LogsArgs, MigrateArgs, NoTenants, PauseArgs, PlanArgs, RetryArgs, RunsArgs,
-    SelectionArgs, StatusArgs, Target, VerifyArgs, WaitArgs,
+    CancelArgs, EnqueueArgs, How, LogsArgs, MigrateArgs, NoTenants, OnceArgs, PauseArgs, PlanArgs, RetryArgs,
+    RunsArgs, SelectionArgs, StatusArgs, Target, VerifyArgs, WaitArgs,
 };
 pub(crate) use servers::ServersCommand;
 pub(crate) use tenants::{ImportFormat, TenantsCommand, UrlSource};

@@ -7,7 +7,7 @@ use tenantry_shared::{
     config::parse_duration,
     ledger::GroupBy,
     plan::Order,
-    run::{RunRef, TargetState},
+    run::{RunRef, TargetState, parse_key},
     selector::Selector,
     tenant::Slug,
     version::Version,
@@ -78,6 +78,22 @@ pub(crate) struct How {
     pub(crate) no_fingerprint: bool,
 }
 
+/// What becomes of a request that was made before.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Control")]
+pub(crate) struct OnceArgs {
+    /// Your name for this request: asked for again under it, it is the same run and not a second one
+    #[arg(long, value_name = "KEY", value_parser = parse_key)]
+    pub(crate) idempotency_key: Option<String>,
+}
+
+impl OnceArgs {
+    /// Whether any of it was said.
+    pub(crate) fn is_given(&self) -> bool {
+        self.idempotency_key.is_some()
+    }
+}
+
 /// Where to stop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
@@ -113,6 +129,8 @@ pub(crate) struct EnqueueArgs {
     pub(crate) how: How,
     #[command(flatten)]
     pub(crate) rollout: RolloutArgs,
+    #[command(flatten)]
+    pub(crate) once: OnceArgs,
     /// Why, in your words [default: the CI job's URL, where there is one]
     #[arg(long, value_name = "TEXT", help_heading = "Control")]
     pub(crate) reason: Option<String>,
@@ -204,6 +222,8 @@ pub(crate) struct MigrateArgs {
     pub(crate) how: How,
     #[command(flatten)]
     pub(crate) rollout: RolloutArgs,
+    #[command(flatten)]
+    pub(crate) once: OnceArgs,
     /// Migrate only the one database whose URL is in this variable; no registry is needed [default: DATABASE_URL, or DB_HOST and its companions, when no tenants are selected]
     #[arg(long, value_name = "VAR", conflicts_with = "pick", help_heading = "One dedicated database")]
     pub(crate) url_env: Option<String>,
@@ -296,6 +316,8 @@ pub(crate) struct RetryArgs {
     /// Use the migrations in this directory [default: exactly those of the run that failed]
     #[arg(long, value_name = "DIR")]
     pub(crate) source: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) once: OnceArgs,
     /// Follow the new run until it ends, and end with its result
     #[arg(long, conflicts_with = "work")]
     pub(crate) wait: bool,

@@ -25,7 +25,7 @@ pub(crate) async fn run(global: &Global, args: BaselineArgs, output: &Output) ->
     if !args.yes && !output.confirm(&question, "--yes")? {
         return Err(Fault::new(Exit::Usage, "not started"));
     }
-    let run = draft.write(&app, None, selection::reason(args.follow.reason.clone())).await?;
+    let run = draft.write(&app, None, selection::reason(args.follow.reason.clone()), &args.once).await?;
     enqueue::followed(&app, run, &args.follow, output).await
 }
 

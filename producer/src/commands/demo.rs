@@ -21,6 +21,7 @@ use tenantry_shared::{
 use super::{enqueue::Draft, registry, work};
 use crate::{
     app::App,
+    cli::OnceArgs,
     output::{Output, RunView},
 };
 
@@ -132,7 +133,7 @@ async fn migrate(app: &App, target: Option<Version>, output: &Output) -> Result<
     let policy = Policy::default();
     let kind = ActionKind::Apply;
     let draft = Draft { kind, bundle, target, selection, policy, sets: Vec::new(), central: None };
-    let run = draft.write(app, None, Some("demo".to_owned())).await?;
+    let run = draft.write(app, None, Some("demo".to_owned()), &OnceArgs::default()).await?;
     match work::until_ended(app, RunRef::Id(run.id), None, output).await? {
         Ok(view) => Ok(view),
         Err(exit) => Err(Fault::new(exit, "interrupted")),

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     app::App,
-    cli::{EnqueueArgs, Follow, Global, How, RolloutArgs, SelectionArgs},
+    cli::{EnqueueArgs, Follow, Global, How, OnceArgs, RolloutArgs, SelectionArgs},
     output::{Output, plural},
 };
 
@@ -42,7 +42,7 @@ pub(crate) async fn run(global: &Global, args: EnqueueArgs, output: &Output) -> 
     if !args.yes && !output.confirm(&question, "--yes")? {
         return Err(Fault::new(Exit::Usage, "not started"));
     }
-    let written = draft.write(&app, None, selection::reason(args.reason)).await;
+    let written = draft.write(&app, None, selection::reason(args.reason), &args.once).await;
     match selection::or_nobody(written, args.no_tenants, output)? {
         Some(run) => started(&app, run, args.wait.then_some(args.timeout), output).await,
         None => Ok(Exit::Ok),
@@ -128,18 +128,15 @@ impl Draft {
         }
     }
 
-    /// Stores the bundle, the central database and the caps of servers, and writes the run. `parent` is the run that it retries.
+    /// Stores the bundle, the central database and the caps of servers, and writes the run, unless it is one already.
+    /// `parent` is the run that it retries.
     pub(crate) async fn write(
         self,
         app: &App,
         parent: Option<RunId>,
         reason: Option<String>,
+        once: &OnceArgs,
     ) -> Result<Enqueued, Fault> {
-        app.registry.put_bundle(&self.bundle).await?;
-        if let Some((url, place)) = &self.central {
-            app.registry.put_central(&app.key().await?, url, place).await?;
-        }
-        app.ledger.put_caps(&app.config.caps).await?;
         let description = self.bundle.find(&self.target).map(|m| m.description.clone()).unwrap_or_default();
         let spec = RunSpec {
             digest: self.bundle.digest().clone(),
@@ -151,7 +148,16 @@ impl Draft {
             parent,
             requested_by: selection::requested_by(),
             reason,
+            key: once.idempotency_key.clone(),
         };
+        if let Some(run) = app.ledger.known_request(&spec).await? {
+            return Ok(run);
+        }
+        app.registry.put_bundle(&self.bundle).await?;
+        if let Some((url, place)) = &self.central {
+            app.registry.put_central(&app.key().await?, url, place).await?;
+        }
+        app.ledger.put_caps(&app.config.caps).await?;
         Ok(app.ledger.enqueue(&spec, &description).await?)
     }
 }
@@ -166,9 +172,7 @@ pub(crate) async fn followed(
     if !follow.work {
         return started(app, run, follow.wait.then_some(follow.timeout), output).await;
     }
-    if !output.is_json() {
-        output.data(&run.number.to_string());
-    }
+    output.run_begun(&run);
     work::and_tell(app, RunRef::Id(run.id), follow.concurrency, false, output).await
 }
 
@@ -179,10 +183,9 @@ pub(crate) async fn started(
     wait: Option<Option<std::time::Duration>>,
     output: &Output,
 ) -> Result<Exit, Fault> {
-    if !output.is_json() {
-        output.data(&run.number.to_string());
-    }
-    if app.ledger.live_workers(ALIVE).await?.is_empty() {
+    output.run_begun(&run);
+    let ended = run.joined.is_some() && app.ledger.find_run(RunRef::Id(run.id)).await?.state.is_final();
+    if !ended && app.ledger.live_workers(ALIVE).await?.is_empty() {
         output.note(&format!(
             "no worker is alive; the run starts when one does: tenantry-worker run (or use: {} migrate)",
             output.program()

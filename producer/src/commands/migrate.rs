@@ -15,6 +15,9 @@ pub(crate) async fn run(global: &Global, args: MigrateArgs, output: &Output) -> 
     }
     let config = app::config(global)?;
     if !selection::is_given(&args.selection) {
+        if args.once.is_given() {
+            selection::must_be_given(&args.selection)?;
+        }
         let (url_env, schema) = (args.url_env.as_deref(), args.schema.as_deref());
         let one = dedicated::one(&config, url_env, schema, &args.how, &environment)?;
         return dedicated::run(one, output).await;
@@ -28,9 +31,12 @@ pub(crate) async fn run(global: &Global, args: MigrateArgs, output: &Output) -> 
         return Ok(Exit::Ok);
     };
     draft.roll_out(&app, args.rollout, output).await?;
-    let written = draft.write(&app, None, selection::reason(args.reason)).await;
+    let written = draft.write(&app, None, selection::reason(args.reason), &args.once).await;
     match selection::or_nobody(written, args.no_tenants, output)? {
-        Some(run) => work::and_tell(&app, RunRef::Id(run.id), args.concurrency, true, output).await,
+        Some(run) => {
+            output.joined(&run);
+            work::and_tell(&app, RunRef::Id(run.id), args.concurrency, true, output).await
+        }
         None => Ok(Exit::Ok),
     }
 }

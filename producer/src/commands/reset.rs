@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     app::App,
-    cli::{Global, ResetArgs},
+    cli::{Global, OnceArgs, ResetArgs},
     output::{Output, plural},
 };
 
@@ -50,12 +50,12 @@ pub(crate) async fn run(
     // The second run begins only when the first one has succeeded.
     let mut follow = args.follow.clone();
     follow.wait |= again && !follow.work;
-    let run = draft.write(&app, None, reason.clone()).await?;
+    let run = draft.write(&app, None, reason.clone(), &OnceArgs::default()).await?;
     let exit = enqueue::followed(&app, run, &follow, output).await?;
     if !again || exit != Exit::Ok {
         return Ok(exit);
     }
-    let run = forward.write(&app, None, reason).await?;
+    let run = forward.write(&app, None, reason, &OnceArgs::default()).await?;
     enqueue::followed(&app, run, &follow, output).await
 }
 

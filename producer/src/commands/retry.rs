@@ -58,11 +58,9 @@ pub(crate) async fn run(app: &App, args: RetryArgs, output: &Output) -> Result<E
     let target = target.unwrap_or(&bundle.latest().version).clone();
     let Action { kind, sets } = failed.action;
     let draft = Draft { kind, bundle, target, selection, policy: failed.policy, sets, central };
-    let run = draft.write(app, Some(failed.id), selection::reason(args.reason)).await?;
+    let run = draft.write(app, Some(failed.id), selection::reason(args.reason), &args.once).await?;
     if args.work {
-        if !output.is_json() {
-            output.data(&run.number.to_string());
-        }
+        output.run_begun(&run);
         return work::and_tell(app, RunRef::Id(run.id), None, false, output).await;
     }
     let wait = args.wait.then_some(args.timeout);

@@ -51,7 +51,7 @@ pub(crate) async fn run(global: &Global, args: RollbackArgs, output: &Output) ->
     if !args.yes && !output.confirm(&question, "--yes")? {
         return Err(Fault::new(Exit::Usage, "not started"));
     }
-    let written = draft.write(&app, None, selection::reason(args.follow.reason.clone())).await;
+    let written = draft.write(&app, None, selection::reason(args.follow.reason.clone()), &args.once).await;
     match selection::or_nobody(written, args.follow.no_tenants, output)? {
         Some(run) => enqueue::followed(&app, run, &args.follow, output).await,
         None => Ok(Exit::Ok),
@@ -275,7 +275,7 @@ fn document(tenant: &str, found: &Result<Vec<Version>, Failure>, bundle: &Bundle
 
 /// One dedicated database.
 async fn in_one(config: &Config, args: &RollbackArgs, output: &Output) -> Result<Exit, Fault> {
-    if args.run.is_some() || args.dry_run || args.follow.wait || args.follow.work {
+    if args.run.is_some() || args.dry_run || args.follow.wait || args.follow.work || args.once.is_given() {
         selection::must_be_given(&args.selection)?;
     }
     let what = What::by_files(config, args)?;

@@ -54,6 +54,9 @@ impl RunView {
             "parent": run.parent,
             "requested_by": run.requested_by,
             "reason": run.reason,
+            "idempotency_key": run.key,
+            // Known where it was asked for.
+            "joined": false,
             "created_at": rfc3339(run.created_at),
             "started_at": run.started_at.map(rfc3339),
             "finished_at": run.finished_at.map(rfc3339),

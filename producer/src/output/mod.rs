@@ -18,7 +18,7 @@ use std::{
 
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
-use tenantry_shared::{bundle::Bundle, exit::Exit, fault::Fault};
+use tenantry_shared::{bundle::Bundle, exit::Exit, fault::Fault, ledger::Enqueued};
 
 pub(crate) use document::RunView;
 pub(crate) use gate::{GateView, Missing};
@@ -52,6 +52,8 @@ pub(crate) struct Output {
     progress: cli::Progress,
     /// What was said to be ignored, for the document of the run that comes.
     ignored: OnceLock<Vec<String>>,
+    /// Whether that run was there before it was asked for now.
+    joined: OnceLock<()>,
     /// How this program was called, with the flag that names its configuration: what a person types to call it again.
     program: String,
 }
@@ -71,13 +73,13 @@ impl Output {
         };
         let (json, quiet) = (global.is_json(), global.quiet);
         let (no_input, progress) = (global.no_input, global.progress);
-        Self { json, quiet, no_input, progress, ignored: OnceLock::new(), program }
+        Self { json, quiet, no_input, progress, ignored: OnceLock::new(), joined: OnceLock::new(), program }
     }
 
     /// The same output for somebody who would name this configuration in the next call.
     pub(crate) fn with_config(&self, file: &Path) -> Self {
         let program = format!("{} -c {}", self.program, file.display());
-        Self { program, ignored: OnceLock::new(), ..*self }
+        Self { program, ignored: OnceLock::new(), joined: OnceLock::new(), ..*self }
     }
 
     /// The words that call this program again in the same way.
@@ -135,7 +137,25 @@ impl Output {
         if let Some(ignored) = self.ignored.get() {
             document["ignored"] = serde_json::json!(ignored);
         }
+        if self.joined.get().is_some() {
+            document["joined"] = true.into();
+        }
         document
+    }
+
+    /// The number of a run that was asked for, and whether it was there before.
+    pub(crate) fn run_begun(&self, run: &Enqueued) {
+        self.joined(run);
+        if !self.json {
+            self.data(&run.number.to_string());
+        }
+    }
+
+    /// That a run was there before it was asked for, if it was.
+    pub(crate) fn joined(&self, run: &Enqueued) {
+        let Some(why) = run.joined else { return };
+        let _ = self.joined.set(());
+        self.note(&summary::joined_line(why, run.number));
     }
 
     /// A command that did not do what it was asked for.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use tenantry_shared::{
     codes,
-    ledger::TargetRow,
+    ledger::{Joined, TargetRow},
     run::{ActionKind, Back, Run, RunState},
 };
 
@@ -59,6 +59,13 @@ pub(super) fn text(view: &RunView, program: &str, shown: usize) -> String {
         let _ = writeln!(out, "  {DIM}show:{DIM:#}   {program} logs {number} -t {tenant}");
     }
     out
+}
+
+/// Why a request is a run that was there before.
+pub(super) fn joined_line(why: Joined, number: i64) -> String {
+    match why {
+        Joined::Key => format!("joined run #{number}: it was asked for under this idempotency key before"),
+    }
 }
 
 /// Where the central database is, in a few words.

@@ -3,7 +3,7 @@
 
 use sqlx::{Any, Row as _, Transaction};
 
-use super::{Ledger, LedgerError, caps::SERVER_OF, rollout::NO_WAVE};
+use super::{Joined, Ledger, LedgerError, caps::SERVER_OF, rollout::NO_WAVE};
 use crate::{
     id::{RunId, TenantId},
     registry::{CENTRAL, clause::Clause},
@@ -15,7 +15,7 @@ use crate::{
 /// How many names one statement carries: well below every database's limit of parameters.
 const NAMES_PER_STATEMENT: usize = 500;
 
-/// A run that was written.
+/// A run that was written, or was there before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Enqueued {
     /// Its identity.
@@ -24,16 +24,23 @@ pub struct Enqueued {
     pub number: i64,
     /// How many tenants it has.
     pub targets: u64,
+    /// Why nothing was written, where the request was a run before.
+    pub joined: Option<Joined>,
 }
 
 impl Ledger {
     /// Writes a run with one target per active tenant that is selected, and one for the central database where that
-    /// comes first.
+    /// comes first. A request whose key has a run already is that run, and nothing is written.
     ///
     /// # Errors
-    /// When nobody is selected, or somebody is named who is unknown, inactive or did not fail: nothing is written then.
+    /// When the key is of another request, when nobody is selected, or somebody is named who is unknown, inactive or did not fail: nothing is written then.
     pub async fn enqueue(&self, spec: &RunSpec, description: &str) -> Result<Enqueued, LedgerError> {
         let mut tx = self.store.begin().await?;
+        self.alone(&mut tx).await?;
+        if let Some(run) = self.joined(&mut tx, spec).await? {
+            tx.commit().await?;
+            return Ok(run);
+        }
         let number = self.next_number(&mut tx).await?;
         let id = RunId::new();
         self.insert_run(&mut tx, id, number, spec, description).await?;
@@ -60,7 +67,7 @@ impl Ledger {
         )
         .await?;
         tx.commit().await?;
-        Ok(Enqueued { id, number, targets })
+        Ok(Enqueued { id, number, targets, joined: None })
     }
 
     async fn insert_run(
@@ -71,8 +78,8 @@ impl Ledger {
         spec: &RunSpec,
         description: &str,
     ) -> Result<(), LedgerError> {
-        let insert = "INSERT INTO runs (id, number, digest, target_version, description, selection, policy, state, parent_id, requested_by, reason, action, created_at)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, 'pending', $8, $9, $10, $11, {now})";
+        let insert = "INSERT INTO runs (id, number, digest, target_version, description, selection, policy, state, parent_id, requested_by, reason, action, idempotency_key, request, created_at)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, 'pending', $8, $9, $10, $11, $12, $13, {now})";
         self.store
             .query(insert)
             .bind(id.to_string())
@@ -86,6 +93,8 @@ impl Ledger {
             .bind(spec.requested_by.clone())
             .bind(spec.reason.clone())
             .bind(serde_json::to_string(&spec.action).unwrap_or_default())
+            .bind(spec.key.clone())
+            .bind(spec.request().as_str())
             .execute(&mut **tx)
             .await?;
         Ok(())

@@ -17,6 +17,7 @@ mod conduct;
 mod enqueue;
 mod groups;
 mod knowledge;
+mod once;
 mod outcomes;
 mod plans;
 mod read;
@@ -36,6 +37,7 @@ pub use conduct::Closed;
 pub use enqueue::Enqueued;
 pub use groups::{GroupBy, GroupRow};
 pub use knowledge::{Known, Unproven, Why};
+pub use once::Joined;
 pub use plans::Traces;
 pub use read::{AttemptRow, TargetQuery, TargetRow};
 pub use schemas::{OutsiderRow, outsider_id};
@@ -88,6 +90,14 @@ pub enum LedgerError {
     /// An SQLite directory.
     #[error("'{0}' is a directory of SQLite files, which have no connections to count")]
     NoConnections(String),
+    /// The key is of a run that was asked for something else.
+    #[error("the idempotency key '{key}' is of run #{number}, which was another request")]
+    KeyTaken {
+        /// The key.
+        key: String,
+        /// The number of its run.
+        number: i64,
+    },
     /// The selection chose nobody.
     #[error("no tenant matched the selection")]
     NothingSelected,

@@ -16,7 +16,7 @@ use crate::{
 
 const RUN_COLUMNS: &str = "r.id, r.number, r.digest, r.target_version, r.description, r.selection, r.policy, r.state,
     (SELECT p.number FROM runs p WHERE p.id = r.parent_id), r.requested_by, r.reason, r.created_at, r.started_at, r.finished_at, r.action,
-    r.waves, r.wave, r.soak_until, r.paused_at, r.deadline_at, r.stop_code, r.stop_reason";
+    r.waves, r.wave, r.soak_until, r.paused_at, r.deadline_at, r.stop_code, r.stop_reason, r.idempotency_key";
 
 const TARGETS: &str = "SELECT t.slug, g.state, g.attempt - g.uncounted, g.from_version, g.to_version, g.code, g.message, g.hint, g.fingerprint
     FROM targets g JOIN tenants t ON t.id = g.tenant_id";
@@ -230,6 +230,7 @@ fn read_run(row: &AnyRow) -> Result<Run, LedgerError> {
         parent: row.try_get(8)?,
         requested_by: text(9)?,
         reason: row.try_get(10)?,
+        key: row.try_get(22)?,
         created_at: row.try_get(11)?,
         started_at: row.try_get(12)?,
         finished_at: row.try_get(13)?,

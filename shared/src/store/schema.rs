@@ -110,6 +110,7 @@ fn own_migrations(dialect: Dialect) -> Vec<Migration> {
                 5 "output",
                 6 "plans",
                 7 "waves",
+                8 "once",
                 9 "caps",
                 ;
                 10 "sightings",

@@ -58,6 +58,7 @@ impl Bench {
                 parent: None,
                 requested_by: "a test".into(),
                 reason: None,
+                key: None,
             },
             registry,
             _home: Arc::new(home),
