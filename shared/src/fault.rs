@@ -213,6 +213,9 @@ impl From<LedgerError> for Fault {
                     format!("see that one with: tenantry status {number}; another request needs another key");
                 Self::usage(message).with_hint(hint)
             }
+            LedgerError::UnderWay { number, .. } => Self::usage(message).with_hint(format!(
+                "wait for it with: tenantry wait {number}, stop it with: tenantry cancel {number}, or start beside it with --overlap"
+            )),
             LedgerError::NothingSelected => Self::new(Exit::NothingSelected, message).with_hint(
                 "see who there is with: tenantry tenants list (or end with 0 by --no-tenants pass)",
             ),

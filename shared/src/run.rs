@@ -315,6 +315,8 @@ pub struct RunSpec {
     pub reason: Option<String>,
     /// What the caller calls this request: asked for again under the same name, it is the same run.
     pub key: Option<String>,
+    /// Whether it may have tenants that another run has not ended with.
+    pub overlap: bool,
 }
 
 /// A run as the ledger keeps it. Times are milliseconds since 1970 by the registry's clock.

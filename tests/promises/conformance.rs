@@ -73,6 +73,8 @@ on_every_source! {
     a_target_that_loses_three_workers_alone_is_failed: 1,
     a_busy_consumer_makes_room_for_a_suspect_and_works_it_alone_while_another_goes_on: 5,
     a_suspect_of_a_paused_run_is_not_claimed: 1,
+    no_two_targets_of_a_tenant_are_given_at_once: 3,
+    a_job_that_waits_for_its_tenant_is_given_as_soon_as_that_is_free: 1,
     a_run_is_closed_once_and_only_when_all_its_targets_have_ended: 3,
     a_lease_has_one_holder_until_it_lapses_or_is_given_up: 1,
     a_cap_holds_for_all_consumers_together: 40,
@@ -280,6 +282,39 @@ async fn a_job_that_is_sent_again_and_again_is_claimed_once(bench: Bench) {
     assert_eq!(bench.targets("state = 'applied' AND attempt = 1 AND owner = 'a'").await, 1);
 }
 
+async fn no_two_targets_of_a_tenant_are_given_at_once(bench: Bench) {
+    bench.enqueue().await;
+    bench.enqueue().await;
+    let first = bench.take(10, "a", LEASE).await;
+    let tenants: HashSet<TenantId> = first.iter().map(|claim| claim.job.tenant).collect();
+    assert_eq!((first.len(), tenants.len()), (3, 3));
+    assert_eq!(bench.take(10, "b", LEASE).await, []);
+    for claim in &first {
+        assert!(bench.succeed(claim).await);
+        let next = bench.take(10, "b", LEASE).await;
+        assert_eq!(next.iter().map(|claim| claim.job.tenant).collect::<Vec<_>>(), [claim.job.tenant]);
+        assert_eq!((next[0].attempt, next[0].job.run > claim.job.run), (1, true));
+    }
+}
+
+async fn a_job_that_waits_for_its_tenant_is_given_as_soon_as_that_is_free(bench: Bench) {
+    bench.enqueue().await;
+    let old = bench.take(1, "a", LEASE).await.remove(0);
+    assert!(bench.record(&old, failure(Class::Transient), Next::RetryIn(LEASE)).await);
+    bench.enqueue().await;
+    let new = bench.job("t00").await;
+    // Sent while the other one waited for its next attempt, which is due now: both are in the queue.
+    bench.conduct().await;
+    bench.sql.execute("UPDATE targets SET due_at = 0 WHERE state = 'retryable'").await;
+    let claims = bench.take(10, "a", LEASE).await;
+    assert_eq!(claims.iter().map(|claim| claim.job.tenant).collect::<Vec<_>>(), [new.tenant]);
+    assert_eq!(bench.take(10, "b", LEASE).await, []);
+    assert!(bench.succeed(&claims[0]).await);
+    let other = bench.take(10, "b", LEASE).await;
+    assert_eq!((other.len(), other[0].job.run != claims[0].job.run), (1, true));
+    assert_eq!(bench.targets("state = 'running' AND attempt - uncounted = attempt").await, 1);
+}
+
 async fn a_handler_that_panics_does_not_stop_its_consumer(bench: Bench) {
     bench.enqueue().await;
     let (panicked, own) = (Arc::new(Mutex::new(false)), bench.clone());
@@ -319,7 +354,11 @@ async fn a_target_that_lost_two_workers_is_claimed_only_as_a_suspect(bench: Benc
     bench.enqueue().await;
     assert_eq!(bench.ledger.claim_jobs(&[suspect], "a", LEASE).await.expect("an answer"), []);
     let others = bench.take(10, "a", LEASE).await;
-    assert_eq!((others.len(), others.iter().any(|claim| claim.job == suspect)), (2, false));
+    assert_eq!(
+        (others.len(), others.iter().any(|claim| claim.job == suspect)),
+        (1, false),
+        "its own target of the newer run waits for it"
+    );
     let seen = bench.ledger.suspects("b").await.expect("an answer");
     assert!(seen.waited.is_some() && !seen.held, "{seen:?}");
     let claim = bench.suspect("b", LEASE).await.expect("a claim");

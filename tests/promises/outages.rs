@@ -233,13 +233,13 @@ async fn an_enqueue_is_killed(home: Home) {
     enqueue(&home, &[]);
     let (undisturbed, kills) = (begun.elapsed(), 10);
     for kill in 1..=kills {
-        let mut child = home.spawn(&["enqueue", "--all", "--yes"]);
+        let mut child = home.spawn(&["enqueue", "--all", "--yes", "--overlap"]);
         // Any moment will do, as long as it is another one each time.
         std::thread::sleep(undisturbed * kill / kills);
         child.kill().expect("a kill");
         child.wait().expect("its end");
     }
-    enqueue(&home, &[]);
+    enqueue(&home, &["--overlap"]);
     let (ledger, whole) = (ledger(&home), "(SELECT count(*) FROM targets g WHERE g.run_id = r.id) = 200");
     let runs = ledger.number("SELECT count(*) FROM runs").await;
     assert!((2..=12).contains(&runs), "{runs} runs");

@@ -88,11 +88,11 @@ fn causes(home: &Home, run: &str) -> Vec<(String, String)> {
 async fn enqueue_prints_the_number_of_its_run_and_nothing_else() {
     let (home, _) = fleet(1).await;
     for number in ["1\n", "2\n"] {
-        let ran = home.run(&["enqueue", "--all"]).exits(0);
+        let ran = home.run(&["enqueue", "--all", "--overlap"]).exits(0);
         assert_eq!(ran.stdout, number);
         assert!(ran.stderr.contains("no worker is alive"), "{ran:?}");
     }
-    let quiet = home.run(&["enqueue", "--all", "--quiet"]).exits(0);
+    let quiet = home.run(&["enqueue", "--all", "--overlap", "--quiet"]).exits(0);
     assert_eq!((quiet.stdout.as_str(), quiet.stderr.as_str()), ("3\n", ""));
 }
 
@@ -106,7 +106,7 @@ async fn each_way_to_select_takes_exactly_its_tenants(home: Home) {
     let both = format!("{},{}", id(0), id(3));
     let lines = format!("# two of them\n{}\n\n  {}  \n", id(3), id(1));
     let selected = |args: &[&str], input: &str| {
-        let ran = home.run_with_input(&[&["enqueue"], args].concat(), input).exits(0);
+        let ran = home.run_with_input(&[&["enqueue", "--overlap"], args].concat(), input).exits(0);
         members(&home, ran.stdout.trim())
     };
     assert_eq!(selected(&["--all"], ""), sorted);
@@ -157,6 +157,7 @@ async fn a_run_is_one_json_document_of_the_same_form_everywhere(home: Home) {
         "idempotency_key",
         "ignored",
         "joined",
+        "not_in_run",
         "number",
         "parent",
         "paused_at",
@@ -333,8 +334,8 @@ async fn a_signal_ends_the_waiting_and_not_the_run() {
     for (args, name, code) in [
         (&["wait", "1"][..], "INT", 130),
         (&["wait", "1"], "TERM", 143),
-        (&["enqueue", "--all", "--wait"], "INT", 130),
-        (&["enqueue", "--all", "--wait"], "TERM", 143),
+        (&["enqueue", "--all", "--overlap", "--wait"], "INT", 130),
+        (&["enqueue", "--all", "--overlap", "--wait"], "TERM", 143),
     ] {
         let ran = interrupt(&home, args, name).exits(code);
         assert!(
@@ -382,11 +383,11 @@ async fn a_retry_takes_exactly_the_failed_tenants_of_its_run(home: Home) {
     let mut failed = vec![tenants[0].id.clone(), tenants[1].id.clone()];
     failed.sort_unstable();
     assert_eq!(members(&home, home.run(&["retry"]).exits(0).stdout.trim()), failed);
-    let one = home.run(&["retry", "2", "-t", &tenants[1].id, "--json"]).exits(0).json();
+    let one = home.run(&["retry", "2", "-t", &tenants[1].id, "--overlap", "--json"]).exits(0).json();
     assert_eq!((&one["parent"], &one["counts"]["total"]), (&2.into(), &1.into()), "{one}");
     assert_eq!(members(&home, &one["number"].to_string()), [tenants[1].id.clone()]);
     for (fingerprint, tenant) in causes(&home, "2") {
-        let ran = home.run(&["retry", "2", "--error", &fingerprint]).exits(0);
+        let ran = home.run(&["retry", "2", "--error", &fingerprint, "--overlap"]).exits(0);
         assert_eq!(members(&home, ran.stdout.trim()), [tenant]);
     }
 }

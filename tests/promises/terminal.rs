@@ -88,7 +88,7 @@ const QUESTION: &str = "Start a run of 2 tenants (all)? [y/N] ";
 async fn a_run_starts_after_a_yes() {
     let home = home().await;
     for (at, answer) in ["y\n", "Yes\n"].iter().enumerate() {
-        let mut terminal = Terminal::start(&home, &["enqueue", "--all"], &[]);
+        let mut terminal = Terminal::start(&home, &["enqueue", "--all", "--overlap"], &[]);
         terminal.shows(QUESTION).await;
         terminal.types(answer);
         let (code, stdout, screen) = terminal.ends();

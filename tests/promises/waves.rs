@@ -222,7 +222,7 @@ async fn a_paused_run_stands_still_while_another_one_is_worked_and_goes_on_when_
         assert!(paused["paused_at"].is_string(), "{paused}");
         let _ = home.run(&["pause", "1"]).exits(0);
         let _worker = home.worker(&[]);
-        let _ = home.run(&["enqueue", "--all", "--yes"]).exits(0);
+        let _ = home.run(&["enqueue", "--all", "--overlap", "--yes"]).exits(0);
         let _ = home.run(&["wait", "2"]).exits(0);
         assert_eq!(targets(&home, "state = 'pending' AND attempt = 0").await, 4);
         assert!(home.run(&["runs"]).exits(0).stdout.contains("paused"));

@@ -3,3 +3,6 @@
 ALTER TABLE runs ADD COLUMN idempotency_key TEXT;
 ALTER TABLE runs ADD COLUMN request TEXT;
 CREATE UNIQUE INDEX runs_key ON runs (idempotency_key);
+
+-- Whether a tenant is worked is asked at every claim.
+CREATE INDEX targets_unfinished ON targets (tenant_id) WHERE state IN ('pending', 'running', 'retryable');

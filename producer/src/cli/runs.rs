@@ -78,19 +78,23 @@ pub(crate) struct How {
     pub(crate) no_fingerprint: bool,
 }
 
-/// What becomes of a request that was made before.
+/// What becomes of a request that was made before, and of one that another run is in the way of.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Control")]
 pub(crate) struct OnceArgs {
     /// Your name for this request: asked for again under it, it is the same run and not a second one
     #[arg(long, value_name = "KEY", value_parser = parse_key)]
     pub(crate) idempotency_key: Option<String>,
+    /// Start it even if another run has not ended with some of these tenants; without it, that is refused, and the same
+    /// request is that run
+    #[arg(long)]
+    pub(crate) overlap: bool,
 }
 
 impl OnceArgs {
     /// Whether any of it was said.
     pub(crate) fn is_given(&self) -> bool {
-        self.idempotency_key.is_some()
+        self.idempotency_key.is_some() || self.overlap
     }
 }
 

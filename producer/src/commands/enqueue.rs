@@ -149,6 +149,7 @@ impl Draft {
             requested_by: selection::requested_by(),
             reason,
             key: once.idempotency_key.clone(),
+            overlap: once.overlap,
         };
         if let Some(run) = app.ledger.known_request(&spec).await? {
             return Ok(run);

@@ -57,6 +57,7 @@ impl RunView {
             "idempotency_key": run.key,
             // Known where it was asked for.
             "joined": false,
+            "not_in_run": 0,
             "created_at": rfc3339(run.created_at),
             "started_at": run.started_at.map(rfc3339),
             "finished_at": run.finished_at.map(rfc3339),

@@ -18,7 +18,12 @@ use std::{
 
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
-use tenantry_shared::{bundle::Bundle, exit::Exit, fault::Fault, ledger::Enqueued};
+use tenantry_shared::{
+    bundle::Bundle,
+    exit::Exit,
+    fault::Fault,
+    ledger::{Enqueued, Joined},
+};
 
 pub(crate) use document::RunView;
 pub(crate) use gate::{GateView, Missing};
@@ -52,8 +57,8 @@ pub(crate) struct Output {
     progress: cli::Progress,
     /// What was said to be ignored, for the document of the run that comes.
     ignored: OnceLock<Vec<String>>,
-    /// Whether that run was there before it was asked for now.
-    joined: OnceLock<()>,
+    /// Why that run was there before it was asked for now, if it was.
+    joined: OnceLock<Joined>,
     /// How this program was called, with the flag that names its configuration: what a person types to call it again.
     program: String,
 }
@@ -137,8 +142,12 @@ impl Output {
         if let Some(ignored) = self.ignored.get() {
             document["ignored"] = serde_json::json!(ignored);
         }
-        if self.joined.get().is_some() {
+        if let Some(joined) = self.joined.get() {
             document["joined"] = true.into();
+            document["not_in_run"] = match joined {
+                Joined::Key => 0.into(),
+                Joined::UnderWay { absent } => (*absent).into(),
+            };
         }
         document
     }
@@ -154,7 +163,7 @@ impl Output {
     /// That a run was there before it was asked for, if it was.
     pub(crate) fn joined(&self, run: &Enqueued) {
         let Some(why) = run.joined else { return };
-        let _ = self.joined.set(());
+        let _ = self.joined.set(why);
         self.note(&summary::joined_line(why, run.number));
     }
 

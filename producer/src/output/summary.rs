@@ -65,6 +65,11 @@ pub(super) fn text(view: &RunView, program: &str, shown: usize) -> String {
 pub(super) fn joined_line(why: Joined, number: i64) -> String {
     match why {
         Joined::Key => format!("joined run #{number}: it was asked for under this idempotency key before"),
+        Joined::UnderWay { absent: 0 } => format!("joined run #{number}: the same is under way"),
+        Joined::UnderWay { absent } => format!(
+            "joined run #{number}: the same is under way; {} selected now and not in it, ask again when it has ended",
+            if absent == 1 { "1 tenant is".into() } else { format!("{absent} tenants are") }
+        ),
     }
 }
 

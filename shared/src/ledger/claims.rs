@@ -54,8 +54,9 @@ impl Ledger {
         let ready = format!(
             "FROM targets WHERE (run_id, tenant_id) IN ({{rows}} {})
                 AND state IN ('pending', 'retryable') AND (sent_at IS NOT NULL OR due_at <= {{now}}) AND {TRUSTED} AND run_id NOT IN {HELD}
-                AND server_id NOT IN {CAPPED}",
-            pairs(3, jobs.len())
+                AND server_id NOT IN {CAPPED} AND {}",
+            pairs(3, jobs.len()),
+            free()
         );
         let mut values = vec![owner.into(), ms(lease).into()];
         values.extend(jobs.iter().flat_map(ids));
@@ -66,18 +67,26 @@ impl Ledger {
         Ok(claims)
     }
 
-    /// Makes those of the jobs due again that are of capped servers. If it fails, they are sent again later.
+    /// Makes those of the jobs due again that are of capped servers, and those whose tenant another target is worked of:
+    /// they are sent again when there is room, and not only when they are taken for lost.
     async fn put_back(&self, jobs: &[Job]) -> Result<(), LedgerError> {
-        let sql = format!(
+        let capped = format!(
             "UPDATE targets SET sent_at = NULL, due_at = {{now}} WHERE (run_id, tenant_id) IN ({{rows}} {})
                 AND state IN ('pending', 'retryable') AND sent_at IS NOT NULL AND server_id IN {CAPPED}",
             pairs(1, jobs.len())
         );
-        let back = self.store.query(&sql).bind_all(jobs.iter().flat_map(ids));
+        let back = self.store.query(&capped).bind_all(jobs.iter().flat_map(ids));
         if back.execute(self.store.pool()).await?.rows_affected() > 0 {
             self.sight.set(true);
         }
-        Ok(())
+        let waiting = format!(
+            "FROM targets WHERE (run_id, tenant_id) IN ({{rows}} {})
+                AND state IN ('pending', 'retryable') AND sent_at IS NOT NULL AND NOT {}",
+            pairs(1, jobs.len()),
+            free()
+        );
+        let values = jobs.iter().flat_map(ids).collect();
+        self.change(&waiting, "sent_at = NULL, due_at = {now}", values).await.map(|_| ())
     }
 
     /// Changes the targets that `ready` selects, each for one caller alone, and gives them as they are then. What is
@@ -167,7 +176,8 @@ impl Ledger {
 /// holds. Suspects are not among them.
 pub(super) fn due(condition: &str, limit: u64) -> String {
     format!(
-        "FROM targets {{by_due}} WHERE due_at <= {{now}} AND state IN ('pending', 'retryable') AND {TRUSTED} AND run_id NOT IN {HELD} AND {condition} ORDER BY due_at LIMIT {limit}"
+        "FROM targets {{by_due}} WHERE due_at <= {{now}} AND state IN ('pending', 'retryable') AND {TRUSTED} AND run_id NOT IN {HELD} AND {condition} AND {} ORDER BY due_at LIMIT {limit}",
+        free()
     )
 }
 
@@ -183,7 +193,18 @@ pub(super) fn due_on(dialect: Dialect, server: impl Display, condition: &str, li
         }
     };
     format!(
-        "FROM targets {{by_server}} WHERE {there} AND state IN ('pending', 'retryable') AND run_id NOT IN {HELD} AND {condition} ORDER BY server_id, due_at LIMIT {limit}"
+        "FROM targets {{by_server}} WHERE {there} AND state IN ('pending', 'retryable') AND run_id NOT IN {HELD} AND {condition} AND {} ORDER BY server_id, due_at LIMIT {limit}",
+        free()
+    )
+}
+
+/// Whether nobody works the target's tenant, and no older run is about to: of two attempts at once, the tenant's own
+/// lock would make one wait in vain. It is counted, so that it is asked for the few rows that are looked at, and is not
+/// joined with all others.
+fn free() -> String {
+    format!(
+        "(0 = (SELECT count(*) FROM targets o WHERE o.tenant_id = targets.tenant_id AND o.state IN ('pending', 'running', 'retryable')
+            AND (o.state = 'running' OR o.run_id < targets.run_id AND o.run_id NOT IN {HELD} AND (o.sent_at IS NOT NULL OR o.due_at <= {{now}}))))"
     )
 }
 

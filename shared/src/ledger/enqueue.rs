@@ -30,10 +30,11 @@ pub struct Enqueued {
 
 impl Ledger {
     /// Writes a run with one target per active tenant that is selected, and one for the central database where that
-    /// comes first. A request whose key has a run already is that run, and nothing is written.
+    /// comes first. A request whose key has a run already is that run, and so is one that is under way; nothing is
+    /// written then.
     ///
     /// # Errors
-    /// When the key is of another request, when nobody is selected, or somebody is named who is unknown, inactive or did not fail: nothing is written then.
+    /// When the key is of another request, when another run is under way with some of the tenants, when nobody is selected, or somebody is named who is unknown, inactive or did not fail: nothing is written then.
     pub async fn enqueue(&self, spec: &RunSpec, description: &str) -> Result<Enqueued, LedgerError> {
         let mut tx = self.store.begin().await?;
         self.alone(&mut tx).await?;
@@ -47,6 +48,9 @@ impl Ledger {
         let targets = self.insert_targets(&mut tx, id, spec).await?;
         if targets == 0 {
             return Err(LedgerError::NothingSelected);
+        }
+        if !spec.overlap {
+            self.has_its_tenants_alone(&mut tx, id).await?;
         }
         self.assign_waves(&mut tx, id, spec, targets).await?;
         if spec.central {

@@ -8,6 +8,7 @@
 //! - an attempt is counted when it is claimed, so a job that kills its worker still runs out of attempts;
 //!   what the tenant is not to blame for is taken back as `uncounted`;
 //! - nothing is claimed of a run that is paused or stopped;
+//! - no two targets of a tenant are worked at once;
 //! - a final state never changes.
 
 mod caps;
@@ -98,9 +99,27 @@ pub enum LedgerError {
         /// The number of its run.
         number: i64,
     },
+    /// Another run has not ended with some of the tenants.
+    #[error("run #{number} is under way with {tenants} of these tenants{}", more_runs(*.others))]
+    UnderWay {
+        /// Its number.
+        number: i64,
+        /// How many of the tenants it has not ended with.
+        tenants: i64,
+        /// How many other runs are under way with some of them.
+        others: usize,
+    },
     /// The selection chose nobody.
     #[error("no tenant matched the selection")]
     NothingSelected,
+}
+
+fn more_runs(others: usize) -> String {
+    match others {
+        0 => String::new(),
+        1 => ", and so is another run".into(),
+        _ => format!(", and so are {others} other runs"),
+    }
 }
 
 impl From<sqlx::Error> for LedgerError {

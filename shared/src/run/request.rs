@@ -82,6 +82,7 @@ mod tests {
             requested_by: "me".into(),
             reason: None,
             key: None,
+            overlap: false,
         }
     }
 

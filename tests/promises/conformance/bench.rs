@@ -59,6 +59,7 @@ impl Bench {
                 requested_by: "a test".into(),
                 reason: None,
                 key: None,
+                overlap: true,
             },
             registry,
             _home: Arc::new(home),
