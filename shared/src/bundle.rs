@@ -134,6 +134,22 @@ pub struct Link {
     pub preamble: Option<String>,
 }
 
+impl Link {
+    /// What is known of the bytes that it runs, in a database that takes it: its name, its SQL and what that begins with.
+    /// None where it is not SQL.
+    #[must_use]
+    pub fn bytes(&self) -> Option<Digest> {
+        let up = self.migration.up.as_ref()?;
+        let marked = if up.marked { "marked" } else { "" };
+        Some(Digest::of([
+            ("id", self.id.as_str()),
+            ("up", &up.text),
+            ("marked", marked),
+            ("preamble", self.preamble.as_deref().unwrap_or_default()),
+        ]))
+    }
+}
+
 /// An immutable arrangement of migrations. It holds at least one for tenants.
 #[derive(Clone, Debug)]
 pub struct Bundle {
@@ -340,6 +356,29 @@ impl Bundle {
         let mut links =
             self.chains.iter().filter(|chain| chain.scope == Scope::Tenants).flat_map(|c| &c.links);
         links.find(|link| link.id == *id && !link.migration.repeatable).map(|link| &link.migration)
+    }
+
+    /// The migration of this name in its chain, whichever that is.
+    #[must_use]
+    pub fn link(&self, id: &Version) -> Option<&Link> {
+        self.chains.iter().flat_map(|chain| &chain.links).find(|link| link.id == *id)
+    }
+
+    /// The bytes of all migrations that a tenant may take on its way to a version of the main chain.
+    #[must_use]
+    pub fn bytes_to(&self, target: &Version) -> Vec<Digest> {
+        let end = self.main().position(target);
+        let within = |chain: &Chain, at: usize| {
+            !std::ptr::eq(chain, self.main())
+                || chain.links[at].migration.repeatable
+                || end.is_some_and(|end| at <= end)
+        };
+        let taken = |link: &Link| link.sets.iter().any(|set| self.sets[*set].chosen);
+        let of_tenants = self.chains.iter().filter(|chain| chain.scope == Scope::Tenants);
+        let links = of_tenants.flat_map(|chain| {
+            chain.links.iter().enumerate().filter(move |(at, _)| within(chain, *at)).map(|(_, link)| link)
+        });
+        links.filter(|link| taken(link)).filter_map(Link::bytes).collect()
     }
 
     /// The migration of this version in the main chain.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     codes::is_server_full,
+    digest::Digest,
     failure::{Class, Failure},
     id::{RunId, TenantId},
     retry,
@@ -117,6 +118,8 @@ pub struct Outcome {
     pub output: Option<String>,
     /// What the tenant's schema was afterwards, where it was read.
     pub fingerprint: Fingerprint,
+    /// The bytes of the migration that it failed in, where they ran.
+    pub bytes: Option<Digest>,
 }
 
 /// What becomes of a target after an attempt.
@@ -176,6 +179,7 @@ mod tests {
             duration: Duration::ZERO,
             output: None,
             fingerprint: Fingerprint::default(),
+            bytes: None,
         }
     }
 

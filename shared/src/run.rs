@@ -317,6 +317,19 @@ pub struct RunSpec {
     pub key: Option<String>,
     /// Whether it may have tenants that another run has not ended with.
     pub overlap: bool,
+    /// The bytes of the migrations that it applies, or records as applied: see [`crate::bundle::Link::bytes`].
+    pub migrations: Vec<Digest>,
+    /// Whether it tries tenants that failed for good with the same bytes before.
+    pub retry_failed: bool,
+}
+
+impl RunSpec {
+    /// Whether tenants that failed for good with the same bytes are left as they are: where nobody has named them.
+    #[must_use]
+    pub fn holds_back(&self) -> bool {
+        let named = matches!(self.selection.pick, Pick::Tenants(_) | Pick::FailedIn { .. });
+        !self.retry_failed && !named && matches!(self.action.kind, ActionKind::Apply)
+    }
 }
 
 /// A run as the ledger keeps it. Times are milliseconds since 1970 by the registry's clock.

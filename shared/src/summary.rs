@@ -28,6 +28,8 @@ pub struct Counts {
     pub skipped: u64,
     /// Of `applied` and `current`: how many needed more than one attempt.
     pub retried: u64,
+    /// Of `failed`: how many were not tried, because they had failed with the same before.
+    pub held: u64,
     /// The state of the central database, in a run that begins with it. It is not counted.
     #[serde(skip)]
     pub central: Option<TargetState>,
@@ -92,6 +94,10 @@ pub struct Cause {
     pub refused: bool,
     /// How many targets.
     pub count: u64,
+    /// How many of them were not tried, because they had failed with the same before.
+    pub held: u64,
+    /// The number of the first run in which one of those failed.
+    pub failed_in: Option<i64>,
     /// Some of their tenants, by slug.
     pub tenants: Vec<String>,
     /// Whether there are more tenants than listed.

@@ -16,6 +16,7 @@ mod faults;
 mod fleet;
 mod formats;
 mod gate;
+mod held;
 mod limits;
 mod long;
 mod mariadb;

@@ -185,7 +185,7 @@ async fn a_run_is_one_json_document_of_the_same_form_everywhere(home: Home) {
         (&2.into(), &"failed".into(), &100.into())
     );
     assert_eq!(waited["target"], "2");
-    let counts = json!({ "total": 4, "pending": 0, "running": 0, "retryable": 0, "applied": 2, "current": 0, "failed": 2, "skipped": 0, "retried": 0 });
+    let counts = json!({ "total": 4, "pending": 0, "running": 0, "retryable": 0, "applied": 2, "current": 0, "failed": 2, "skipped": 0, "retried": 0, "held": 0 });
     assert_eq!(waited["counts"], counts);
     assert_eq!(
         keys(&waited["failures"][0]),
@@ -193,7 +193,9 @@ async fn a_run_is_one_json_document_of_the_same_form_everywhere(home: Home) {
             "class",
             "code",
             "count",
+            "failed_in",
             "fingerprint",
+            "held",
             "hint",
             "line",
             "message",

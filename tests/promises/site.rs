@@ -79,7 +79,7 @@ pub(crate) fn quick_home() -> Home {
 }
 
 fn words<'a>(flags: &[&'a str]) -> Vec<&'a str> {
-    ["migrate", "--all", "--json"].iter().chain(flags).copied().collect()
+    ["migrate", "--all", "--retry-failed", "--json"].iter().chain(flags).copied().collect()
 }
 
 /// Somebody else's connection to a tenant. What it holds is let go when it is dropped.

@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, Connection as _, Row as _, SqliteConnection};
 use tenantry_tests::Home;
 
 /// Tables whose rows only change when something is done.
-const TABLES: [&str; 10] = [
+const TABLES: [&str; 11] = [
     "servers",
     "tenants",
     "tenant_labels",
@@ -17,6 +17,7 @@ const TABLES: [&str; 10] = [
     "attempts",
     "events",
     "counters",
+    "held",
 ];
 
 /// Every row of the registry, where there is one, and every file with its size.

@@ -55,7 +55,8 @@ async fn a_migration_that_is_broken_everywhere_stops_after_the_canary_and_a_retr
         (&1.into(), &199.into()),
         "{first}"
     );
-    let halted = home.run(&["migrate", "--all", "--canary", "4", "--max-failures", "3"]).exits(102);
+    let halted =
+        home.run(&["migrate", "--all", "--retry-failed", "--canary", "4", "--max-failures", "3"]).exits(102);
     assert!(halted.stdout.contains("HALTED"), "{halted:?}");
     let why = "more than 3 of 4 tenants of wave 1 failed (--max-failures); 196 of 200 tenants not begun";
     assert!(halted.stderr.contains(&format!("error: stopped: {why}")), "{halted:?}");
@@ -98,13 +99,16 @@ async fn without_waves_one_cause_stops_a_run_in_which_nobody_succeeds() {
     assert!((5..=7).contains(&failed), "{run}");
     assert_eq!(run["counts"]["skipped"].as_u64(), Some(60 - failed));
     assert!(run["stop"]["reason"].as_str().is_some_and(|why| why.contains("for one cause")), "{run}");
-    let all = home.run(&["migrate", "--all", "--halt-same-cause", "0", "--json"]).exits(100).json();
+    let all = home
+        .run(&["migrate", "--all", "--retry-failed", "--halt-same-cause", "0", "--json"])
+        .exits(100)
+        .json();
     assert_eq!((&all["counts"]["failed"], &all["stop"]), (&60.into(), &json!(null)), "{all}");
     // One that succeeds shows that it is not broken everywhere.
     fleet.tenants[0].execute("CREATE TABLE nowhere (n INTEGER)").await;
     let first = fleet.tenants[0].id.as_str();
     let few = home
-        .run(&["migrate", "--all", "--canary", "1", "--max-failures", "100%", "--json"])
+        .run(&["migrate", "--all", "--retry-failed", "--canary", "1", "--max-failures", "100%", "--json"])
         .exits(100)
         .json();
     assert_eq!(

@@ -4,6 +4,7 @@ use std::{any::Any, collections::HashSet, panic::AssertUnwindSafe, sync::Arc, ti
 
 use futures::FutureExt as _;
 use tenantry_shared::{
+    bundle::Digest,
     clock::{self, Stopwatch},
     failure::{Class, Failure},
     id::RunId,
@@ -65,6 +66,7 @@ pub async fn consume(house: Arc<House>, claim: Claim) {
     let loaded = load(&house, &claim).await;
     let policy = loaded.as_ref().map(|(order, _)| order.policy.clone()).unwrap_or_default();
     let tells = loaded.as_ref().is_ok_and(|(order, _)| order.bundle.tells_versions());
+    let order = loaded.as_ref().ok().map(|(order, _)| order.clone());
     let verdict = match loaded {
         Err(failure) => Verdict::Failed(failure),
         Ok((order, access)) => {
@@ -87,6 +89,7 @@ pub async fn consume(house: Arc<House>, claim: Claim) {
     };
     let version = trail.to.clone().filter(|_| tells);
     let outcome = Outcome {
+        bytes: order.and_then(|order| failed_bytes(&order, &verdict)),
         verdict,
         from: trail.from,
         to: trail.to,
@@ -97,6 +100,13 @@ pub async fn consume(house: Arc<House>, claim: Claim) {
         fingerprint: trail.fingerprint,
     };
     record(&house, &claim, &outcome, &policy).await;
+}
+
+/// What was run of a migration that failed. A refusal is found by reading alone: it has run nothing.
+fn failed_bytes(order: &Order, verdict: &Verdict) -> Option<Digest> {
+    let Verdict::Failed(failure) = verdict else { return None };
+    let ran = order.action.goes_forward() && !failure.refused;
+    failure.version.as_ref().filter(|_| ran).and_then(|id| order.bundle.link(id)?.bytes())
 }
 
 /// A rollback is told first what it comes to for this tenant.

@@ -18,4 +18,29 @@ SET @change = (SELECT IF(count(*) > 0, 'DO 0', 'ALTER TABLE targets ADD INDEX ta
     WHERE table_schema = database() AND table_name = 'targets' AND index_name = 'targets_unfinished');
 PREPARE change_it FROM @change;
 EXECUTE change_it;
+
+-- Tenants that failed for good in a migration, with what they failed with: a run that goes by labels, or takes all, does
+-- not try them with the same bytes again. run: the number of the run in which it was; tried: of the last one since then
+-- that takes the tenant all the same.
+CREATE TABLE IF NOT EXISTS held (
+    tenant_id   VARCHAR(36) PRIMARY KEY,
+    bytes       VARCHAR(64) NOT NULL,
+    run         BIGINT NOT NULL,
+    tried       BIGINT,
+    code        TEXT NOT NULL,
+    message     LONGTEXT NOT NULL,
+    hint        LONGTEXT,
+    version     VARCHAR(512) NOT NULL,
+    statement   BIGINT,
+    line        BIGINT,
+    fingerprint VARCHAR(255) NOT NULL,
+    INDEX held_bytes (bytes),
+    FOREIGN KEY (tenant_id) REFERENCES tenants (id)
+) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+
+-- The run in which a target's tenant failed, where it was not tried again. It is in wave -1 then.
+SET @change = (SELECT IF(count(*) > 0, 'DO 0', 'ALTER TABLE targets ADD COLUMN held BIGINT')
+    FROM information_schema.columns WHERE table_schema = database() AND table_name = 'targets' AND column_name = 'held');
+PREPARE change_it FROM @change;
+EXECUTE change_it;
 DEALLOCATE PREPARE change_it;

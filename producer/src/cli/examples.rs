@@ -18,6 +18,7 @@ Examples:
   tenantry enqueue --all --canary none --fail-fast  all at once, unlike configured, until one fails
   tenantry enqueue --all --sync --wait              with the tenants that the source lists now
   tenantry enqueue --all --idempotency-key \"$GITHUB_SHA\" --wait         a step that may be repeated: one run
+  tenantry enqueue --all --retry-failed             also who failed for good before, with the same files
   tenantry enqueue -t acme --overlap                beside a run that has not ended with acme
   tenantry enqueue -l 'plan=pro,region in (eu,us)'  tenants by label
   tenantry enqueue -t acme,globex --target 20261121103012

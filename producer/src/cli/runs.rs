@@ -135,6 +135,9 @@ pub(crate) struct EnqueueArgs {
     pub(crate) rollout: RolloutArgs,
     #[command(flatten)]
     pub(crate) once: OnceArgs,
+    /// Try those, too, that failed for good in a migration which has not changed since; without it they are listed as failed
+    #[arg(long, requires = "pick", help_heading = "Control")]
+    pub(crate) retry_failed: bool,
     /// Why, in your words [default: the CI job's URL, where there is one]
     #[arg(long, value_name = "TEXT", help_heading = "Control")]
     pub(crate) reason: Option<String>,
@@ -228,6 +231,9 @@ pub(crate) struct MigrateArgs {
     pub(crate) rollout: RolloutArgs,
     #[command(flatten)]
     pub(crate) once: OnceArgs,
+    /// Try those, too, that failed for good in a migration which has not changed since; without it they are listed as failed
+    #[arg(long, requires = "pick", help_heading = "Control")]
+    pub(crate) retry_failed: bool,
     /// Migrate only the one database whose URL is in this variable; no registry is needed [default: DATABASE_URL, or DB_HOST and its companions, when no tenants are selected]
     #[arg(long, value_name = "VAR", conflicts_with = "pick", help_heading = "One dedicated database")]
     pub(crate) url_env: Option<String>,

@@ -53,6 +53,7 @@ async fn look(app: &App, args: &BaselineArgs) -> Result<(Draft, u64), Fault> {
             policy,
             sets: Vec::new(),
             central: None,
+            retry_failed: true,
         },
         tenants,
     ))

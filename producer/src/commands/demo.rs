@@ -132,7 +132,16 @@ async fn migrate(app: &App, target: Option<Version>, output: &Output) -> Result<
     let selection = Selection { pick: Pick::All, exclude: Vec::new(), limit: None };
     let policy = Policy::default();
     let kind = ActionKind::Apply;
-    let draft = Draft { kind, bundle, target, selection, policy, sets: Vec::new(), central: None };
+    let draft = Draft {
+        kind,
+        bundle,
+        target,
+        selection,
+        policy,
+        sets: Vec::new(),
+        central: None,
+        retry_failed: true,
+    };
     let run = draft.write(app, None, Some("demo".to_owned()), &OnceArgs::default()).await?;
     match work::until_ended(app, RunRef::Id(run.id), None, output).await? {
         Ok(view) => Ok(view),

@@ -36,6 +36,7 @@ pub(crate) async fn run(global: &Global, args: EnqueueArgs, output: &Output) -> 
         return Ok(Exit::Ok);
     };
     draft.roll_out(&app, args.rollout, output).await?;
+    draft.retry_failed = args.retry_failed;
     let central = if draft.bundle.has_central() { "central and " } else { "" };
     let who = format!("{central}{}", plural(tenants, "tenant"));
     let question = format!("Start a run of {who} ({})?", draft.selection.describe());
@@ -59,6 +60,8 @@ pub(crate) struct Draft {
     pub(crate) sets: Vec<String>,
     /// The central database, where it is configured and comes first.
     pub(crate) central: Option<(DatabaseUrl, Place)>,
+    /// Whether tenants are tried that failed for good with the same bytes before.
+    pub(crate) retry_failed: bool,
 }
 
 impl Draft {
@@ -69,7 +72,7 @@ impl Draft {
         let central = selection::central(app, &bundle).await?;
         let policy = selection::policy(&app.config, how);
         let (kind, sets) = (ActionKind::Apply, how.sets.clone());
-        Ok(Self { kind, bundle, target, selection, policy, sets, central })
+        Ok(Self { kind, bundle, target, selection, policy, sets, central, retry_failed: false })
     }
 
     /// The same, and how many tenants that is. All that workers will need is looked at, and nothing is written: a
@@ -138,7 +141,10 @@ impl Draft {
         once: &OnceArgs,
     ) -> Result<Enqueued, Fault> {
         let description = self.bundle.find(&self.target).map(|m| m.description.clone()).unwrap_or_default();
+        let goes_back = matches!(self.kind, ActionKind::Rollback { .. });
         let spec = RunSpec {
+            migrations: if goes_back { Vec::new() } else { self.bundle.bytes_to(&self.target) },
+            retry_failed: self.retry_failed,
             digest: self.bundle.digest().clone(),
             target: self.target,
             selection: self.selection,
@@ -185,7 +191,7 @@ pub(crate) async fn started(
     output: &Output,
 ) -> Result<Exit, Fault> {
     output.run_begun(&run);
-    let ended = run.joined.is_some() && app.ledger.find_run(RunRef::Id(run.id)).await?.state.is_final();
+    let ended = app.ledger.find_run(RunRef::Id(run.id)).await?.state.is_final();
     if !ended && app.ledger.live_workers(ALIVE).await?.is_empty() {
         output.note(&format!(
             "no worker is alive; the run starts when one does: tenantry-worker run (or use: {} migrate)",

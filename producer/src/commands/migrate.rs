@@ -31,6 +31,7 @@ pub(crate) async fn run(global: &Global, args: MigrateArgs, output: &Output) -> 
         return Ok(Exit::Ok);
     };
     draft.roll_out(&app, args.rollout, output).await?;
+    draft.retry_failed = args.retry_failed;
     let written = draft.write(&app, None, selection::reason(args.reason), &args.once).await;
     match selection::or_nobody(written, args.no_tenants, output)? {
         Some(run) => {

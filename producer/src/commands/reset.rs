@@ -45,6 +45,7 @@ pub(crate) async fn run(
         policy: draft.policy.clone(),
         sets: Vec::new(),
         central,
+        retry_failed: true,
     };
     let reason = selection::reason(args.follow.reason.clone());
     // The second run begins only when the first one has succeeded.

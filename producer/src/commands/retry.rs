@@ -57,7 +57,8 @@ pub(crate) async fn run(app: &App, args: RetryArgs, output: &Output) -> Result<E
     }
     let target = target.unwrap_or(&bundle.latest().version).clone();
     let Action { kind, sets } = failed.action;
-    let draft = Draft { kind, bundle, target, selection, policy: failed.policy, sets, central };
+    let draft =
+        Draft { kind, bundle, target, selection, policy: failed.policy, sets, central, retry_failed: true };
     let run = draft.write(app, Some(failed.id), selection::reason(args.reason), &args.once).await?;
     if args.work {
         output.run_begun(&run);

@@ -148,6 +148,7 @@ impl What {
                 policy,
                 sets,
                 central: None,
+                retry_failed: true,
             },
             tenants,
         ))

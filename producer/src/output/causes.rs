@@ -84,9 +84,19 @@ fn head(out: &mut String, cause: &Cause, label: &str) {
     let more = if more > 0 { format!(", … (+{more})") } else { String::new() };
     let _ = writeln!(out, "{ERROR}{label:>10}{ERROR:#}  {}  {}", cause.fingerprint, headline(cause));
     let _ = writeln!(out, "{:>10}  {tenants}{more}", "in");
+    if let Some(line) = held_line(cause) {
+        let _ = writeln!(out, "{:>10}  {line}", "held");
+    }
     if let Some(hint) = &cause.hint {
         let _ = writeln!(out, "{DIM}{:>10}{DIM:#}  {hint}", "hint");
     }
+}
+
+/// How many of a cause's tenants were not tried, and since when.
+fn held_line(cause: &Cause) -> Option<String> {
+    let failed_in = cause.failed_in?;
+    let who = if cause.held == cause.count { String::new() } else { format!("{} ", cause.held) };
+    Some(format!("{who}not tried again: failed in run #{failed_in}, with the same migration"))
 }
 
 /// A cause in one line: where, code, message.

@@ -19,12 +19,13 @@ pub(super) fn text(view: &RunView, program: &str, shown: usize) -> String {
         _ => GOOD,
     };
     let retried = if counts.retried > 0 { format!(" ({} retried)", counts.retried) } else { String::new() };
+    let held = if counts.held > 0 { format!(" ({} not tried again)", counts.held) } else { String::new() };
     let skipped = if counts.skipped > 0 { format!(", {} skipped", counts.skipped) } else { String::new() };
     let left = left(view);
     let _ = writeln!(out, "────────────");
     let _ = writeln!(
         out,
-        "{style}{:>10}{style:#} [{}] run #{number} {}: {}: {} {}{retried}, {} current, {} failed{skipped}{left}",
+        "{style}{:>10}{style:#} [{}] run #{number} {}: {}: {} {}{retried}, {} current, {} failed{held}{skipped}{left}",
         match view.run.state {
             RunState::Succeeded => "Summary",
             RunState::Halted => "HALTED",
@@ -55,8 +56,11 @@ pub(super) fn text(view: &RunView, program: &str, shown: usize) -> String {
     if view.run.state.is_final() && (!view.causes.is_empty() || counts.skipped > 0) {
         let _ = writeln!(out, "  {DIM}retry:{DIM:#}  {program} {}", view.retry(None));
     }
-    if let Some(tenant) = view.causes.list.first().and_then(|cause| cause.tenants.first()) {
-        let _ = writeln!(out, "  {DIM}show:{DIM:#}   {program} logs {number} -t {tenant}");
+    let first = view.causes.list.first();
+    if let Some((cause, tenant)) = first.and_then(|cause| Some((cause, cause.tenants.first()?))) {
+        // What was not tried has its attempts elsewhere.
+        let shown = cause.failed_in.filter(|_| cause.held == cause.count).unwrap_or(number);
+        let _ = writeln!(out, "  {DIM}show:{DIM:#}   {program} logs {shown} -t {tenant}");
     }
     out
 }

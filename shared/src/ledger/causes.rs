@@ -95,7 +95,8 @@ impl Ledger {
     async fn grouped(&self, run: RunId, state: TargetState) -> Result<Vec<AnyRow>, LedgerError> {
         let sql = format!(
             "SELECT g.fingerprint, min(g.class), min(g.code), min(g.version), min(g.statement), min(g.line), min(g.message),
-                min(g.hint), min(g.refused), count(*), min(t.slug), min(CASE WHEN g.sent_at IS NULL THEN g.due_at ELSE g.sent_at END)
+                min(g.hint), min(g.refused), count(*), min(t.slug), min(CASE WHEN g.sent_at IS NULL THEN g.due_at ELSE g.sent_at END),
+                count(g.held), min(g.held)
              FROM targets g JOIN tenants t ON t.id = g.tenant_id WHERE g.run_id = $1 AND g.state = $2
              GROUP BY g.fingerprint ORDER BY count(*) DESC, g.fingerprint LIMIT {CAUSES}"
         );
@@ -156,6 +157,8 @@ fn read_cause(row: &AnyRow) -> Result<Cause, LedgerError> {
         hint: row.try_get(7)?,
         refused: row.try_get::<Option<i64>, _>(8)? == Some(1),
         count: u64::try_from(row.try_get::<i64, _>(9)?).unwrap_or(0),
+        held: u64::try_from(row.try_get::<i64, _>(12)?).unwrap_or(0),
+        failed_in: row.try_get(13)?,
         tenants: vec![row.try_get(10)?],
         truncated: false,
     })

@@ -199,11 +199,10 @@ pub(super) fn due_on(dialect: Dialect, server: impl Display, condition: &str, li
 }
 
 /// Whether nobody works the target's tenant, and no older run is about to: of two attempts at once, the tenant's own
-/// lock would make one wait in vain. It is counted, so that it is asked for the few rows that are looked at, and is not
-/// joined with all others.
-fn free() -> String {
+/// lock would make one wait in vain.
+pub(super) fn free() -> String {
     format!(
-        "(0 = (SELECT count(*) FROM targets o WHERE o.tenant_id = targets.tenant_id AND o.state IN ('pending', 'running', 'retryable')
+        "(NOT EXISTS (SELECT 1 FROM targets o WHERE o.tenant_id = targets.tenant_id AND o.state IN ('pending', 'running', 'retryable')
             AND (o.state = 'running' OR o.run_id < targets.run_id AND o.run_id NOT IN {HELD} AND (o.sent_at IS NOT NULL OR o.due_at <= {{now}}))))"
     )
 }

@@ -144,6 +144,7 @@ impl Ledger {
             duration,
             output: None,
             fingerprint: Fingerprint::default(),
+            bytes: None,
         };
         let written = self.write_outcome(&mut tx, claim, owner, &outcome, next).await?;
         tx.commit().await?;

@@ -49,12 +49,15 @@ impl Ledger {
         if targets == 0 {
             return Err(LedgerError::NothingSelected);
         }
+        let held = self.hold_back(&mut tx, id, number, spec).await?;
         if !spec.overlap {
             self.has_its_tenants_alone(&mut tx, id).await?;
         }
-        self.assign_waves(&mut tx, id, spec, targets).await?;
+        self.assign_waves(&mut tx, id, spec, targets - held).await?;
         if spec.central {
             self.insert_central(&mut tx, id, spec.policy.max_attempts).await?;
+        } else if held == targets {
+            self.close_untried(&mut tx, id).await?;
         }
         let kind = match (&spec.parent, &spec.action.kind) {
             (Some(_), _) => "run.retried",

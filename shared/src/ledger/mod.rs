@@ -9,6 +9,7 @@
 //!   what the tenant is not to blame for is taken back as `uncounted`;
 //! - nothing is claimed of a run that is paused or stopped;
 //! - no two targets of a tenant are worked at once;
+//! - a tenant that failed for good is not tried again with the same bytes until somebody asks for it;
 //! - a final state never changes.
 
 mod caps;
@@ -17,6 +18,7 @@ mod claims;
 mod conduct;
 mod enqueue;
 mod groups;
+mod held;
 mod knowledge;
 mod once;
 mod outcomes;

@@ -52,6 +52,9 @@ impl Ledger {
         }
         self.insert_attempt(tx, claim, owner, outcome, next).await?;
         self.update_tenant(tx, claim, outcome).await?;
+        if next == Next::End(TargetState::Failed) {
+            self.hold(tx, claim, outcome).await?;
+        }
         for outsider in &outcome.fingerprint.appeared {
             self.insert_outsider(tx, claim, outsider).await?;
         }
@@ -164,7 +167,7 @@ fn digest_of(outcome: &Outcome) -> Option<String> {
     outcome.fingerprint.catalog.as_ref().map(|catalog| catalog.digest().to_string())
 }
 
-fn failure_of(outcome: &Outcome) -> Option<&Failure> {
+pub(super) fn failure_of(outcome: &Outcome) -> Option<&Failure> {
     match &outcome.verdict {
         Verdict::Proven => None,
         Verdict::Failed(failure) => Some(failure),

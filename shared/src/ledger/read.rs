@@ -18,7 +18,8 @@ const RUN_COLUMNS: &str = "r.id, r.number, r.digest, r.target_version, r.descrip
     (SELECT p.number FROM runs p WHERE p.id = r.parent_id), r.requested_by, r.reason, r.created_at, r.started_at, r.finished_at, r.action,
     r.waves, r.wave, r.soak_until, r.paused_at, r.deadline_at, r.stop_code, r.stop_reason, r.idempotency_key";
 
-const TARGETS: &str = "SELECT t.slug, g.state, g.attempt - g.uncounted, g.from_version, g.to_version, g.code, g.message, g.hint, g.fingerprint
+const TARGETS: &str = "SELECT t.slug, g.state, g.attempt - g.uncounted, g.from_version, g.to_version, g.code, g.message, g.hint, g.fingerprint,
+        g.held, (SELECT n.number FROM runs n WHERE n.id = g.run_id)
     FROM targets g JOIN tenants t ON t.id = g.tenant_id";
 
 /// Which targets to list: a page in the order of their tenants' slugs.
@@ -55,6 +56,10 @@ pub struct TargetRow {
     pub hint: Option<String>,
     /// The name of the cause.
     pub fingerprint: Option<String>,
+    /// Whether it was not tried: its tenant had failed with the same before.
+    pub held: bool,
+    /// The number of the run in which that was.
+    pub failed_in: Option<i64>,
 }
 
 /// One attempt, for `logs`. Times are milliseconds since 1970.
@@ -126,7 +131,7 @@ impl Ledger {
     /// When the registry cannot be reached.
     pub async fn counts(&self, run: RunId) -> Result<Counts, LedgerError> {
         let sql = format!(
-            "SELECT state, count(*), count(CASE WHEN attempt - uncounted > 1 AND state IN ('applied', 'current') THEN 1 END)
+            "SELECT state, count(*), count(CASE WHEN attempt - uncounted > 1 AND state IN ('applied', 'current') THEN 1 END), count(held)
              FROM targets WHERE run_id = $1 AND tenant_id <> COALESCE({CENTRAL_ID}, '') GROUP BY state"
         );
         let mut counts = Counts { central: self.central_state(run).await?, ..Counts::default() };
@@ -136,6 +141,7 @@ impl Ledger {
                 |at: usize| Ok::<_, sqlx::Error>(u64::try_from(row.try_get::<i64, _>(at)?).unwrap_or(0));
             counts.add(state.parse().map_err(StoreError::Value)?, unsigned(1)?);
             counts.retried += unsigned(2)?;
+            counts.held += unsigned(3)?;
         }
         Ok(counts)
     }
@@ -250,17 +256,30 @@ fn read_run(row: &AnyRow) -> Result<Run, LedgerError> {
 }
 
 fn read_target(row: &AnyRow) -> Result<TargetRow, LedgerError> {
+    let (tenant, failed_in): (String, Option<i64>) = (row.try_get(0)?, row.try_get(9)?);
+    let hint = match failed_in {
+        Some(failed_in) => Some(way_out_of_held(failed_in, row.try_get(10)?, &tenant)),
+        None => row.try_get(7)?,
+    };
     Ok(TargetRow {
-        tenant: row.try_get(0)?,
+        tenant,
         state: row.try_get(1)?,
         attempts: row.try_get(2)?,
         from: row.try_get(3)?,
         to: row.try_get(4)?,
         code: row.try_get(5)?,
         message: row.try_get(6)?,
-        hint: row.try_get(7)?,
+        hint,
         fingerprint: row.try_get(8)?,
+        held: failed_in.is_some(),
+        failed_in,
     })
+}
+
+fn way_out_of_held(failed_in: i64, number: i64, tenant: &str) -> String {
+    format!(
+        "not tried again: failed in run #{failed_in}; once it is mended: tenantry retry {number} --tenant {tenant}"
+    )
 }
 
 fn read_attempt(row: &AnyRow) -> Result<AttemptRow, LedgerError> {

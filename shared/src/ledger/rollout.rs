@@ -17,7 +17,7 @@ use crate::{
 pub(super) const NO_WAVE: &str = "0";
 
 impl Ledger {
-    /// Puts the run's tenants into waves, and tells the run of them. The first wave is due, unless the central database
+    /// Puts the run's tenants that are tried into waves, and tells the run of them. The first wave is due, unless the central database
     /// comes first.
     pub(super) async fn assign_waves(
         &self,
@@ -27,8 +27,8 @@ impl Ledger {
         tenants: u64,
     ) -> Result<(), LedgerError> {
         let rollout = &spec.policy.rollout;
-        let mut sizes = vec![tenants];
-        if rollout.has_waves() {
+        let mut sizes = if tenants > 0 { vec![tenants] } else { Vec::new() };
+        if rollout.has_waves() && tenants > 0 {
             let labelled = self.assign_labelled(tx, run, spec).await?;
             sizes = rollout.sizes(tenants, labelled);
             for (wave, size) in (1..).zip(&sizes).skip(usize::from(labelled > 0)) {
@@ -50,7 +50,8 @@ impl Ledger {
         Ok(expect_rows(update.execute(&mut **tx).await?.rows_affected(), 1)?)
     }
 
-    /// How many tenants are in the canary because of their labels. A retry may have none of them left.
+    /// How many tenants are in the canary because of their labels. A retry may have none of them left, and all of them
+    /// may be held.
     async fn assign_labelled(
         &self,
         tx: &mut Transaction<'static, Any>,
@@ -59,7 +60,9 @@ impl Ledger {
     ) -> Result<u64, LedgerError> {
         let Some(Canary::Labels(selector)) = &spec.policy.rollout.canary else { return Ok(0) };
         match self.assign_matching(tx, run, selector).await? {
-            0 if spec.parent.is_none() => Err(LedgerError::NoCanary(selector.to_string())),
+            0 if spec.parent.is_none() && !spec.holds_back() => {
+                Err(LedgerError::NoCanary(selector.to_string()))
+            }
             count => Ok(count),
         }
     }
@@ -73,7 +76,7 @@ impl Ledger {
         let mut clause = Clause::of_tenants(2);
         clause.labels(selector);
         let update = format!(
-            "UPDATE targets SET wave = 1 WHERE run_id = $1 AND tenant_id IN (SELECT t.id FROM tenants t WHERE {})",
+            "UPDATE targets SET wave = 1 WHERE run_id = $1 AND wave = {NO_WAVE} AND tenant_id IN (SELECT t.id FROM tenants t WHERE {})",
             clause.text()
         );
         let update = clause.bind(self.store.query(&update).bind(run.to_string()));

@@ -229,7 +229,7 @@ impl Ledger {
     /// What all failed targets of a run failed with, if that is one cause: a retry of it takes those, too, that were not
     /// begun because of it.
     async fn only_cause(&self, run: &str) -> Result<Option<String>, LedgerError> {
-        let sql = "SELECT CASE WHEN min(fingerprint) = max(fingerprint) THEN min(fingerprint) END FROM targets WHERE run_id = $1 AND state = 'failed'";
+        let sql = "SELECT CASE WHEN min(fingerprint) = max(fingerprint) THEN min(fingerprint) END FROM targets WHERE run_id = $1 AND state = 'failed' AND held IS NULL";
         Ok(self.store.query(sql).bind(run).fetch_one(self.store.pool()).await?.try_get(0)?)
     }
 

@@ -10,7 +10,7 @@ use sqlx::Row as _;
 
 use super::{
     Ledger, LedgerError, Seen, bind_attempt,
-    claims::{CLAIMED, read_claims},
+    claims::{CLAIMED, free, read_claims},
     ms,
     stops::HELD,
 };
@@ -52,7 +52,8 @@ impl Ledger {
         let ready = |condition: &str| {
             format!(
                 "FROM targets {{by_lapses}} WHERE {SUSPECT} AND due_at <= {{now}} AND state IN ('pending', 'retryable')
-                    AND run_id NOT IN {HELD} AND {condition} ORDER BY due_at LIMIT 1"
+                    AND run_id NOT IN {HELD} AND {condition} AND {} ORDER BY due_at LIMIT 1",
+                free()
             )
         };
         // What an earlier attempt was at is not what this one is at.

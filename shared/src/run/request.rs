@@ -83,6 +83,8 @@ mod tests {
             reason: None,
             key: None,
             overlap: false,
+            migrations: vec![],
+            retry_failed: false,
         }
     }
 

@@ -60,6 +60,8 @@ impl Bench {
                 reason: None,
                 key: None,
                 overlap: true,
+                migrations: vec![],
+                retry_failed: false,
             },
             registry,
             _home: Arc::new(home),
@@ -196,6 +198,7 @@ fn outcome(verdict: Verdict) -> Outcome {
         duration: Duration::ZERO,
         output: None,
         fingerprint: Fingerprint::default(),
+        bytes: None,
     }
 }
 
