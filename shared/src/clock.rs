@@ -61,6 +61,12 @@ pub fn time_of_day() -> String {
     Utc::now().format("%H:%M:%S").to_string()
 }
 
+/// Now by this machine's clock.
+#[must_use]
+pub fn now() -> DateTime<Utc> {
+    Utc::now()
+}
+
 /// Milliseconds since 1970 by this machine's clock.
 #[must_use]
 pub fn unix_ms() -> i64 {

@@ -21,11 +21,13 @@ use secrecy::{ExposeSecret as _, SecretString};
 mod dedicated;
 mod file;
 mod run;
+mod schedule;
 mod sets;
 mod source;
 
 pub use dedicated::dedicated_url;
 pub use file::parse_duration;
+pub use schedule::ScheduleConfig;
 pub use sets::{CentralConfig, SetConfig};
 pub use source::{Columns, FileFormat, ServerList, Setting, SourceConfig, SourceKind};
 
@@ -97,6 +99,14 @@ pub enum ConfigError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A schedule is not what it must be.
+    #[error("[[schedule]] {name}: {reason}")]
+    Schedule {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// No key is configured.
     #[error("there is no master key, and tenants' URLs are kept encrypted")]
     NoKey,
@@ -127,6 +137,7 @@ impl ConfigError {
             Self::Key { .. } => {
                 Some("give 32 bytes as 64 hexadecimal digits or base64: `openssl rand -hex 32`")
             }
+            Self::Schedule { .. } => Some("docs/schedule.md has examples"),
             Self::Source { .. } => Some("docs/sources.md has an example of each kind of source"),
             _ => None,
         }
@@ -173,6 +184,8 @@ pub struct Config {
     pub worker: WorkerConfig,
     /// Where tenants are listed, by name.
     pub sources: Vec<SourceConfig>,
+    /// When runs start by themselves.
+    pub schedules: Vec<ScheduleConfig>,
     key: KeySource,
 }
 
@@ -267,6 +280,7 @@ impl Config {
             policy: run.policy(),
             worker: raw.worker.merged(),
             sources,
+            schedules: schedule::all(raw.schedule)?,
             key,
         })
     }

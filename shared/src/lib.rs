@@ -24,6 +24,7 @@ pub mod codes;
 pub mod retry;
 pub mod wave;
 pub mod gate;
+pub mod timetable;
 pub mod run;
 pub mod job;
 pub mod summary;

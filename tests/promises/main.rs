@@ -32,6 +32,7 @@ mod reliability;
 mod repair;
 mod runs;
 mod scale;
+mod schedule;
 mod schema;
 mod secrets;
 mod servers;

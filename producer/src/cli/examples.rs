@@ -151,3 +151,19 @@ Examples:
   tenantry tenants sync --dry-run --exit-code         for a script: 103 when something would change
   tenantry tenants sync --dry-run --json | jq -r '.sources[].added[].tenant'
   tenantry enqueue --all --sync --wait    for a deploy step: new tenants are in the run";
+
+pub(super) const SCHEDULE: &str = "\
+A schedule in tenantry.toml, with any flags of enqueue that choose tenants or say how:
+  [[schedule]]
+  name = \"nightly\"
+  cron = \"30 2 * * *\"
+  timezone = \"Europe/Berlin\"
+  all = true
+  canary = \"1%\"
+
+Examples:
+  tenantry schedule run                   in the foreground; two of them start each run once
+  tenantry schedule run --once            for a timer of the system: what is due now
+  tenantry schedule next nightly          the next five times
+  tenantry schedule trigger nightly --wait
+docs/schedule.md has every key.";

@@ -6,6 +6,7 @@ mod gate;
 mod rehearse;
 mod rollout;
 mod runs;
+mod schedule;
 mod servers;
 mod tenants;
 
@@ -23,6 +24,7 @@ pub(crate) use runs::{
     CancelArgs, EnqueueArgs, How, LogsArgs, MigrateArgs, NoTenants, OnceArgs, PauseArgs, PlanArgs, RetryArgs,
     RunsArgs, SelectionArgs, StatusArgs, Target, VerifyArgs, WaitArgs,
 };
+pub(crate) use schedule::{ScheduleArgs, ScheduleCommand, Scheduled};
 pub(crate) use servers::ServersCommand;
 pub(crate) use tenants::{ImportFormat, TenantsCommand, UrlSource};
 
@@ -232,6 +234,9 @@ pub(crate) enum Command {
     Logs(LogsArgs),
     /// Compare tenants with the migrations, and their schemas with each other; changes nothing in them
     Verify(VerifyArgs),
+    /// Start runs by the clock: what [[schedule]] in tenantry.toml says
+    #[command(visible_alias = "cron")]
+    Schedule(ScheduleArgs),
     /// Make an empty migration
     #[command(subcommand)]
     New(NewCommand),

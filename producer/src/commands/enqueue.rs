@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     app::App,
-    cli::{EnqueueArgs, Follow, Global, How, OnceArgs, RolloutArgs, SelectionArgs},
+    cli::{EnqueueArgs, Follow, Global, How, OnceArgs, RolloutArgs, Scheduled, SelectionArgs},
     output::{Output, plural},
 };
 
@@ -48,6 +48,24 @@ pub(crate) async fn run(global: &Global, args: EnqueueArgs, output: &Output) -> 
         Some(run) => started(&app, run, args.wait.then_some(args.timeout), output).await,
         None => Ok(Exit::Ok),
     }
+}
+
+/// What a schedule asks for: nobody is there to be asked.
+pub(crate) async fn scheduled(
+    app: &App,
+    args: Scheduled,
+    reason: String,
+    key: Option<String>,
+    output: &Output,
+) -> Result<Enqueued, Fault> {
+    if args.sync {
+        sync::first(app, true, output).await?;
+    }
+    let (mut draft, _) = Draft::look(app, args.selection, &args.how, output).await?;
+    draft.roll_out(app, args.rollout, output).await?;
+    draft.retry_failed = args.retry_failed;
+    let once = OnceArgs { idempotency_key: key, overlap: false };
+    draft.write(app, None, Some(args.reason.unwrap_or(reason)), &once).await
 }
 
 /// A run that is not written yet.

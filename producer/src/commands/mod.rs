@@ -22,6 +22,7 @@ mod reset;
 mod retry;
 mod rollback;
 mod runs;
+mod schedule;
 mod selection;
 mod servers;
 mod status;
@@ -62,6 +63,7 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Result<Exit, Fault> {
         Command::Repair(args) => repair::run(global, args, output).await,
         Command::Logs(args) => logs::run(&App::open(global).await?, &args, output).await,
         Command::Verify(args) => verify::run(global, args, output).await,
+        Command::Schedule(args) => schedule::run(global, args.command, output).await,
         Command::New(command) => new::run(global, command, output),
         Command::Tenants(command) => tenants::run(&App::open(global).await?, command, output).await,
         Command::Servers { command } => servers::run(&App::open(global).await?, command, output).await,

@@ -14,6 +14,7 @@ use toml::Spanned;
 use super::{
     ConfigError, Env, Flags, WorkerConfig, read_secret,
     run::RawRun,
+    schedule::RawSchedule,
     sets::{Arrangement, RawCentral, RawCommand, RawSet, RawSets},
     source::RawSource,
 };
@@ -116,6 +117,7 @@ pub(super) struct Raw {
     pub(super) sources: BTreeMap<String, RawSource>,
     pub(super) servers: BTreeMap<String, RawServer>,
     profile: BTreeMap<String, RawProfile>,
+    pub(super) schedule: Vec<RawSchedule>,
 }
 
 /// What is other in one environment. A profile is chosen by its name.
