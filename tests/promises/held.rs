@@ -44,6 +44,7 @@ async fn attempts(home: &Home) -> i64 {
     ledger(home).number("SELECT count(*) FROM attempts WHERE outcome = 'failed'").await
 }
 
+/// Promise 4.
 #[tokio::test]
 async fn a_tenant_that_failed_for_good_is_reported_and_not_tried_until_it_is_asked_for() {
     for (home, fleet) in scenes(3).await {

@@ -33,6 +33,7 @@ async fn rows_for(duration: Duration) -> u64 {
     count * u64::try_from(duration.as_micros()).expect("a number") / took_us
 }
 
+/// Promise 2.
 async fn a_migration_of_many_leases_runs_once_in_every_engine(home: Home) {
     let fleet = gated(&home, &ALL_KINDS).await;
     let (in_sqlite, others) = fleet.tenants.split_last().expect("tenants");

@@ -123,6 +123,7 @@ async fn a_key_of_another_request_is_refused_and_nothing_changes() {
     assert_eq!(state::of(&home).await, before);
 }
 
+/// Promise 1.
 #[tokio::test]
 async fn producers_that_ask_under_one_key_at_the_same_moment_make_one_run() {
     for (home, _) in scenes(3).await {
@@ -247,6 +248,7 @@ async fn of_requests_for_one_tenant_at_the_same_moment_one_starts() {
     }
 }
 
+/// Promise 2.
 #[tokio::test]
 async fn runs_that_overlap_on_purpose_take_turns_and_no_attempt_is_wasted() {
     for home in [

@@ -117,6 +117,7 @@ async fn twenty_schemas_are_migrated_once_each_by_two_workers_through_three_sess
     }
 }
 
+/// Promise 2.
 /// A history of goose's takes a version as often as it is written.
 #[tokio::test]
 async fn two_registries_with_the_same_tenants_apply_each_migration_once() {

@@ -87,6 +87,7 @@ async fn only_the_poison_failed(home: &Home, poison: &TenantDb) {
     assert_eq!(ledger(home).number(&lost).await, 0, "neighbors that were lost with it");
 }
 
+/// Promise 3.
 async fn a_migration_that_kills_its_worker_costs_its_neighbors_no_attempt(home: Home) {
     let (_fleet, poison) = poisoned(&home).await;
     let deaths = supervised(&home, 3, || {

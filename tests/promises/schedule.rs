@@ -44,6 +44,7 @@ fn terminated(child: Child) -> String {
     finish(child).exits(143).stderr
 }
 
+/// Promise 1.
 #[tokio::test]
 async fn schedulers_that_look_at_the_same_moment_start_one_run() {
     for home in

@@ -119,6 +119,7 @@ async fn the_slot_of_a_killed_worker_comes_back_with_its_lease() {
     all_applied_once(&home, &fleet).await;
 }
 
+/// Promise 3.
 #[tokio::test]
 async fn a_full_server_holds_up_no_tenant_of_another_one() {
     let home = Home::new().with_postgres_registry().await;
