@@ -26,7 +26,7 @@ mod sets;
 mod source;
 
 pub use dedicated::dedicated_url;
-pub use file::parse_duration;
+pub use file::{parse_deadline, parse_duration};
 pub use schedule::ScheduleConfig;
 pub use sets::{CentralConfig, SetConfig};
 pub use source::{Columns, FileFormat, ServerList, Setting, SourceConfig, SourceKind};
@@ -479,6 +479,7 @@ mod tests {
             ("[run]\nwaves = '10%,1%'", "do not rise"),
             ("[run]\nmax-failures = true", "a text, a whole number or a list"),
             ("[run]\ndeadline = 'soon'", "not a duration"),
+            ("[run]\ndeadline = '0'", "none is no deadline"),
         ] {
             let (_dir, flags) = file(text);
             let error = Config::load(&flags, &env_of(&[])).unwrap_err().to_string();

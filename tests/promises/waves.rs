@@ -105,8 +105,9 @@ async fn without_waves_one_cause_stops_a_run_in_which_nobody_succeeds() {
         .json();
     assert_eq!((&all["counts"]["failed"], &all["stop"]), (&60.into(), &json!(null)), "{all}");
     // One that succeeds shows that it is not broken everywhere.
-    fleet.tenants[0].execute("CREATE TABLE nowhere (n INTEGER)").await;
-    let first = fleet.tenants[0].id.as_str();
+    let first = fleet.tenants.iter().min_by_key(|tenant| &tenant.id).expect("a tenant");
+    first.execute("CREATE TABLE nowhere (n INTEGER)").await;
+    let first = first.id.as_str();
     let few = home
         .run(&["migrate", "--all", "--retry-failed", "--canary", "1", "--max-failures", "100%", "--json"])
         .exits(100)
@@ -272,6 +273,11 @@ async fn what_runs_when_a_run_is_canceled_or_its_time_is_over_comes_to_its_end()
         if deadline.is_none() {
             let canceled = home.run(&["cancel"]).exits(0);
             assert!(canceled.stderr.contains("2 not begun, 1 tenant still being migrated"), "{canceled:?}");
+            for word in ["pause", "resume"] {
+                let refused = home.run(&[word]).exits(2).stderr;
+                assert!(refused.contains("run #1 is being stopped: canceled by"), "{refused}");
+                assert!(refused.contains("tenantry retry 1"), "{refused}");
+            }
         }
         until("the others are skipped", || async { targets(&home, "state = 'skipped'").await == 2 }).await;
         // A conductor that was slow has not called it running yet.
@@ -295,7 +301,10 @@ async fn a_forced_cancel_ends_the_statements_that_run_in_every_kind_of_database(
         let unasked = home.run(&["cancel", "--force"]).exits(2);
         assert!(unasked.stderr.contains("--yes"), "{unasked:?}");
         let _ = home.run(&["cancel", "--force", "--yes"]).exits(0);
-        let run = home.run(&["wait", "--json"]).exits(102).json();
+        let waited = home.run(&["wait", "--json", "--interval", "20ms"]).exits(102);
+        // What waits for another attempt gets none.
+        assert!(!waited.stderr.contains("RETRY"), "{waited:?}");
+        let run = waited.json();
         assert_eq!(
             (&run["counts"]["failed"], &run["failures"][0]["code"]),
             (&4.into(), &"canceled".into()),
@@ -423,6 +432,7 @@ async fn a_rollout_that_makes_no_sense_is_refused_and_changes_nothing() {
         (vec!["--max-failures", "some"], "neither a number of tenants nor a percentage"),
         (vec!["--soak", "1m"], "--canary"),
         (vec!["--canary", "1", "--deadline", "soon"], "not a duration"),
+        (vec!["--deadline", "0"], "none is no deadline"),
     ] {
         let words: Vec<&str> = ["migrate", "--all"].into_iter().chain(words).collect();
         let refused = home.run(&words).exits(2);

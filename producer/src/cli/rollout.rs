@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use tenantry_shared::{
     clock::millis,
-    config::parse_duration,
+    config::{self, parse_duration},
     fault::Fault,
     wave::{Canary, OrNone, Rollout, Share, Waves},
 };
@@ -39,7 +39,11 @@ pub(crate) struct RolloutArgs {
 }
 
 fn parse_deadline(text: &str) -> Result<OrNone<Duration>, String> {
-    if text == "none" { Ok(OrNone(None)) } else { parse_duration(text).map(|after| OrNone(Some(after))) }
+    if text == "none" {
+        Ok(OrNone(None))
+    } else {
+        config::parse_deadline(text).map(|after| OrNone(Some(after)))
+    }
 }
 
 impl RolloutArgs {

@@ -33,9 +33,7 @@ pub(crate) async fn cancel(app: &App, args: &CancelArgs, output: &Output) -> Res
 
 pub(crate) async fn pause(app: &App, args: &PauseArgs, output: &Output) -> Result<Exit, Fault> {
     let run = open_run(app, args.run).await?;
-    if run.stop.is_some() {
-        return Err(Fault::usage(format!("run #{} is being stopped", run.number)));
-    }
+    refuse_stopped(&run)?;
     app.ledger.pause(run.id, &selection::requested_by()).await?;
     let program = output.program();
     tell(app, &run, output, |_| {
@@ -46,6 +44,7 @@ pub(crate) async fn pause(app: &App, args: &PauseArgs, output: &Output) -> Resul
 
 pub(crate) async fn resume(app: &App, args: &PauseArgs, output: &Output) -> Result<Exit, Fault> {
     let run = open_run(app, args.run).await?;
+    refuse_stopped(&run)?;
     app.ledger.resume(run.id, &selection::requested_by()).await?;
     tell(app, &run, output, |_| format!("run #{} goes on", run.number)).await
 }
@@ -58,6 +57,14 @@ async fn open_run(app: &App, run: RunRef) -> Result<Run, Fault> {
             .with_hint("see which runs go on with: tenantry runs"));
     }
     Ok(run)
+}
+
+/// Nothing is held up, or goes on, in a run that is being stopped.
+fn refuse_stopped(run: &Run) -> Result<(), Fault> {
+    let Some(stop) = &run.stop else { return Ok(()) };
+    let (number, reason) = (run.number, &stop.reason);
+    Err(Fault::usage(format!("run #{number} is being stopped: {reason}"))
+        .with_hint(format!("once it has ended, try the others again with: tenantry retry {number}")))
 }
 
 async fn tell(

@@ -100,7 +100,9 @@ impl Progress {
     /// Tells each cause once, at the first tenant that failed for it or waits because of it.
     fn tell_causes(&mut self, run: &RunView) {
         let failed = run.causes.list.iter().map(|cause| ("FAIL", cause));
-        let retrying = run.retrying.iter().map(|retrying| ("RETRY", &retrying.cause));
+        // What waits in a run that is being stopped gets no other attempt.
+        let stopped = run.run.stop.is_some();
+        let retrying = run.retrying.iter().filter(|_| !stopped).map(|retrying| ("RETRY", &retrying.cause));
         for (word, cause) in failed.chain(retrying).filter(|(_, cause)| !cause.code.is_empty()) {
             let new = self.causes_told.insert(format!("{word} {}", cause.fingerprint));
             if !new || self.causes_told.len() > CAUSES_TOLD + 1 {

@@ -243,3 +243,16 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text)
         .map_err(|_| format!("'{text}' is not a duration (such as 500ms, 5s, 10m or 1h 30m)"))
 }
+
+/// Reads how long something may last at all.
+///
+/// # Errors
+/// For what is no duration, and for `0`: that would stop it before it begins.
+pub fn parse_deadline(text: &str) -> Result<Duration, String> {
+    match parse_duration(text)? {
+        Duration::ZERO => {
+            Err(format!("a deadline of {text} stops a run before it begins; none is no deadline"))
+        }
+        after => Ok(after),
+    }
+}

@@ -1,13 +1,13 @@
 //! `[run]` of the configuration: how runs are worked and let in. What the environment says wins over the profile, and
 //! that over the file.
 
-use std::{collections::BTreeMap, fmt, num::NonZeroU32, str::FromStr};
+use std::{collections::BTreeMap, fmt, num::NonZeroU32, str::FromStr, time::Duration};
 
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{
     Caps, ConfigError, Env,
-    file::{RawServer, Span},
+    file::{RawServer, Span, parse_deadline},
 };
 use crate::{
     clock::millis,
@@ -15,6 +15,18 @@ use crate::{
     run::Policy,
     wave::{Canary, OrNone, Rollout, Share, Waves},
 };
+
+/// A duration after which a run is stopped.
+#[derive(Debug)]
+struct Deadline(Duration);
+
+impl FromStr for Deadline {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        parse_deadline(text).map(Self)
+    }
+}
 
 /// What the names of this table's variables begin with.
 const VARIABLES: &str = "TENANTRY_RUN_";
@@ -53,7 +65,7 @@ raw_run! {
     soak: Span,
     max_failures: Said<Share>,
     halt_same_cause: u32,
-    deadline: Said<Span>,
+    deadline: Said<Deadline>,
     #[serde(alias = "per-host")]
     per_server: NonZeroU32,
 }
