@@ -233,11 +233,38 @@ async fn tenants_are_counted_in_groups_by_what_they_have_in_common() {
         let text = home.run(&["status", "1", "--group-by", "error"]).exits(0).stdout;
         let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
         let lines: Vec<Vec<String>> = text.lines().map(words).collect();
-        assert_eq!(lines[0][..3], ["CAUSE", "TENANTS", "PENDING"]);
-        assert_eq!(lines[1][..6], ["-", "3", "0", "0", "0", "3"], "{text}");
+        assert_eq!(lines[0][..3], ["CAUSE", "TENANTS", "APPLIED"]);
+        assert_eq!(lines[1][..4], ["-", "3", "3", "0"], "{text}");
+        assert!(!text.contains("PENDING"), "a state that nobody is in: {text}");
         assert!(lines[2][0] == print(0).as_str().expect("text") && text.contains("no ash"), "{text}");
         let wrong = home.run(&["status", "1", "--group-by", "color"]).exits(2);
         assert!(wrong.stderr.contains("error, label:KEY, server or wave"), "{wrong:?}");
         let _ = home.run(&["status", "--group-by", "wave"]).exits(2);
+    }
+}
+
+#[tokio::test]
+async fn what_was_not_begun_is_counted_apart_from_what_went_well() {
+    for home in homes().await {
+        let (home, tenants) = refusing(home, &["", "", "ash", "elm"]).await;
+        for tenant in &tenants[..3] {
+            let _ = home.run(&["tenants", "set", &tenant.id, "--label", "ring=1"]).exits(0);
+        }
+        let _ = home.run(&["migrate", "--all", "--canary", "ring=1"]).exits(102);
+        let run = home.run(&["status", "1", "--group-by", "error", "--json"]).exits(0).json();
+        let of = |g: &Value| {
+            let state = |state: &str| g["counts"][state].clone();
+            (g["code"].clone(), [state("applied"), state("failed"), state("skipped")])
+        };
+        let groups: Vec<_> = list(&run, "groups").iter().map(of).collect();
+        let of = |code: Value, counts: [u64; 3]| (code, counts.map(|count| json!(count)));
+        let (went_well, failed) = (of(json!(null), [2, 0, 0]), of(json!("1811"), [0, 1, 0]));
+        assert_eq!(groups, [went_well, failed, of(json!("halted"), [0, 0, 1])], "{run}");
+        let logs = home.run(&["logs", "1", "-t", &tenants[3].id]).exits(0).stderr;
+        let says = format!("run #1 has made no attempt at {}, which is skipped: not begun: ", tenants[3].id);
+        assert!(logs.starts_with(&says), "{logs}");
+        let _ = home.run(&["migrate", "-t", &tenants[0].id]).exits(0);
+        let logs = home.run(&["logs", "2", "-t", &tenants[3].id]).exits(0).stderr;
+        assert_eq!(logs, format!("{} is not in run #2\n", tenants[3].id));
     }
 }

@@ -4,6 +4,7 @@ use serde_json::json;
 use tenantry_shared::{
     fault::Fault,
     ledger::{GroupBy, GroupRow},
+    summary::Counts,
 };
 
 use crate::{
@@ -11,6 +12,20 @@ use crate::{
     cli::StatusArgs,
     output::{Output, RunView, Table, or_dash},
 };
+
+/// A state's name, and how many are in it.
+type State = (&'static str, fn(&Counts) -> u64);
+
+/// The states in the order of a target's life, each with how many are in it.
+const STATES: [State; 7] = [
+    ("pending", |counts| counts.pending),
+    ("running", |counts| counts.running),
+    ("retryable", |counts| counts.retryable),
+    ("applied", |counts| counts.applied),
+    ("current", |counts| counts.current),
+    ("failed", |counts| counts.failed),
+    ("skipped", |counts| counts.skipped),
+];
 
 pub(crate) async fn show(
     app: &App,
@@ -36,25 +51,18 @@ fn table(by: &GroupBy, groups: &[GroupRow]) -> Table {
         GroupBy::Server => "server",
         GroupBy::Wave => "wave",
     };
-    let states = ["tenants", "pending", "running", "retryable", "applied", "current", "failed", "skipped"];
-    let mut heading = [&[what][..], &states].concat();
+    // A state that nobody is in has no column: so there is room for messages.
+    let total = |of: fn(&Counts) -> u64| groups.iter().map(|group| of(&group.counts)).sum::<u64>();
+    let states: Vec<_> = STATES.into_iter().filter(|(_, of)| total(*of) > 0).collect();
+    let mut heading = vec![what, "tenants"];
+    heading.extend(states.iter().map(|(name, _)| *name));
     if *by == GroupBy::Error {
         heading.extend(["code", "message"]);
     }
     let mut table = Table::new(&heading);
     for GroupRow { group, code, message, counts } in groups {
-        let numbers = [
-            counts.total,
-            counts.pending,
-            counts.running,
-            counts.retryable,
-            counts.applied,
-            counts.current,
-            counts.failed,
-            counts.skipped,
-        ];
-        let mut row = vec![or_dash(group.as_ref())];
-        row.extend(numbers.map(|number| number.to_string()));
+        let mut row = vec![or_dash(group.as_ref()), counts.total.to_string()];
+        row.extend(states.iter().map(|(_, of)| of(counts).to_string()));
         if *by == GroupBy::Error {
             row.extend([or_dash(code.as_ref()), or_dash(message.as_ref())]);
         }

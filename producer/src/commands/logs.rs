@@ -3,7 +3,14 @@
 use std::fmt::Write as _;
 
 use serde_json::json;
-use tenantry_shared::{clock::rfc3339, exit::Exit, fault::Fault, ledger::AttemptRow};
+use tenantry_shared::{
+    clock::rfc3339,
+    exit::Exit,
+    fault::Fault,
+    ledger::{AttemptRow, TargetQuery},
+    run::Run,
+    tenant::Slug,
+};
 
 use crate::{
     app::App,
@@ -16,7 +23,7 @@ pub(crate) async fn run(app: &App, args: &LogsArgs, output: &Output) -> Result<E
     let tenant = app.registry.tenant(&args.tenant).await?;
     let attempts = app.ledger.attempts(run.id, tenant.id).await?;
     if attempts.is_empty() {
-        output.note(&format!("run #{} has made no attempt at {} (yet)", run.number, tenant.slug));
+        output.note(&nothing_done(app, &run, &tenant.slug, output).await?);
         if !output.is_json() {
             return Ok(Exit::Ok);
         }
@@ -26,6 +33,23 @@ pub(crate) async fn run(app: &App, args: &LogsArgs, output: &Output) -> Result<E
         attempts.iter().map(text).collect()
     });
     Ok(Exit::Ok)
+}
+
+/// Why there is no attempt.
+async fn nothing_done(app: &App, run: &Run, tenant: &Slug, output: &Output) -> Result<String, Fault> {
+    let query = TargetQuery { tenant: Some(tenant.to_string()), limit: 1, ..TargetQuery::default() };
+    let Some(target) = app.ledger.targets(run.id, &query).await?.pop() else {
+        return Ok(format!("{tenant} is not in run #{}", run.number));
+    };
+    if let Some(failed_in) = target.failed_in {
+        return Ok(format!(
+            "run #{} has not tried {tenant}, which failed in run #{failed_in}: see {} logs {failed_in} -t {tenant}",
+            run.number,
+            output.program()
+        ));
+    }
+    let why = target.message.map(|message| format!(": {message}")).unwrap_or_default();
+    Ok(format!("run #{} has made no attempt at {tenant}, which is {}{why}", run.number, target.state))
 }
 
 fn took(attempt: &AttemptRow) -> u64 {

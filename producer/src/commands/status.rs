@@ -113,7 +113,11 @@ async fn targets_of(app: &App, view: &RunView, args: &StatusArgs, output: &Outpu
             output.standing(view, Causes::Some);
         }
         output.data(targets_table(&targets).text().trim_end());
-        sighting_lines(&view.sightings, view.now).iter().for_each(|line| output.data(line));
+        let sightings = sighting_lines(&view.sightings, view.now);
+        if !sightings.is_empty() {
+            output.data("");
+        }
+        sightings.iter().for_each(|line| output.data(line));
         if let (Some(_), [TargetRow { hint: Some(hint), .. }]) = (&args.tenant, targets.as_slice()) {
             output.data(&format!("{DIM}hint{DIM:#}  {hint}"));
         }

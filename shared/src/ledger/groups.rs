@@ -45,7 +45,7 @@ impl FromStr for GroupBy {
 pub struct GroupRow {
     /// What they have in common; none where it is not there: no cause, no such label.
     pub group: Option<String>,
-    /// The code of their cause, where they are grouped by that.
+    /// Their code, where they are grouped by cause. What was not begun because of a cause has another one than what failed.
     pub code: Option<String>,
     /// The message of one of them.
     pub message: Option<String>,
@@ -74,9 +74,10 @@ impl Ledger {
             }
         };
         let text = if self.store.dialect() == Dialect::MySql { "CHAR" } else { "TEXT" };
-        let cause = match by {
-            GroupBy::Error => "min(g.code), min(g.message)".to_owned(),
-            _ => format!("CAST(NULL AS {text}), CAST(NULL AS {text})"),
+        // What was not begun has the fingerprint of what stopped the run, or none: the code keeps it apart.
+        let (cause, code) = match by {
+            GroupBy::Error => ("g.code, min(g.message)".to_owned(), ", g.code"),
+            _ => (format!("CAST(NULL AS {text}), CAST(NULL AS {text})"), ""),
         };
         let mut values = vec![Value::from(run.to_string())];
         if let GroupBy::Label(name) = by {
@@ -91,7 +92,7 @@ impl Ledger {
             "SELECT CAST({value} AS {text}), {cause}, {counts}, count(CASE WHEN g.attempt - g.uncounted > 1 AND g.state IN ('applied', 'current') THEN 1 END)
              FROM targets g JOIN tenants t ON t.id = g.tenant_id {join}
              WHERE g.run_id = $1 AND g.tenant_id <> COALESCE({CENTRAL_ID}, '') {only}
-             GROUP BY {value} ORDER BY {order}, 1 LIMIT {limit}",
+             GROUP BY {value}{code} ORDER BY {order}, 1, 2 LIMIT {limit}",
             counts = counts(),
         );
         let query = self.store.query(&sql).bind_all(values);
