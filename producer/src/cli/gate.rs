@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::Args;
+use clap::{Arg, Args};
 use tenantry_shared::{config::parse_duration, run::RunRef, wave::Share};
 
 use super::{
@@ -11,7 +11,7 @@ use super::{
 };
 
 #[derive(Args)]
-#[command(after_help = examples::GATE)]
+#[command(after_help = examples::GATE, mut_args(unasked))]
 pub(crate) struct GateArgs {
     #[command(flatten)]
     pub(crate) selection: SelectionArgs,
@@ -33,6 +33,14 @@ pub(crate) struct GateArgs {
     /// Name so many of the tenants that are missing
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32), help_heading = "Output")]
     pub(crate) show: u32,
+}
+
+/// Where nothing is selected, everybody is.
+fn unasked(arg: Arg) -> Arg {
+    match arg.get_help_heading() {
+        Some("Selection (one is required)") => arg.help_heading("Selection (without one: --all)"),
+        _ => arg,
+    }
 }
 
 fn parse_min(text: &str) -> Result<Share, String> {

@@ -200,11 +200,12 @@ impl GateView {
         let (shown, all) = (self.missing.len() as u64, self.unproven());
         let see = match &self.run {
             Some(run) => {
-                format!("{program} status {} --state failed,skipped,pending,running,retryable", run.number)
+                let states = "failed,skipped,pending,running,retryable";
+                format!("see the others with: {program} status {} --state {states}", run.number)
             }
-            None => format!("the same call with --show {all}"),
+            None => format!("see all with --show {all}"),
         };
-        (shown < all).then(|| format!("{shown} of {all} shown; see the others with: {see}"))
+        (shown < all).then(|| format!("{shown} of {all} shown; {see}"))
     }
 
     /// The last line of a gate that does not hold.
@@ -216,6 +217,10 @@ impl GateView {
             return Some(format!("the gate does not hold: the central database is {state}"));
         }
         let (missing, all) = (self.unproven(), plural(self.tenants, "tenant"));
+        let wanted = needed(self.min, self.tenants);
+        if wanted > self.tenants {
+            return Some(format!("the gate cannot hold: {wanted} wanted by --min, of {all}"));
+        }
         Some(format!("the gate does not hold: {missing} of {all} not proven at {}", self.target))
     }
 }
