@@ -102,9 +102,40 @@ pub(super) const GATE: &str = "\
 Examples:
   tenantry gate                           every active tenant at the newest migration
   tenantry gate --target 20261121103012 --min 99.5%
-  tenantry gate -l plan=pro --max-age 24h and none of it known from longer ago
+  tenantry gate -l plan=pro --max-age 24h            and none of it known from longer ago
   tenantry gate --run latest --min 99%    how the latest run went
   tenantry gate --json | jq -r '.missing[].tenant'";
+
+pub(super) const WAIT: &str = "\
+Examples:
+  tenantry wait                           the latest run; Ctrl-C ends the waiting, not the run
+  tenantry wait 412 --timeout 30m         124 after half an hour, and the run goes on
+  tenantry wait 412 --json | jq -r '.failures[] | .retry'";
+
+pub(super) const CANCEL: &str = "\
+Examples:
+  tenantry cancel                         the latest run; what is being migrated comes to its end
+  tenantry cancel 412 --force             that, too, is stopped: its number is to be typed, or --yes
+  tenantry cancel 412 && tenantry wait 412            102 when nothing of it is at work any more
+docs/waves.md tells what is left behind.";
+
+pub(super) const PAUSE: &str = "\
+Examples:
+  tenantry pause 412                      what is being migrated comes to its end
+  tenantry resume 412                     it goes on
+  tenantry cancel 412                     or it ends there";
+
+pub(super) const LOGS: &str = "\
+Examples:
+  tenantry logs -t acme                   in the latest run
+  tenantry logs 412 -t acme --json | jq '.attempts[-1].output'";
+
+pub(super) const SERVERS: &str = "\
+Examples:
+  tenantry servers                        each with its tenants, how many run now, cap and limit
+  tenantry servers set db1.internal:5432 --cap 8      or by its number in that list
+  tenantry servers set db1.internal:5432 --no-cap     as the configuration says, or without one
+A cap may be configured, too, as per-server in [run] or cap in [servers.\"db1.internal:5432\"]; docs/servers.md tells more.";
 
 pub(super) const VERIFY: &str = "\
 Examples:

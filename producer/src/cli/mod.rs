@@ -244,7 +244,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Tenants(TenantsCommand),
     /// List database servers, and set how many of a server's tenants may be migrated at once
-    #[command(args_conflicts_with_subcommands = true)]
+    #[command(args_conflicts_with_subcommands = true, after_help = examples::SERVERS)]
     Servers {
         #[command(subcommand)]
         command: Option<ServersCommand>,

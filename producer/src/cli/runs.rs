@@ -208,6 +208,7 @@ impl From<MigrateArgs> for PlanArgs {
 }
 
 #[derive(Args)]
+#[command(after_help = examples::WAIT)]
 pub(crate) struct WaitArgs {
     /// The run: its number, its UUID, latest or latest-failed
     #[arg(default_value = "latest")]
@@ -346,6 +347,7 @@ pub(crate) struct RetryArgs {
 }
 
 #[derive(Args)]
+#[command(after_help = examples::CANCEL)]
 pub(crate) struct CancelArgs {
     /// The run: its number, its UUID, latest or latest-failed
     #[arg(default_value = "latest")]
@@ -359,6 +361,7 @@ pub(crate) struct CancelArgs {
 }
 
 #[derive(Args)]
+#[command(after_help = examples::PAUSE)]
 pub(crate) struct PauseArgs {
     /// The run: its number, its UUID, latest or latest-failed
     #[arg(default_value = "latest")]
@@ -366,6 +369,7 @@ pub(crate) struct PauseArgs {
 }
 
 #[derive(Args)]
+#[command(after_help = examples::LOGS)]
 pub(crate) struct LogsArgs {
     /// The run: its number, its UUID, latest or latest-failed
     #[arg(default_value = "latest")]
