@@ -209,6 +209,12 @@ pub struct Selection {
 }
 
 impl Selection {
+    /// Whether somebody has named the tenants, themselves or by the run in which they failed.
+    #[must_use]
+    pub fn names_tenants(&self) -> bool {
+        matches!(self.pick, Pick::Tenants(_) | Pick::FailedIn { .. })
+    }
+
     /// The selection in a few words, as the ledger keeps it.
     #[must_use]
     pub fn describe(&self) -> String {
@@ -327,8 +333,7 @@ impl RunSpec {
     /// Whether tenants that failed for good with the same bytes are left as they are: where nobody has named them.
     #[must_use]
     pub fn holds_back(&self) -> bool {
-        let named = matches!(self.selection.pick, Pick::Tenants(_) | Pick::FailedIn { .. });
-        !self.retry_failed && !named && matches!(self.action.kind, ActionKind::Apply)
+        !self.retry_failed && !self.selection.names_tenants() && matches!(self.action.kind, ActionKind::Apply)
     }
 }
 

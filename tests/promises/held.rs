@@ -1,7 +1,7 @@
 //! A tenant that failed for good is listed as failing by every run that nobody has named it for, and is not tried with the
 //! same bytes until somebody asks for it.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tenantry_tests::{Fleet, Home, fleet::Kind};
 
 use crate::stage::{ledger, targets};
@@ -130,6 +130,38 @@ async fn what_is_refused_by_reading_is_looked_at_every_time() {
         );
     }
     assert_eq!(attempts(&home).await, 2);
+}
+
+#[tokio::test]
+async fn a_plan_tells_who_would_not_be_tried_and_where_that_failed() {
+    for (home, fleet) in scenes(3).await {
+        let broken = fleet.tenants[0].id.as_str();
+        home.migration("2_unique.sql", BROKEN);
+        let _ = migrate(&home, &["--all"], 100);
+        home.migration("3_more.sql", "CREATE TABLE more (n INTEGER);");
+        for args in [&["plan", "--all"][..], &["enqueue", "--all", "--dry-run"]] {
+            let plan = home.run(&[args, &["--json", "--canary", "1"]].concat()).exits(100).json();
+            let (counts, held) = (&plan["counts"], &plan["groups"][1]);
+            assert_eq!((&counts["pending"], &counts["held"]), (&2.into(), &1.into()), "{plan}");
+            assert_eq!(plan["waves"], json!([1, 1]), "{plan}");
+            assert_eq!((&held["state"], &held["failed_in"]), (&"held".into(), &2.into()), "{plan}");
+            assert_eq!((&held["tenants"], &held["error"]["migration"]), (&json!([broken]), &"2".into()));
+        }
+        let text = home.run(&["plan", "--all"]).exits(100);
+        assert!(text.stdout.contains("1 tenant held: 2_unique.sql statement 1: "), "{text:?}");
+        assert!(text.stdout.contains("failed in run #2; once it is mended: --retry-failed"), "{text:?}");
+        // The run says the same.
+        assert_eq!(migrate(&home, &["--all"], 100)["counts"]["held"], 1);
+        let logs = home.run(&["logs", "3", "-t", broken]).exits(0).stderr;
+        assert!(logs.contains(&format!("failed in run #2: see tenantry logs 2 -t {broken}")), "{logs}");
+        for args in [&["--all", "--retry-failed"][..], &["-t", broken], &["--all", "--target", "1"]] {
+            let plan = home.run(&[&["plan", "--json"], args].concat()).exits(0).json();
+            assert_eq!(plan["counts"]["held"], 0, "{plan}");
+        }
+        mend(&fleet).await;
+        let _ = migrate(&home, &["-t", broken], 0);
+        assert_eq!(home.run(&["plan", "--all", "--json"]).exits(0).json()["counts"]["current"], 3);
+    }
 }
 
 #[tokio::test]

@@ -94,7 +94,7 @@ async fn tenants_with_one_plan_are_one_group_with_their_sql_once() {
     assert_eq!((&document["schema"], &document["exit_code"]), (&"tenantry.plan/v1".into(), &104.into()));
     assert_eq!(
         document["counts"],
-        json!({ "total": 5, "pending": 3, "current": 1, "refused": 1, "failed": 0 })
+        json!({ "total": 5, "pending": 3, "current": 1, "refused": 1, "failed": 0, "held": 0 })
     );
     let states: Vec<&Value> =
         document["groups"].as_array().expect("groups").iter().map(|group| &group["state"]).collect();

@@ -179,6 +179,9 @@ pub(crate) struct PlanArgs {
     /// How many tenants to look at at once [default: the configured number, or 8]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = "How")]
     pub(crate) concurrency: Option<u16>,
+    /// As if those were tried, too, that failed for good in a migration which has not changed since
+    #[arg(long, requires = "pick", help_heading = "Control")]
+    pub(crate) retry_failed: bool,
     /// Print the SQL that would run, in order; with --tenant for each tenant by itself
     #[arg(long, help_heading = "Output")]
     pub(crate) sql: bool,
@@ -192,18 +195,40 @@ pub(crate) struct PlanArgs {
 
 impl From<EnqueueArgs> for PlanArgs {
     fn from(args: EnqueueArgs) -> Self {
-        let EnqueueArgs { selection, how, rollout, no_tenants, .. } = args;
+        let EnqueueArgs { selection, how, rollout, retry_failed, no_tenants, .. } = args;
         let (url_env, schema, concurrency) = (None, None, None);
         let (sql, exit_code) = (false, false);
-        Self { selection, how, rollout, url_env, schema, concurrency, sql, exit_code, no_tenants }
+        Self {
+            selection,
+            how,
+            rollout,
+            url_env,
+            schema,
+            concurrency,
+            retry_failed,
+            sql,
+            exit_code,
+            no_tenants,
+        }
     }
 }
 
 impl From<MigrateArgs> for PlanArgs {
     fn from(args: MigrateArgs) -> Self {
-        let MigrateArgs { selection, how, rollout, url_env, schema, concurrency, no_tenants, .. } = args;
-        let (sql, exit_code) = (false, false);
-        Self { selection, how, rollout, url_env, schema, concurrency, sql, exit_code, no_tenants }
+        let MigrateArgs { selection, how, rollout, retry_failed, url_env, schema, concurrency, .. } = args;
+        let (sql, exit_code, no_tenants) = (false, false, args.no_tenants);
+        Self {
+            selection,
+            how,
+            rollout,
+            url_env,
+            schema,
+            concurrency,
+            retry_failed,
+            sql,
+            exit_code,
+            no_tenants,
+        }
     }
 }
 

@@ -1,11 +1,13 @@
 //! `enqueue`: writes a run, and waits for its end if told to.
 
+use std::collections::BTreeMap;
+
 use tenantry_shared::{
     bundle::Bundle,
     exit::Exit,
     fault::Fault,
     id::RunId,
-    ledger::{Enqueued, LedgerError},
+    ledger::{Enqueued, Held, LedgerError},
     place::{DatabaseUrl, Place},
     run::{Action, ActionKind, Policy, RunRef, RunSpec, Selection},
     version::Version,
@@ -128,6 +130,14 @@ impl Draft {
         }
         output.note(&format!("no selected tenant is in the configured canary {canary}: there is none"));
         Ok(())
+    }
+
+    /// The selected tenants that it would not try, by name.
+    pub(crate) async fn held(&self, app: &App) -> Result<BTreeMap<String, Held>, Fault> {
+        if self.retry_failed || self.selection.names_tenants() || !matches!(self.kind, ActionKind::Apply) {
+            return Ok(BTreeMap::new());
+        }
+        Ok(app.ledger.held(&self.selection, &self.bundle.bytes_to(&self.target)).await?)
     }
 
     /// How many tenants would be in each wave; nothing where there are no waves.

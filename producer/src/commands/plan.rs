@@ -9,6 +9,7 @@ use tenantry_shared::{
     exit::Exit,
     failure::Failure,
     fault::Fault,
+    ledger::Held,
     registry::{Access, CENTRAL},
     run::Pick,
     secret::MasterKey,
@@ -62,7 +63,9 @@ async fn fleet(app: &App, args: PlanArgs, output: &Output) -> Result<PlanView, F
     if tenants > 0 {
         draft.roll_out(app, args.rollout, output).await?;
     }
-    let waves = draft.waves(app, tenants).await?;
+    draft.retry_failed = args.retry_failed;
+    let held = draft.held(app).await?;
+    let waves = draft.waves(app, tenants.saturating_sub(held.len() as u64)).await?;
     let central = central(&draft, app, &key).await?;
     let order = Order {
         bundle: Arc::new(draft.bundle),
@@ -75,7 +78,7 @@ async fn fleet(app: &App, args: PlanArgs, output: &Output) -> Result<PlanView, F
         None => None,
     };
     let by_name = args.sql && matches!(draft.selection.pick, Pick::Tenants(_));
-    let (mut groups, mut tally) = (Groups::default(), output.tally(tenants));
+    let (mut groups, mut tally) = (Groups { held, ..Groups::default() }, output.tally(tenants));
     let fan = Fan {
         registry: &app.registry,
         key: &key,
@@ -133,15 +136,19 @@ pub(super) async fn central(draft: &Draft, app: &App, key: &MasterKey) -> Result
 
 /// Tenants that the same would be done to.
 #[derive(Default)]
-struct Groups(BTreeMap<(Option<String>, Known), Group>);
+struct Groups {
+    all: BTreeMap<(Option<String>, Known), Group>,
+    /// Those that would not be tried, whatever is to be read there.
+    held: BTreeMap<String, Held>,
+}
 
 impl Groups {
     /// `alone`: the tenant is not put together with others.
     fn add(&mut self, tenant: String, result: Result<Vec<Step>, Failure>, alone: bool) {
-        let would = Would::of(result);
+        let would = self.held.remove(&tenant).map_or_else(|| Would::of(result), Would::Hold);
         let name = alone.then(|| tenant.clone());
         let key = (name.clone(), would.known());
-        self.0.entry(key).or_insert_with(|| Group::new(name, would)).add(tenant);
+        self.all.entry(key).or_insert_with(|| Group::new(name, would)).add(tenant);
     }
 
     fn view(self, order: &Order, central: Option<Would>, selection: Option<String>) -> PlanView {
@@ -150,7 +157,7 @@ impl Groups {
             target: order.target.clone(),
             selection,
             central,
-            groups: self.0.into_values().collect(),
+            groups: self.all.into_values().collect(),
             waves: Vec::new(),
             sql: false,
             exit_code: false,

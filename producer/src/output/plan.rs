@@ -7,6 +7,7 @@ use tenantry_shared::{
     bundle::{Bundle, Link, Scope},
     exit::Exit,
     failure::Failure,
+    ledger::Held,
     version::Version,
 };
 use tenantry_worker::preview::Step;
@@ -23,6 +24,8 @@ pub(crate) enum Would {
     Apply(Vec<Step>),
     /// Nothing: it would be refused, or cannot be read.
     Fail(Failure),
+    /// Nothing: it failed for good in the same bytes before, and is not tried again.
+    Hold(Held),
 }
 
 /// The waves of a run with their sizes, where it has any.
@@ -38,6 +41,7 @@ pub(crate) fn waves_line(waves: &[u64]) -> Option<String> {
 pub(crate) enum Known {
     Steps(Vec<Step>),
     Cause(String),
+    Held(String, i64),
 }
 
 impl Would {
@@ -49,6 +53,7 @@ impl Would {
         match self {
             Self::Apply(steps) => Known::Steps(steps.clone()),
             Self::Fail(failure) => Known::Cause(failure.fingerprint()),
+            Self::Hold(held) => Known::Held(held.failure.fingerprint(), held.failed_in),
         }
     }
 
@@ -58,6 +63,7 @@ impl Would {
             Self::Apply(_) => "pending",
             Self::Fail(failure) if failure.refused => "refused",
             Self::Fail(_) => "failed",
+            Self::Hold(_) => "held",
         }
     }
 
@@ -95,7 +101,10 @@ impl Group {
     }
 
     fn rank(&self) -> usize {
-        ["pending", "current", "refused", "failed"].iter().position(|s| *s == self.would.state()).unwrap_or(0)
+        ["pending", "current", "refused", "failed", "held"]
+            .iter()
+            .position(|s| *s == self.would.state())
+            .unwrap_or(0)
     }
 }
 
@@ -143,7 +152,7 @@ impl PlanView {
             return Some("central would fail: no tenant would be started".into());
         }
         let total: u64 = self.groups.iter().map(|group| group.count).sum();
-        match self.count("refused") + self.count("failed") {
+        match self.count("refused") + self.count("failed") + self.count("held") {
             0 => None,
             _ if self.selection.is_none() => Some("it would not be migrated".into()),
             bad => Some(format!("{bad} of {} would not be migrated", plural(total, "tenant"))),
@@ -204,19 +213,31 @@ impl PlanView {
                 writeln!(out, "{who}: {count} ({})", files.join(", "))
             }
             Would::Fail(failure) => {
-                let place = failure.version.as_ref().and_then(|id| self.link(id));
-                let place = place.map(|link| link.migration.file.as_str());
-                let line = failure_line(place, failure.statement, &failure.code, &failure.message);
+                let line = self.failure(failure);
                 let _ = writeln!(out, "{who} {ERROR}{}:{ERROR:#} {line}", would.state());
                 match &failure.hint {
                     Some(hint) => writeln!(out, "    {DIM}hint{DIM:#} {hint}"),
                     None => Ok(()),
                 }
             }
+            Would::Hold(held) => self.held_text(out, who, held),
         };
         if who == "central" {
             self.sql_text(out, would);
         }
+    }
+
+    fn held_text(&self, out: &mut String, who: &str, held: &Held) -> std::fmt::Result {
+        let line = self.failure(&held.failure);
+        writeln!(out, "{who} {ERROR}held:{ERROR:#} {line}")?;
+        let way_out = "once it is mended: --retry-failed";
+        writeln!(out, "    {DIM}hint{DIM:#} not tried again: failed in run #{}; {way_out}", held.failed_in)
+    }
+
+    fn failure(&self, failure: &Failure) -> String {
+        let place = failure.version.as_ref().and_then(|id| self.link(id));
+        let place = place.map(|link| link.migration.file.as_str());
+        failure_line(place, failure.statement, &failure.code, &failure.message)
     }
 
     fn sql_text(&self, out: &mut String, would: &Would) {
@@ -301,6 +322,7 @@ impl PlanView {
                 "current": self.count("current"),
                 "refused": self.count("refused"),
                 "failed": self.count("failed"),
+                "held": self.count("held"),
             },
             "central": self.central.as_ref().map(|would| self.would_document(would)),
             "waves": self.waves,
@@ -312,13 +334,16 @@ impl PlanView {
         let (steps, failure) = match would {
             Would::Apply(steps) => (steps.as_slice(), None),
             Would::Fail(failure) => (&[][..], Some(failure)),
+            Would::Hold(held) => (&[][..], Some(&held.failure)),
         };
+        let failed_in = if let Would::Hold(held) = would { Some(held.failed_in) } else { None };
         json!({
             "state": would.state(),
+            "failed_in": failed_in,
             "migrations": steps.iter().map(|step| self.step_document(step)).collect::<Vec<_>>(),
             "error": failure.map(|f| json!({
                 "class": f.class, "code": f.code, "message": f.message, "hint": f.hint, "refused": f.refused,
-                "migration": f.version, "fingerprint": f.fingerprint(),
+                "migration": f.version, "statement": f.statement, "line": f.line, "fingerprint": f.fingerprint(),
             })),
         })
     }

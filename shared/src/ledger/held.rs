@@ -4,14 +4,18 @@
 //!
 //! A held target has no attempt and is in no wave, so it counts for no gate.
 
-use sqlx::{Any, Row as _, Transaction};
+use std::collections::BTreeMap;
 
-use super::{Ledger, LedgerError, outcomes::failure_of};
+use sqlx::{Any, Row as _, Transaction, any::AnyRow};
+
+use super::{Ledger, LedgerError, enqueue::clauses, outcomes::failure_of};
 use crate::{
-    failure::Class,
+    bundle::Digest,
+    failure::{Class, Failure},
     id::RunId,
     job::{Claim, Outcome},
-    run::RunSpec,
+    run::{RunSpec, Selection},
+    version::Version,
 };
 
 /// The wave of a target that is not tried.
@@ -20,7 +24,56 @@ const NOT_TRIED: i64 = -1;
 /// What a target takes over of what its tenant failed with.
 const CAUSE: [&str; 7] = ["code", "message", "hint", "version", "statement", "line", "fingerprint"];
 
+/// What a tenant failed with for good, and the number of the run that it was in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// What it failed with.
+    pub failure: Failure,
+    /// In which run.
+    pub failed_in: i64,
+}
+
+/// The condition that a run has succeeded that tried what this row holds.
+fn mended(row: &str) -> String {
+    format!(
+        "EXISTS (SELECT 1 FROM runs r JOIN targets g ON g.run_id = r.id
+            WHERE r.number = {row}.tried AND g.tenant_id = {row}.tenant_id AND g.state IN ('applied', 'current'))"
+    )
+}
+
 impl Ledger {
+    /// The selected tenants that failed for good with the bytes of one of these migrations, by name: a run that holds
+    /// back would not try them.
+    ///
+    /// # Errors
+    /// When the registry cannot be reached.
+    pub async fn held(
+        &self,
+        selection: &Selection,
+        migrations: &[Digest],
+    ) -> Result<BTreeMap<String, Held>, LedgerError> {
+        let limit = selection.limit.map(|limit| format!("LIMIT {limit}")).unwrap_or_default();
+        let mut found = BTreeMap::new();
+        for clause in clauses(selection, 1) {
+            let sql = format!(
+                "SELECT t.slug, h.bytes, h.run, {}
+                 FROM held h JOIN (SELECT t.id, t.slug FROM tenants t WHERE {} ORDER BY t.slug {limit}) t ON t.id = h.tenant_id
+                 WHERE NOT {}",
+                CAUSE.map(|column| format!("h.{column}")).join(", "),
+                clause.text(),
+                mended("h"),
+            );
+            let rows = clause.bind(self.store.query(&sql)).fetch_all(self.store.pool()).await?;
+            for row in &rows {
+                let bytes: String = row.try_get(1)?;
+                if migrations.iter().any(|own| own.as_str() == bytes) {
+                    found.insert(row.try_get(0)?, read_held(row)?);
+                }
+            }
+        }
+        Ok(found)
+    }
+
     /// Remembers what a tenant failed with for good, in place of what it failed with before.
     pub(super) async fn hold(
         &self,
@@ -74,9 +127,8 @@ impl Ledger {
 
     /// Forgets what tenants failed with that have come to their version since.
     async fn forget_mended(&self, tx: &mut Transaction<'static, Any>) -> Result<(), LedgerError> {
-        let sql = "DELETE FROM held WHERE tried IS NOT NULL AND EXISTS (SELECT 1 FROM runs r JOIN targets g ON g.run_id = r.id
-            WHERE r.number = held.tried AND g.tenant_id = held.tenant_id AND g.state IN ('applied', 'current'))";
-        self.store.query(sql).execute(&mut **tx).await?;
+        let sql = format!("DELETE FROM held WHERE {}", mended("held"));
+        self.store.query(&sql).execute(&mut **tx).await?;
         Ok(())
     }
 
@@ -138,4 +190,14 @@ impl Ledger {
         self.store.query(sql).bind(run.to_string()).execute(&mut **tx).await?;
         Ok(())
     }
+}
+
+fn read_held(row: &AnyRow) -> Result<Held, sqlx::Error> {
+    let number = |at: usize| {
+        Ok::<_, sqlx::Error>(row.try_get::<Option<i64>, _>(at)?.and_then(|n| u32::try_from(n).ok()))
+    };
+    let failure = Failure::new(Class::Permanent, row.try_get::<String, _>(3)?, row.try_get::<String, _>(4)?);
+    let version = row.try_get::<Option<String>, _>(6)?.map(Version::from);
+    let (hint, statement, line) = (row.try_get(5)?, number(7)?, number(8)?);
+    Ok(Held { failure: Failure { hint, version, statement, line, ..failure }, failed_in: row.try_get(2)? })
 }

@@ -40,6 +40,7 @@ pub use causes::{Retrying, RunningRow};
 pub use conduct::Closed;
 pub use enqueue::Enqueued;
 pub use groups::{GroupBy, GroupRow};
+pub use held::Held;
 pub use knowledge::{Known, Unproven, Why};
 pub use once::Joined;
 pub use plans::Traces;
