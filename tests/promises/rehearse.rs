@@ -102,7 +102,8 @@ async fn the_one_tenant_of_ten_that_would_fail_is_named_and_nothing_is_changed()
 
         let text = site.home.run(&["rehearse", "--all"]).exits(100);
         assert!(text.stderr.ends_with("error: 1 of 10 tenants would fail\n"), "{text:?}");
-        assert!(text.stdout.contains(&format!("2_unique.sql statement 1: {code}")), "{text:?}");
+        let line = failed["error"]["line"].as_u64().map(|line| format!(" line {line}")).unwrap_or_default();
+        assert!(text.stdout.contains(&format!("2_unique.sql statement 1{line}: {code}")), "{text:?}");
         let cause = site.fails(100, &[]);
         assert_eq!(
             (&cause["tenants"], &cause["fingerprint"]),

@@ -43,6 +43,10 @@ struct Group {
 #[derive(Default)]
 pub(crate) struct Groups(BTreeMap<String, Group>);
 
+fn numbered(what: &str, number: Option<u32>) -> String {
+    number.map(|number| format!(" {what} {number}")).unwrap_or_default()
+}
+
 impl Groups {
     /// One more tenant; the first ones of its group by name are kept.
     pub(crate) fn add(&mut self, tenant: String, outcome: Outcome) {
@@ -162,7 +166,9 @@ impl RehearsalView {
             }
             Err(f) => {
                 let place = f.version.as_ref().map(|id| self.file(id));
-                let line = failure_line(place, f.statement, &f.code, &f.message);
+                let (statement, row) = (numbered("statement", f.statement), numbered("line", f.line));
+                let place = place.map(|file| format!("{file}{statement}{row}"));
+                let line = failure_line(place.as_deref(), None, &f.code, &f.message);
                 let _ = writeln!(out, "{ERROR}{who:>10}{ERROR:#}  {}  {line}", f.fingerprint());
                 return;
             }
