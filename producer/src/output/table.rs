@@ -2,27 +2,36 @@
 
 use std::{io::IsTerminal as _, time::Duration};
 
-use comfy_table::{ContentArrangement, Table as Grid, presets::NOTHING};
+use comfy_table::{Table as Grid, presets::NOTHING};
+use console::Term;
 
 /// Rows under a heading.
-pub(crate) struct Table(Grid);
+pub(crate) struct Table {
+    grid: Grid,
+    /// The width of the terminal, where there is one.
+    width: Option<usize>,
+}
 
 impl Table {
     pub(crate) fn new(heading: &[&str]) -> Self {
         let mut grid = Grid::new();
         grid.load_style(NOTHING).set_header(heading.iter().map(|name| name.to_uppercase()));
-        if std::io::stdout().is_terminal() {
-            grid.set_content_arrangement(ContentArrangement::Dynamic);
-        }
-        Self(grid)
+        let terminal = std::io::stdout().is_terminal().then(Term::stdout);
+        let width = terminal.and_then(|terminal| terminal.size_checked()).map(|(_, width)| width.into());
+        Self { grid, width }
     }
 
     pub(crate) fn row(&mut self, cells: Vec<String>) {
-        self.0.add_row(cells);
+        self.grid.add_row(cells);
     }
 
     pub(crate) fn text(&self) -> String {
-        self.0.lines().map(|line| line.trim_end().trim_start_matches(' ').to_owned() + "\n").collect()
+        self.grid.lines().map(|line| self.cut(line.trim()) + "\n").collect()
+    }
+
+    fn cut(&self, line: &str) -> String {
+        self.width
+            .map_or_else(|| line.to_owned(), |width| console::truncate_str(line, width, "…").into_owned())
     }
 }
 
@@ -65,6 +74,14 @@ mod tests {
     fn durations_are_short() {
         assert_eq!([840, 12_340, 178_000].map(short_duration), ["840ms", "12.3s", "2m 58s"]);
         assert_eq!(ago(200_000, 50_000), "2m ago");
+    }
+
+    #[test]
+    fn lines_are_cut_to_the_width_of_a_terminal() {
+        let mut table = Table { width: Some(11), ..Table::new(&["run", "state"]) };
+        table.row(vec!["412".into(), "failed".into()]);
+        table.row(vec!["413".into(), "succeeded".into()]);
+        assert_eq!(table.text(), "RUN  STATE\n412  failed\n413  succe…\n");
     }
 
     #[test]
