@@ -42,13 +42,17 @@ async fn list(app: &App, output: &Output) -> Result<(), Fault> {
                 server.address.clone(),
                 server.tenants.to_string(),
                 server.running.to_string(),
-                or_dash(server.cap),
+                or_dash(server.cap.map(|cap| capped(cap, server.cap_from_config))),
                 or_dash(server.limit.map(|limit| limited(limit, server.limited_at, now))),
             ]);
         }
         table.text()
     });
     Ok(())
+}
+
+fn capped(cap: i64, from_config: bool) -> String {
+    if from_config { format!("{cap}, configured") } else { cap.to_string() }
 }
 
 fn limited(limit: i64, since: Option<i64>, now: i64) -> String {
