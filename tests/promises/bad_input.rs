@@ -346,7 +346,7 @@ async fn a_retry_of_nothing_ends_with_4() {
     home.migration("2_broken.sql", "SELECT * FROM nowhere;");
     let _ = home.run(&["migrate", "--all"]).exits(100);
     let says = "no tenant failed with cause deadbeef in run #2";
-    refused(&home, &["retry", "--error", "deadbeef"], 4, says, "tenantry status 2 --state failed").await;
+    refused(&home, &["retry", "--error", "deadbeef"], 4, says, "tenantry status 2 --all-causes").await;
     refused(&home, &["retry", "-t", "beta"], 2, "did not fail in that run: 'beta'", "--state failed").await;
     refused(&home, &["retry", "-t", "nobody"], 2, "nobody", "tenantry tenants list").await;
 }

@@ -166,7 +166,7 @@ async fn a_retry_asks_too() {
     let _ = home.run(&["migrate", "--all"]).exits(100);
     let before = state::of(&home).await;
     let mut terminal = Terminal::start(&home, &["retry"], &[]);
-    terminal.shows("Try 2 failed tenants of run #1 again? [y/N] ").await;
+    terminal.shows("Try 2 tenants of run #1 again? [y/N] ").await;
     terminal.types("n\n");
     assert_eq!(terminal.ends().0, 2);
     assert_eq!(state::of(&home).await, before);

@@ -40,18 +40,20 @@ pub(crate) async fn run(app: &App, args: RetryArgs, output: &Output) -> Result<E
     };
     let bundle = bundle.only(sets).map_err(RegistryError::Sets)?;
     let central = selection::central(app, &bundle).await?;
-    let nobody = match &args.error {
-        Some(print) => format!("no tenant failed with cause {print} in run #{}", failed.number),
-        None => format!("no tenant failed in run #{}", failed.number),
+    let (nobody, see) = match &args.error {
+        Some(print) => {
+            (format!("no tenant failed with cause {print} in run #{}", failed.number), "--all-causes")
+        }
+        None => (format!("no tenant failed in run #{}", failed.number), "--state failed"),
     };
     let pick = Pick::FailedIn { run: failed.id, fingerprint: args.error, tenants: args.tenants };
     let selection = Selection { pick, exclude: Vec::new(), limit: None };
     let tenants = app.ledger.count_selected(&selection).await?;
     if tenants == 0 {
-        let hint = format!("see its failures with: tenantry status {} --state failed", failed.number);
+        let hint = format!("see its failures with: tenantry status {} {see}", failed.number);
         return Err(Fault::new(Exit::NothingSelected, nobody).with_hint(hint));
     }
-    let question = format!("Try {} of run #{} again?", plural(tenants, "failed tenant"), failed.number);
+    let question = format!("Try {} of run #{} again?", plural(tenants, "tenant"), failed.number);
     if !args.yes && !output.confirm(&question, "--yes")? {
         return Err(Fault::new(Exit::Usage, "not started"));
     }

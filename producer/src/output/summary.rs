@@ -135,8 +135,11 @@ fn halted(view: &RunView) -> Option<&str> {
 /// The last line of a run that did not succeed.
 pub(super) fn verdict(view: &RunView) -> Option<String> {
     if let Some(reason) = halted(view) {
-        let (skipped, total) = (view.counts.skipped, plural(view.counts.total, "tenant"));
-        return Some(format!("stopped: {reason}; {skipped} of {total} not begun"));
+        let total = plural(view.counts.total, "tenant");
+        return Some(match (view.counts.skipped, view.counts.failed) {
+            (0, failed) => format!("stopped: {reason}; {failed} of {total} failed"),
+            (skipped, _) => format!("stopped: {reason}; {skipped} of {total} not begun"),
+        });
     }
     let failed = view.run.state == RunState::Failed;
     if failed && view.counts.central_failed() {

@@ -104,7 +104,8 @@ fn failure(lapses: u32) -> Failure {
         return Failure::new(Class::Permanent, code, died).with_hint(hint);
     }
     let next = if lapses >= IN_COMPANY { "; it is run alone next" } else { "" };
-    let lost = format!("the worker was lost during the attempt, {lapses} times so far{next}");
+    let times = if lapses == 1 { "once".to_owned() } else { format!("{lapses} times") };
+    let lost = format!("the worker was lost during the attempt (so far {times}){next}");
     Failure::new(Class::Interrupted, code, lost)
         .with_hint("look at that worker's log: was it killed, out of memory, or cut off from the registry?")
 }
