@@ -64,6 +64,9 @@ pub enum ConfigError {
         /// Why.
         reason: String,
     },
+    /// No profile has the name that was asked for: with the file, and those there are.
+    #[error("{0}")]
+    Profile(String),
     /// The configuration file is not what it must be. Shows line, column and what was expected.
     #[error("{path} is not a valid configuration\n{reason}")]
     Invalid {
@@ -469,7 +472,9 @@ mod tests {
         assert_eq!((rollout.soak_ms, rollout.same_cause), (420_000, 9));
         flags.profile = Some("life".into());
         let error = Config::load(&flags, &env).unwrap_err().to_string();
-        assert!(error.contains("there is no profile life; did you mean live?"), "{error}");
+        assert!(error.ends_with(": there is no profile life; did you mean live?"), "{error}");
+        let error = Config::load(&Flags { config: None, ..flags }, &env_of(&[])).unwrap_err().to_string();
+        assert_eq!(error, "there is no profile life, and no configuration file");
     }
 
     #[test]

@@ -138,11 +138,12 @@ impl Raw {
             let known: Vec<&str> = self.profile.keys().map(String::as_str).collect();
             let reason = match likest(name, &known) {
                 Some(like) => format!("there is no profile {name}; did you mean {like}?"),
-                None if known.is_empty() => format!("there is no profile {name}, and no other"),
+                None if path.is_none() => format!("there is no profile {name}, and no configuration file"),
+                None if known.is_empty() => format!("there is no profile {name}, nor any other"),
                 None => format!("there is no profile {name} (there are {})", known.join(", ")),
             };
-            let path = path.map_or_else(|| "the configuration".into(), Path::to_path_buf);
-            return Err(ConfigError::Invalid { path, reason });
+            let place = path.map(|path| format!("{}: ", path.display())).unwrap_or_default();
+            return Err(ConfigError::Profile(format!("{place}{reason}")));
         };
         self.registry_url = profile.registry_url.or(self.registry_url);
         self.queue_url = profile.queue_url.or(self.queue_url);
