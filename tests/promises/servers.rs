@@ -203,6 +203,8 @@ async fn the_caps_of_the_configuration_hold_where_nobody_has_set_one() {
     set_cap(&home, &server::postgres(), "2");
     enqueue(&home, &[]);
     assert_eq!(cap("postgres"), 2);
+    let text = home.run(&["servers"]).exits(0).stdout;
+    assert!(text.contains("  4, configured") && !text.contains("2, configured"), "{text}");
     let _ = home.run(&["servers", "set", &postgres, "--no-cap"]).exits(0);
     assert_eq!(cap("postgres"), 8);
     let config = "[servers.'nowhere:1']\ncap = 4\n";

@@ -304,6 +304,11 @@ async fn a_forced_cancel_ends_the_statements_that_run_in_every_kind_of_database(
         let waited = home.run(&["wait", "--json", "--interval", "20ms"]).exits(102);
         // What waits for another attempt gets none.
         assert!(!waited.stderr.contains("RETRY"), "{waited:?}");
+        let ended = home.run(&["wait"]).exits(102).stderr;
+        assert!(
+            ended.contains("error: stopped: canceled by ") && ended.contains("; 4 of 4 tenants failed"),
+            "{ended}"
+        );
         let run = waited.json();
         assert_eq!(
             (&run["counts"]["failed"], &run["failures"][0]["code"]),

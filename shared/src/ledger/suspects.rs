@@ -138,6 +138,9 @@ mod tests {
         let blamed = |lapses| lost(lapses, None, None).class == Class::Permanent;
         assert_eq!([1, 2, 3, 4].map(blamed), [false; 4]);
         assert!(blamed(IN_COMPANY + ALONE));
+        let said = [1, 2].map(|lapses| lost(lapses, None, None).message);
+        assert!(said[0].ends_with("(so far once)"), "{said:?}");
+        assert!(said[1].ends_with("(so far 2 times); it is run alone next"), "{said:?}");
         assert!(lost(5, None, None).message.contains("died 3 times while it ran this tenant alone"));
     }
 }
