@@ -128,10 +128,15 @@ fn of_part(tenant: &Tenant, done: &[&Migration], next: &Migration, seen: &Seen) 
     let begun = if tenant.is_stepwise(next) && seen.in_progress { next.steps.len() } else { 0 };
     let broken = tenant.is_broken().and_then(|kind| next.breaks_at(kind)).unwrap_or(begun);
     let state = |steps: usize| after(&tenant.begin(), done, &next.steps[..steps]);
-    if (0..=begun.min(broken)).any(|steps| state(steps) == seen.facts) {
+    // An index whose building was stopped stays behind, invalid, until the migration goes on.
+    let mut facts = seen.facts.clone();
+    if begun > 0 && next.concurrent {
+        facts.remove(&format!("invalid index i_concurrent{}", next.version));
+    }
+    if (0..=begun.min(broken)).any(|steps| state(steps) == facts) {
         return Vec::new();
     }
-    difference(&state(0), &seen.facts)
+    difference(&state(0), &facts)
 }
 
 fn difference(expected: &Facts, seen: &Facts) -> Vec<String> {
@@ -196,6 +201,22 @@ mod tests {
         let done = whole(&bundle, &lite);
         assert_ne!(wrong(&lite, &bundle, &seen(&lite, &bundle, done, 1)), [""; 0]);
         assert_eq!(wrong(&maria, &bundle, &seen(&maria, &bundle, done, 1)), [""; 0]);
+    }
+
+    #[test]
+    fn the_checker_accepts_an_index_that_was_being_built_only_while_something_tells_of_it() {
+        let bundle = Bundle::roll(&mut Dice::new(1));
+        let tenant = Tenant { concurrent: true, ..tenant(Kind::PostgresSchema, None) };
+        let all = bundle.of(&tenant);
+        let done = all.iter().position(|migration| migration.concurrent).expect("one that builds it");
+        let mut stopped = seen(&tenant, &bundle, done, 1);
+        stopped.facts.insert(format!("invalid index i_concurrent{}", all[done].version), 1);
+        assert_eq!(wrong(&tenant, &bundle, &stopped), [""; 0]);
+        stopped.in_progress = false;
+        assert_ne!(wrong(&tenant, &bundle, &stopped), [""; 0]);
+        let mut left = seen(&tenant, &bundle, all.len(), 0);
+        left.facts.insert(format!("invalid index i_concurrent{}", all[done].version), 1);
+        assert_ne!(wrong(&tenant, &bundle, &left), [""; 0]);
     }
 
     #[test]
