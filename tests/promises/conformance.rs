@@ -4,6 +4,7 @@
 mod bench;
 mod caps;
 mod machine;
+mod texts;
 
 use std::{
     collections::HashSet,
@@ -29,6 +30,7 @@ use self::{
         a_suspect_waits_for_a_slot_of_its_server_too, what_is_due_on_a_full_server_holds_up_nobody_else,
         what_was_sent_before_its_server_got_a_cap_costs_no_attempt,
     },
+    texts::{an_outcome_is_written_whatever_its_texts_hold, what_a_program_said_does_not_cost_the_outcome},
 };
 
 const LEASE: Duration = Duration::from_secs(30);
@@ -84,6 +86,8 @@ on_every_source! {
     what_was_sent_before_its_server_got_a_cap_costs_no_attempt: 20,
     a_server_that_refuses_gets_a_limit_that_grows_until_it_is_off: 12,
     a_suspect_waits_for_a_slot_of_its_server_too: 3,
+    an_outcome_is_written_whatever_its_texts_hold: 3,
+    what_a_program_said_does_not_cost_the_outcome: 1,
 }
 
 /// Promise 1.

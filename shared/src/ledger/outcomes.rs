@@ -12,6 +12,9 @@ use crate::{
     store::Statement,
 };
 
+/// So much of a text of somebody else's is kept, in bytes: every registry takes that in every column.
+const TEXT_BYTES: usize = 60_000;
+
 impl Ledger {
     /// Records how an attempt ended. `false`: a later attempt exists, and this result changes nothing.
     ///
@@ -145,7 +148,7 @@ impl Ledger {
             .bind(ms(outcome.duration))
             .bind(word)
             .bind(serde_json::to_string(&outcome.steps).unwrap_or_default());
-        let query = bind_failure(query, failure_of(outcome)).bind(outcome.output.clone());
+        let query = bind_failure(query, failure_of(outcome)).bind(outcome.output.as_deref().map(kept));
         query.execute(&mut **tx).await?;
         Ok(())
     }
@@ -155,12 +158,19 @@ impl Ledger {
 fn bind_failure(query: Statement, failure: Option<&Failure>) -> Statement {
     query
         .bind(failure.map(|f| f.class.as_str()))
-        .bind(failure.map(|f| f.code.clone()))
-        .bind(failure.map(|f| f.message.clone()))
-        .bind(failure.and_then(|f| f.hint.clone()))
+        .bind(failure.map(|f| kept(&f.code)))
+        .bind(failure.map(|f| kept(&f.message)))
+        .bind(failure.and_then(|f| f.hint.as_deref()).map(kept))
         .bind(failure.and_then(|f| f.version.as_ref()).map(ToString::to_string))
         .bind(failure.and_then(|f| f.statement).map(i64::from))
         .bind(failure.and_then(|f| f.line).map(i64::from))
+}
+
+/// What a tenant's server or a program said, as every registry can hold it: a text that one refuses would cost the outcome.
+fn kept(text: &str) -> String {
+    let begin = &text[..text.floor_char_boundary(TEXT_BYTES)];
+    let more = if begin.len() < text.len() { "…" } else { "" };
+    format!("{begin}{more}").replace('\0', "\u{fffd}")
 }
 
 fn digest_of(outcome: &Outcome) -> Option<String> {
