@@ -216,3 +216,21 @@ async fn a_connection_lost_after_a_ddl_statement_is_resumed_behind_it() {
     assert_eq!((&run["counts"]["applied"], &run["counts"]["retried"]), (&1.into(), &1.into()), "{run}");
     assert_eq!(site.tenant().versions().await, [1, 2]);
 }
+
+/// The record of how far it came is as long as it has statements.
+#[tokio::test]
+async fn a_migration_of_five_thousand_statements_goes_on_where_it_failed() {
+    let site = with_two_of_one_email().await;
+    let inserts: Vec<_> = (0..5_000).map(|n| format!("INSERT INTO many VALUES ({n});")).collect();
+    let script = format!(
+        "CREATE TABLE many (n INTEGER);\n{}\nCREATE UNIQUE INDEX users_email ON users (email);\n",
+        inserts.join("\n")
+    );
+    site.home.migration("2_many.sql", &script);
+    let cause = site.fails(100, &[]);
+    assert_eq!((&cause["code"], &cause["statement"]), (&"1062".into(), &5_002.into()), "{cause}");
+    site.tenant().execute(MEND).await;
+    let _ = site.migrate(&[]).exits(0);
+    assert_eq!(site.tenant().versions().await, [1, 2]);
+    assert_eq!(site.tenant().number("SELECT count(*) FROM many").await, 5_000);
+}

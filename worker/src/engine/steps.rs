@@ -16,6 +16,7 @@ use tenantry_shared::{
     clock::Stopwatch,
     failure::{Class, Failure},
     format::Script,
+    place::Engine,
     plan::Progress,
     site::Site,
     statement::{Statement, Unit, fingerprint, split},
@@ -381,9 +382,11 @@ struct Row {
 
 impl Row {
     fn create_table(&self) -> String {
+        // A TEXT of MySQL holds the fingerprints of 3,855 statements.
+        let text = if self.site.engine == Engine::MySql { "LONGTEXT" } else { "TEXT" };
         format!(
             "CREATE TABLE IF NOT EXISTS {} (history VARCHAR(200) NOT NULL, version VARCHAR(500) NOT NULL, down INT NOT NULL,
-                done INT NOT NULL, doubt INT NOT NULL, fingerprints TEXT NOT NULL, only_one INT NOT NULL UNIQUE)",
+                done INT NOT NULL, doubt INT NOT NULL, fingerprints {text} NOT NULL, only_one INT NOT NULL UNIQUE)",
             self.site.table()
         )
     }
