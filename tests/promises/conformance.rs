@@ -3,6 +3,7 @@
 
 mod bench;
 mod caps;
+mod gates;
 mod machine;
 mod texts;
 

@@ -15,6 +15,12 @@ use crate::{
 pub(super) const HELD: &str = "(SELECT h.id FROM runs h WHERE h.state IN ('pending', 'running')
     AND (h.paused_at IS NOT NULL OR h.stop_code IS NOT NULL))";
 
+/// Something of the run is left to be begun. Without that there is nothing to halt.
+const LEFT: &str = "EXISTS (SELECT 1 FROM targets o WHERE o.run_id = runs.id AND o.state IN ('pending', 'retryable') AND o.wave > 0)";
+
+/// None of the run's tenants came to its version.
+const NONE_SUCCEEDED: &str = "NOT EXISTS (SELECT 1 FROM targets s WHERE s.run_id = runs.id AND s.state IN ('applied', 'current') AND s.wave > 0)";
+
 /// A gate stopped it.
 const HALTED: &str = "halted";
 
@@ -60,7 +66,9 @@ impl Ledger {
             let (run, number, late): (String, i64, i64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
             if late == 1 {
                 let stop = Stop { code: DEADLINE.into(), reason: "its deadline has passed".into() };
-                stopped.extend(self.stop(&run, &stop, NOBODY).await?.then_some(Stopped { number, stop }));
+                stopped.extend(
+                    self.stop(&run, &stop, "TRUE", NOBODY).await?.then_some(Stopped { number, stop }),
+                );
             } else {
                 stopped.extend(self.judge(&run).await?);
             }
@@ -78,13 +86,13 @@ impl Ledger {
 
     pub(super) async fn judge(&self, run: &str) -> Result<Option<Stopped>, LedgerError> {
         let Some(judged) = self.judged(run).await? else { return Ok(None) };
-        let reason = match self.too_many(run, &judged).await? {
-            None => self.one_cause(run, &judged).await?,
-            reason => reason,
+        let (reason, still) = match self.too_many(run, &judged).await? {
+            None => (self.one_cause(run, &judged).await?, format!("{LEFT} AND {NONE_SUCCEEDED}")),
+            reason => (reason, LEFT.to_owned()),
         };
         let Some(reason) = reason else { return Ok(None) };
         let stop = Stop { code: HALTED.into(), reason };
-        let stopped = self.stop(run, &stop, NOBODY).await?;
+        let stopped = self.stop(run, &stop, &still, NOBODY).await?;
         Ok(stopped.then_some(Stopped { number: judged.number, stop }))
     }
 
@@ -151,7 +159,7 @@ impl Ledger {
     pub async fn cancel(&self, run: RunId, force: bool, actor: &str) -> Result<(), LedgerError> {
         let run = run.to_string();
         let stop = Stop { code: CANCELED.into(), reason: format!("canceled by {actor}") };
-        self.stop(&run, &stop, actor).await?;
+        self.stop(&run, &stop, "TRUE", actor).await?;
         if force {
             let sql = "UPDATE runs SET stop_force = 1 WHERE id = $1 AND state IN ('pending', 'running') AND stop_force = 0";
             self.noted(sql, &run, "run.forced", actor, "what runs is stopped").await?;
@@ -233,12 +241,19 @@ impl Ledger {
         Ok(self.store.query(sql).bind(run).fetch_one(self.store.pool()).await?.try_get(0)?)
     }
 
-    /// `false`: it was stopped before, or has ended.
-    async fn stop(&self, run: &str, stop: &Stop, actor: &str) -> Result<bool, LedgerError> {
+    /// Stops a run if `still` is so when that is written: whoever stops it may have been paused since it looked. `false`: it
+    /// is not so any more, or the run was stopped before, or has ended.
+    async fn stop(&self, run: &str, stop: &Stop, still: &str, actor: &str) -> Result<bool, LedgerError> {
         let mut tx = self.store.begin().await?;
-        let sql = "UPDATE runs SET stop_code = $1, stop_reason = $2, soak_until = NULL
-            WHERE id = $3 AND state IN ('pending', 'running') AND stop_code IS NULL";
-        let update = self.store.query(sql).bind(stop.code.as_str()).bind(stop.reason.as_str()).bind(run);
+        // By a statement of its own: one that waits for a lock may look at what was before.
+        let lock = "UPDATE runs SET stop_code = NULL WHERE id = $1 AND state IN ('pending', 'running') AND stop_code IS NULL";
+        if self.store.query(lock).bind(run).execute(&mut *tx).await?.rows_affected() == 0 {
+            return Ok(false);
+        }
+        let sql = format!(
+            "UPDATE runs SET stop_code = $1, stop_reason = $2, soak_until = NULL WHERE id = $3 AND {still}"
+        );
+        let update = self.store.query(&sql).bind(stop.code.as_str()).bind(stop.reason.as_str()).bind(run);
         if update.execute(&mut *tx).await?.rows_affected() == 0 {
             return Ok(false);
         }
