@@ -187,6 +187,7 @@ impl From<LedgerError> for Fault {
         match error {
             LedgerError::Store(error) => error.into(),
             LedgerError::Registry(error) => error.into(),
+            LedgerError::Run { source, .. } => Self { message, ..(*source).into() },
             LedgerError::UnknownRun(name) if name == "latest" => {
                 Self::usage("there is no run yet").with_hint("start one with: tenantry enqueue --all")
             }

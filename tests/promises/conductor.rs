@@ -104,6 +104,33 @@ async fn a_conductor_that_is_paused_while_it_opens_a_wave_changes_nothing_when_i
     assert_eq!(ledger(&home).number("SELECT count(*) FROM runs WHERE wave = 3").await, 1);
 }
 
+/// What a newer version has written, say. Its conductor can do nothing for that run, and does all for the others.
+#[tokio::test]
+async fn a_run_that_cannot_be_read_harms_no_other_and_is_told_of_once() {
+    let home = Home::new().with_postgres_registry().await.with_redis_queue();
+    let fleet = gated(&home, &[Kind::Sqlite; 6]).await;
+    let [a, b, c, d, e, f] = fleet.tenants.iter().map(|t| t.id.as_str()).collect::<Vec<_>>()[..] else {
+        panic!("six tenants")
+    };
+    let enqueue = |tenants: &[&str], more: &[&str]| {
+        let named = tenants.iter().flat_map(|tenant| ["-t", tenant]);
+        let words: Vec<&str> =
+            ["enqueue", "--yes"].into_iter().chain(named).chain(more.iter().copied()).collect();
+        home.run(&words).exits(0)
+    };
+    let _ = enqueue(&[a, b], &["--canary", "1"]);
+    let failed = "UPDATE targets SET state = 'failed', class = 'permanent', due_at = NULL WHERE wave = 1; UPDATE runs SET policy = '{\"max_attempts\":\"many\"}'";
+    ledger(&home).execute(failed).await;
+    let workers = [home.worker(&[]), home.worker(&[])];
+    let _ = enqueue(&[c, d, e, f], &["--canary", "1", "--waves", "50%"]);
+    let run = home.run(&["wait", "--json", "--timeout", "60s"]).exits(0).json();
+    assert_eq!(run["counts"]["applied"], 4, "{run}");
+    let logs = workers.map(|worker| worker.log());
+    let told = |log: &String| log.lines().filter(|line| line.contains("run 1: ")).count();
+    let told = logs.each_ref().map(told);
+    assert!(told.iter().all(|count| *count <= 2) && told != [0, 0], "once for each of two steps: {logs:#?}");
+}
+
 /// Three workers with a tenant each, and the registry is away for much longer than a lease. One of them dies meanwhile, and
 /// one comes late to renew its lease.
 async fn away_for_longer_than_a_lease(server: Private, how: &str, url: &str) {

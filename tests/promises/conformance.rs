@@ -3,7 +3,7 @@
 
 mod bench;
 mod caps;
-mod gates;
+mod locks;
 mod machine;
 mod texts;
 

@@ -14,11 +14,14 @@
 //! | `open_runs` | the run is `pending` | changes nothing |
 //! | `forget_workers` | silent for a day at that moment | who wakes is written down again at its next heartbeat |
 //! | `rescue` | `running` in that very attempt, its lease lapsed at that moment | changes nothing; who renewed keeps it |
-//! | `stop_runs` | the run goes on and has no reason yet | a failure does not go away, nor does a deadline: the halt comes late |
+//! | `stop_runs` | the run goes on and has no reason yet; it has something left, and none has succeeded where that counts | a failure does not go away, nor does a deadline: the halt comes late |
 //! | `begin_waves` | targets that wait in that wave; the run is still at the wave before | changes nothing, for what the gate saw is final; of a run that was stopped meanwhile nothing is claimed |
 //! | `end_stopped` | `pending` or `retryable`, of a run with a reason, which it keeps | changes nothing |
 //! | `close_runs` | the run goes on; final states stay | changes nothing |
 //! | `resend_lost`, `take_due`, `send` | due at that moment, sent before | a job comes twice, and is claimed once |
+//!
+//! **A step that fails** keeps no later one from being done, and a run that cannot be read harms itself alone: what a newer
+//! version has written, say. It is told once, and the lease is given up, so that a worker that can may do it.
 //!
 //! **Paused for an hour.** It ends its beat as above, finds the lease with another one, and waits. If nobody else was there
 //! it takes it again, and gives grace as after an absence of the registry.
@@ -34,8 +37,9 @@
 //!
 //! No job expires: `RESEND` and `LOST` are about jobs that nobody has claimed, and a claim lasts while it is renewed.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use futures::{FutureExt as _, future::BoxFuture};
 use tenantry_shared::{
     ledger::{Ledger, LedgerError},
     queue::{Queue, QueueError},
@@ -63,6 +67,12 @@ const LOST: Duration = Duration::from_secs(3);
 /// Workers that were silent for so long are forgotten.
 const FORGET_WORKERS: Duration = Duration::from_hours(24);
 
+/// What could not be done in a beat, by the step: told when it is new.
+type Troubles = BTreeSet<(&'static str, String)>;
+
+/// A step of a beat: the runs to which it could not be done, or why it could not be done at all.
+type Done = Result<Vec<LedgerError>, QueueError>;
+
 /// What conducts.
 #[derive(Clone)]
 pub struct Conductor {
@@ -79,6 +89,7 @@ pub struct Conductor {
 /// Conducts until `stop` turns true, and does one more beat then: what was worked until now is closed.
 pub async fn conduct(conductor: Conductor, mut stop: watch::Receiver<bool>) {
     let mut grace = Grace::of(conductor.lease);
+    let mut told = Troubles::new();
     let mut beat = tokio::time::interval(BEAT);
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -86,10 +97,9 @@ pub async fn conduct(conductor: Conductor, mut stop: watch::Receiver<bool>) {
             _ = beat.tick() => false,
             _ = stop.wait_for(|stop| *stop) => true,
         };
-        let done = one_beat(&conductor, &mut grace).await;
-        if let Err(error) = &done {
-            tracing::warn!(%error, "the conductor could not do its work");
-        }
+        let mut troubles = Troubles::new();
+        let done = one_beat(&conductor, &mut grace, &mut troubles).await;
+        tell(&done, troubles, &mut told);
         if last {
             break;
         }
@@ -102,29 +112,86 @@ pub async fn conduct(conductor: Conductor, mut stop: watch::Receiver<bool>) {
     }
 }
 
-async fn one_beat(conductor: &Conductor, grace: &mut Grace) -> Result<(), QueueError> {
+/// Tells what is new of what could not be done. While somebody else conducts, nothing is known of it.
+fn tell(done: &Result<bool, QueueError>, mut troubles: Troubles, told: &mut Troubles) {
+    match done {
+        Ok(false) => return,
+        Err(error) if troubles.is_empty() => _ = troubles.insert(("lease", error.to_string())),
+        Ok(true) | Err(_) => {}
+    }
+    for (step, error) in troubles.difference(told) {
+        tracing::warn!(step, error, "the conductor could not do all of its work");
+    }
+    *told = troubles;
+}
+
+/// A step that fails, or a run that cannot be read, keeps no other from being done. Who could not do all gives the lease
+/// up: a worker of another version may be able to. `false`: somebody else conducts.
+async fn one_beat(
+    conductor: &Conductor,
+    grace: &mut Grace,
+    troubles: &mut Troubles,
+) -> Result<bool, QueueError> {
     let Conductor { ledger, queue, owner, .. } = conductor;
     let lapsed_until = grace.lapsed_until(ledger.store().now_ms().await.map_err(LedgerError::from)?);
     if !ledger.hold_lease(LEASE, owner, TERM).await? {
-        return Ok(());
+        return Ok(false);
     }
+    let steps: [(&str, BoxFuture<'_, Done>); 8] = [
+        ("open", open(ledger).boxed()),
+        ("rescue", rescue(ledger, lapsed_until).boxed()),
+        ("limits", raise_limits(ledger).boxed()),
+        ("stop", stop_runs(ledger).boxed()),
+        ("waves", begin_waves(ledger).boxed()),
+        ("end", end_stopped(ledger).boxed()),
+        ("close", close(ledger).boxed()),
+        ("send", send_due(ledger, queue).boxed()),
+    ];
+    let mut done = Ok(true);
+    for (step, work) in steps {
+        match work.await {
+            Ok(failed) => troubles.extend(failed.iter().map(|error| (step, error.to_string()))),
+            Err(error) => {
+                troubles.insert((step, error.to_string()));
+                // A registry that is away is waited for once.
+                ledger.store().now_ms().await.map_err(LedgerError::from)?;
+                done = Err(error);
+            }
+        }
+    }
+    if !troubles.is_empty() {
+        ledger.drop_lease(LEASE, owner).await?;
+    }
+    done
+}
+
+async fn open(ledger: &Ledger) -> Done {
     if ledger.open_runs().await? > 0 {
         ledger.forget_workers(FORGET_WORKERS).await?;
     }
+    Ok(Vec::new())
+}
+
+async fn rescue(ledger: &Ledger, lapsed_until: i64) -> Done {
     let rescued = ledger.rescue(lapsed_until).await?;
     if rescued > 0 {
         tracing::warn!(targets = rescued, "took back targets whose worker was lost");
     }
-    ledger.raise_limits().await?;
-    stop_runs(ledger).await?;
-    begin_waves(ledger).await?;
-    ledger.end_stopped().await?;
-    close(ledger).await?;
-    send_due(ledger, queue).await
+    Ok(Vec::new())
 }
 
-async fn send_due(ledger: &Ledger, queue: &Queue) -> Result<(), QueueError> {
-    let Some(depth) = queue.depth().await? else { return Ok(()) };
+async fn raise_limits(ledger: &Ledger) -> Done {
+    ledger.raise_limits().await?;
+    Ok(Vec::new())
+}
+
+async fn end_stopped(ledger: &Ledger) -> Done {
+    ledger.end_stopped().await?;
+    Ok(Vec::new())
+}
+
+async fn send_due(ledger: &Ledger, queue: &Queue) -> Done {
+    let Some(depth) = queue.depth().await? else { return Ok(Vec::new()) };
     if depth == 0 {
         let lost = ledger.resend_lost(LOST).await?;
         if lost > 0 {
@@ -140,19 +207,21 @@ async fn send_due(ledger: &Ledger, queue: &Queue) -> Result<(), QueueError> {
             break;
         }
     }
-    Ok(())
+    Ok(Vec::new())
 }
 
-async fn stop_runs(ledger: &Ledger) -> Result<(), LedgerError> {
-    for stopped in ledger.stop_runs().await? {
+async fn stop_runs(ledger: &Ledger) -> Done {
+    let swept = ledger.stop_runs().await?;
+    for stopped in swept.done {
         let (number, code, reason) = (stopped.number, &stopped.stop.code, &stopped.stop.reason);
         tracing::warn!(run.number = number, code, reason, "the run is stopped");
     }
-    Ok(())
+    Ok(swept.failed)
 }
 
-async fn begin_waves(ledger: &Ledger) -> Result<(), LedgerError> {
-    for begun in ledger.begin_waves().await? {
+async fn begin_waves(ledger: &Ledger) -> Done {
+    let swept = ledger.begin_waves().await?;
+    for begun in swept.done {
         let (number, wave, tenants) = (begun.number, begun.wave, begun.tenants);
         if begun.opened {
             tracing::info!(run.number = number, wave, tenants, "all before it went well, the wave opens");
@@ -160,12 +229,12 @@ async fn begin_waves(ledger: &Ledger) -> Result<(), LedgerError> {
             tracing::warn!(run.number = number, tenants, "the central database failed, no tenant is begun");
         }
     }
-    Ok(())
+    Ok(swept.failed)
 }
 
-async fn close(ledger: &Ledger) -> Result<(), LedgerError> {
+async fn close(ledger: &Ledger) -> Done {
     for run in ledger.close_runs().await? {
         tracing::info!(run.number = run.number, state = %run.state, "the run ended");
     }
-    Ok(())
+    Ok(Vec::new())
 }

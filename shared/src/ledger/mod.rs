@@ -114,6 +114,14 @@ pub enum LedgerError {
         /// How many other runs are under way with some of them.
         others: usize,
     },
+    /// A run to which something could not be done.
+    #[error("run {number}: {source}")]
+    Run {
+        /// Its number.
+        number: i64,
+        /// Why.
+        source: Box<Self>,
+    },
     /// The selection chose nobody.
     #[error("no tenant matched the selection")]
     NothingSelected,
@@ -138,6 +146,33 @@ impl LedgerError {
     #[must_use]
     pub fn is_temporary(&self) -> bool {
         matches!(self, Self::Store(e) | Self::Registry(RegistryError::Store(e)) if e.is_temporary())
+    }
+}
+
+/// What was done to runs, and the runs to which it could not be done: one that cannot be read harms no other.
+#[derive(Debug)]
+pub struct Swept<T> {
+    /// What was done.
+    pub done: Vec<T>,
+    /// What was in the way, by run.
+    pub failed: Vec<LedgerError>,
+}
+
+impl<T> Default for Swept<T> {
+    fn default() -> Self {
+        Self { done: Vec::new(), failed: Vec::new() }
+    }
+}
+
+impl<T> Swept<T> {
+    /// Adds what came of one run. What is in the way of all of them is an error.
+    fn add(&mut self, number: i64, result: Result<Option<T>, LedgerError>) -> Result<(), LedgerError> {
+        match result {
+            Ok(done) => self.done.extend(done),
+            Err(error) if error.is_temporary() => return Err(error),
+            Err(error) => self.failed.push(LedgerError::Run { number, source: Box::new(error) }),
+        }
+        Ok(())
     }
 }
 

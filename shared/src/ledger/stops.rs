@@ -3,7 +3,7 @@
 
 use sqlx::Row as _;
 
-use super::{Ledger, LedgerError};
+use super::{Ledger, LedgerError, Swept};
 use crate::{
     failure::Class,
     id::RunId,
@@ -57,20 +57,19 @@ impl Ledger {
     ///
     /// # Errors
     /// When the registry cannot be reached.
-    pub async fn stop_runs(&self) -> Result<Vec<Stopped>, LedgerError> {
+    pub async fn stop_runs(&self) -> Result<Swept<Stopped>, LedgerError> {
         let sql = "SELECT r.id, r.number, CASE WHEN r.deadline_at <= {now} THEN 1 ELSE 0 END FROM runs r
             WHERE r.state IN ('pending', 'running') AND r.stop_code IS NULL AND (r.deadline_at <= {now}
                 OR EXISTS (SELECT 1 FROM targets f WHERE f.run_id = r.id AND f.state = 'failed'))";
-        let mut stopped = Vec::new();
+        let mut stopped = Swept::default();
         for row in self.store.query(sql).fetch_all(self.store.pool()).await? {
             let (run, number, late): (String, i64, i64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
             if late == 1 {
                 let stop = Stop { code: DEADLINE.into(), reason: "its deadline has passed".into() };
-                stopped.extend(
-                    self.stop(&run, &stop, "TRUE", NOBODY).await?.then_some(Stopped { number, stop }),
-                );
+                let done = self.stop(&run, &stop, "TRUE", NOBODY).await;
+                stopped.add(number, done.map(|done| done.then_some(Stopped { number, stop })))?;
             } else {
-                stopped.extend(self.judge(&run).await?);
+                stopped.add(number, self.judge(&run).await)?;
             }
         }
         Ok(stopped)

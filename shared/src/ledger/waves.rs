@@ -3,7 +3,7 @@
 
 use sqlx::{Row as _, any::AnyRow};
 
-use super::{Ledger, LedgerError};
+use super::{Ledger, LedgerError, Swept};
 use crate::{failure::Class, run::Policy, store::StoreError};
 
 /// The `id` of the central database's row, as a subquery: null where there is none.
@@ -51,18 +51,19 @@ impl Ledger {
     ///
     /// # Errors
     /// When the registry cannot be reached.
-    pub async fn begin_waves(&self) -> Result<Vec<Begun>, LedgerError> {
-        let mut begun = Vec::new();
+    pub async fn begin_waves(&self) -> Result<Swept<Begun>, LedgerError> {
+        let mut begun = Swept::default();
         for row in self.store.query(READY).fetch_all(self.store.pool()).await? {
-            let run = read_ready(&row)?;
-            if run.wave < run.waves.len() as u64 {
-                begun.extend(self.begin_next(&run).await?);
-            }
+            begun.add(row.try_get(1)?, self.begin_next(&row).await)?;
         }
         Ok(begun)
     }
 
-    async fn begin_next(&self, run: &Ready) -> Result<Option<Begun>, LedgerError> {
+    async fn begin_next(&self, row: &AnyRow) -> Result<Option<Begun>, LedgerError> {
+        let run = &read_ready(row)?;
+        if run.wave >= run.waves.len() as u64 {
+            return Ok(None);
+        }
         let next = run.wave + 1;
         let told = |tenants, opened| Begun { number: run.number, wave: next, tenants, opened };
         if run.wave == 0 {

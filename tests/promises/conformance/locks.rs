@@ -1,4 +1,4 @@
-//! A gate that was looked at before something happened, and is closed after it.
+//! What is done while somebody else holds a lock, whose process may be paused.
 
 use sqlx::{AssertSqlSafe, Connection as _, MySqlConnection, PgConnection};
 use tenantry_shared::{
@@ -13,7 +13,7 @@ use super::{
     bench::{Bench, failure},
 };
 
-/// Somebody else's lock on the run.
+/// Somebody else's locks.
 enum Lock {
     Postgres(PgConnection),
     MariaDb(MySqlConnection),
@@ -28,8 +28,8 @@ impl Lock {
         Self::MariaDb(MySqlConnection::connect(&bench.sql.url).await.expect("mariadb"))
     }
 
-    async fn runs(&mut self, sql: &'static str) {
-        let sql = sqlx::raw_sql(AssertSqlSafe(sql));
+    async fn runs(&mut self, sql: &str) {
+        let sql = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
         match self {
             Self::Postgres(connection) => sql.execute(connection).await.map(|_| ()),
             Self::MariaDb(connection) => sql.execute(connection).await.map(|_| ()),
@@ -55,7 +55,7 @@ async fn succeeded_before_the_halt(bench: Bench, mut lock: Lock, waiting: &str) 
     lock.runs("COMMIT").await;
     assert_eq!(judging.await.expect("an end").expect("an answer"), None);
     assert_eq!(bench.ledger.find_run(RunRef::Id(run)).await.expect("the run").stop, None);
-    assert_eq!(bench.ledger.stop_runs().await.expect("an answer"), []);
+    assert_eq!(bench.ledger.stop_runs().await.expect("an answer").done, []);
     assert_eq!(bench.take(2, "b", LEASE).await.len(), 2, "it goes on");
 }
 
