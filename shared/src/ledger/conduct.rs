@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use sqlx::Row as _;
+use sqlx::{Row as _, any::AnyRow};
 
 use super::{Ledger, LedgerError, bind_attempt, ms, number, read_job, suspects};
 use crate::{
@@ -93,32 +93,44 @@ impl Ledger {
     /// else is failed.
     ///
     /// # Errors
-    /// When the registry cannot be reached.
+    /// When the registry cannot be reached; or when there was nothing but what cannot be taken back.
     pub async fn rescue(&self, lapsed_until: i64) -> Result<u64, LedgerError> {
         let sql = format!(
             "SELECT run_id, tenant_id, attempt, attempt - uncounted, max_attempts, lapses, owner, {{now}} - started_at, version, sighting
              FROM targets WHERE state = 'running' AND due_at <= {{now}} AND due_at <= $1 ORDER BY due_at LIMIT {RESCUED_PER_CALL}"
         );
-        let mut rescued = 0;
+        let (mut rescued, mut failed) = (0, None);
         for row in self.store.query(&sql).bind(lapsed_until).fetch_all(self.store.pool()).await? {
-            let claim = Claim {
-                job: read_job(&row)?,
-                attempt: number(&row, 2)?,
-                counted: number(&row, 3)?,
-                max_attempts: number(&row, 4)?,
-                alone: number(&row, 5)? >= suspects::IN_COMPANY,
-            };
-            let (lapses, owner): (u32, String) = (number(&row, 5)? + 1, row.try_get(6)?);
-            let began = row.try_get::<Option<String>, _>(8)?.filter(|_| claim.alone).map(Version::from);
-            let failure = suspects::lost(lapses, began, row.try_get::<Option<String>, _>(9)?.as_deref());
-            let duration = Duration::from_millis(u64::try_from(row.try_get::<i64, _>(7)?).unwrap_or(0));
-            rescued += u64::from(self.take_back(&claim, lapses, failure, &owner, duration).await?);
+            match self.rescue_one(&row).await {
+                Ok(taken) => rescued += u64::from(taken),
+                Err(error) if error.is_temporary() => return Err(error),
+                Err(error) => failed = Some(error),
+            }
         }
-        Ok(rescued)
+        match failed {
+            Some(error) if rescued == 0 => Err(error),
+            _ => Ok(rescued),
+        }
     }
 
-    /// The lease is checked again by its guard: the worker may have renewed it since it was read. The lapse is counted
-    /// together with the end of the attempt, or not at all.
+    async fn rescue_one(&self, row: &AnyRow) -> Result<bool, LedgerError> {
+        let claim = Claim {
+            job: read_job(row)?,
+            attempt: number(row, 2)?,
+            counted: number(row, 3)?,
+            max_attempts: number(row, 4)?,
+            alone: number(row, 5)? >= suspects::IN_COMPANY,
+        };
+        let (lapses, owner): (u32, String) = (number(row, 5)? + 1, row.try_get(6)?);
+        let began = row.try_get::<Option<String>, _>(8)?.filter(|_| claim.alone).map(Version::from);
+        let failure = suspects::lost(lapses, began, row.try_get::<Option<String>, _>(9)?.as_deref());
+        let duration = Duration::from_millis(u64::try_from(row.try_get::<i64, _>(7)?).unwrap_or(0));
+        self.take_back(&claim, lapses, failure, &owner, duration).await
+    }
+
+    /// The lease is checked again: the worker may have renewed it since it was read. What somebody holds is left for the
+    /// next time, so that a paused process keeps no other target waiting. The lapse is counted together with the end of
+    /// the attempt, or not at all.
     async fn take_back(
         &self,
         claim: &Claim,
@@ -127,12 +139,14 @@ impl Ledger {
         owner: &str,
         duration: Duration,
     ) -> Result<bool, LedgerError> {
-        let sql = "UPDATE targets SET lapses = $1 WHERE run_id = $2 AND tenant_id = $3 AND attempt = $4 AND state = 'running' AND due_at <= {now}";
-        let query = self.store.query(sql).bind(i64::from(lapses));
         let mut tx = self.store.begin().await?;
-        if bind_attempt(query, claim).execute(&mut *tx).await?.rows_affected() == 0 {
+        let sql = "SELECT run_id FROM targets WHERE run_id = $1 AND tenant_id = $2 AND attempt = $3 AND state = 'running' AND due_at <= {now} {skip_locked}";
+        if bind_attempt(self.store.query(sql), claim).fetch_optional(&mut *tx).await?.is_none() {
             return Ok(false);
         }
+        let sql = "UPDATE targets SET lapses = $1 WHERE run_id = $2 AND tenant_id = $3 AND attempt = $4";
+        let query = self.store.query(sql).bind(i64::from(lapses));
+        bind_attempt(query, claim).execute(&mut *tx).await?;
         let blamed = failure.class == Class::Permanent;
         let next = if blamed { Next::End(TargetState::Failed) } else { Next::Again };
         let outcome = Outcome {

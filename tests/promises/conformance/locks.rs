@@ -1,5 +1,7 @@
 //! What is done while somebody else holds a lock, whose process may be paused.
 
+use std::time::Duration;
+
 use sqlx::{AssertSqlSafe, Connection as _, MySqlConnection, PgConnection};
 use tenantry_shared::{
     failure::Class,
@@ -9,7 +11,7 @@ use tenantry_shared::{
 use tenantry_tests::{Home, wait::until};
 
 use super::{
-    LEASE,
+    LEASE, SHORT_LEASE,
     bench::{Bench, failure},
 };
 
@@ -73,4 +75,37 @@ async fn a_success_before_a_halt_is_written_in_mariadb_is_seen_by_it() {
     let lock = Lock::of_mariadb(&bench).await;
     let waiting = "SELECT count(*) FROM information_schema.processlist WHERE db = database() AND info LIKE 'UPDATE runs%'";
     succeeded_before_the_halt(bench, lock, waiting).await;
+}
+
+/// Two leases have lapsed, and the target of one is held by somebody else.
+async fn rescued_beside_a_lock(bench: Bench, mut lock: Lock) {
+    bench.enqueue().await;
+    let claims = bench.take(2, "a", SHORT_LEASE).await;
+    let (held, other) = (claims[0].job.tenant, claims[1].job.tenant);
+    lock.runs("BEGIN").await;
+    lock.runs(&format!("UPDATE targets SET lapses = lapses WHERE tenant_id = '{held}'")).await;
+    until("the other one is taken back", async || {
+        let rescue = tokio::time::timeout(Duration::from_secs(5), bench.ledger.rescue(i64::MAX)).await;
+        rescue.expect("an answer without a wait").expect("a rescue") == 1
+    })
+    .await;
+    let taken = |tenant| format!("tenant_id = '{tenant}' AND state = 'retryable' AND lapses = 1");
+    assert_eq!((bench.targets(&taken(other)).await, bench.targets(&taken(held)).await), (1, 0));
+    lock.runs("ROLLBACK").await;
+    until("this one, too", async || bench.ledger.rescue(i64::MAX).await.expect("a rescue") == 1).await;
+    assert_eq!(bench.targets(&taken(held)).await, 1);
+}
+
+#[tokio::test]
+async fn a_target_that_somebody_holds_keeps_no_other_from_being_taken_back_in_postgres() {
+    let bench = Bench::new(Home::new().with_postgres_registry().await, false, 2).await;
+    let lock = Lock::of_postgres(&bench).await;
+    rescued_beside_a_lock(bench, lock).await;
+}
+
+#[tokio::test]
+async fn a_target_that_somebody_holds_keeps_no_other_from_being_taken_back_in_mariadb() {
+    let bench = Bench::new(Home::new().with_mariadb_registry().await, false, 2).await;
+    let lock = Lock::of_mariadb(&bench).await;
+    rescued_beside_a_lock(bench, lock).await;
 }
