@@ -131,6 +131,22 @@ async fn a_run_that_cannot_be_read_harms_no_other_and_is_told_of_once() {
     assert!(told.iter().all(|count| *count <= 2) && told != [0, 0], "once for each of two steps: {logs:#?}");
 }
 
+/// It may be a newer version's, of which another worker is.
+#[tokio::test]
+async fn a_worker_that_cannot_read_a_run_leaves_its_tenants_to_be_tried_again() {
+    let home = Home::new();
+    let _fleet = gated(&home, &[Kind::Sqlite; 2]).await;
+    enqueue(&home, &[]);
+    ledger(&home).execute(r#"UPDATE runs SET action = '{"kind":"vacuum"}'"#).await;
+    let _worker = home.worker(&[]);
+    until("both were tried", async || targets(&home, "attempt > 0 AND state <> 'running'").await == 2).await;
+    assert_eq!(targets(&home, "state = 'failed'").await, 0);
+    assert_eq!(targets(&home, "message LIKE '%runs.action%' AND hint LIKE '%newer%'").await, 2);
+    ledger(&home).execute(r#"UPDATE runs SET action = '{"kind":"apply"}'"#).await;
+    let run = home.run(&["wait", "--json"]).exits(0).json();
+    assert_eq!(run["counts"]["applied"], 2, "{run}");
+}
+
 /// Three workers with a tenant each, and the registry is away for much longer than a lease. One of them dies meanwhile, and
 /// one comes late to renew its lease.
 async fn away_for_longer_than_a_lease(server: Private, how: &str, url: &str) {

@@ -161,14 +161,19 @@ async fn load(house: &House, claim: &Claim) -> Result<(Arc<Order>, Access), Fail
     Ok((order, access.map_err(|e| unloaded(&LedgerError::from(e)))?))
 }
 
-/// A registry that is away, or refuses for now, is not the tenant's fault; a URL that does not open is for somebody to
-/// mend.
+/// A registry that is away, or refuses for now, is not the tenant's fault; what this worker cannot read, another one may;
+/// a URL that does not open is for somebody to mend.
 pub(crate) fn unloaded(error: &LedgerError) -> Failure {
     match error {
         error if error.is_temporary() => Failure::new(Class::Interrupted, "registry", error.to_string()),
         LedgerError::Store(StoreError::Database(_))
         | LedgerError::Registry(RegistryError::Store(StoreError::Database(_))) => {
             Failure::new(Class::Transient, "registry", error.to_string())
+        }
+        LedgerError::Store(StoreError::Value(_))
+        | LedgerError::Registry(RegistryError::Store(StoreError::Value(_))) => {
+            Failure::new(Class::Transient, "registry", error.to_string())
+                .with_hint("was it written by a newer version of tenantry? bring this worker up to that one")
         }
         LedgerError::Registry(RegistryError::Secret(_) | RegistryError::Url(_)) => {
             Failure::new(Class::Permanent, "sealed-url", error.to_string())
