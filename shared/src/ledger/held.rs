@@ -8,7 +8,11 @@ use std::collections::BTreeMap;
 
 use sqlx::{Any, Row as _, Transaction, any::AnyRow};
 
-use super::{Ledger, LedgerError, enqueue::clauses, outcomes::failure_of};
+use super::{
+    Ledger, LedgerError,
+    enqueue::clauses,
+    outcomes::{failure_of, kept},
+};
 use crate::{
     bundle::Digest,
     failure::{Class, Failure},
@@ -92,9 +96,9 @@ impl Ledger {
             .query(insert)
             .bind(tenant)
             .bind(bytes.as_str())
-            .bind(failure.code.as_str())
-            .bind(failure.message.as_str())
-            .bind(failure.hint.as_deref())
+            .bind(kept(&failure.code))
+            .bind(kept(&failure.message))
+            .bind(failure.hint.as_deref().map(kept))
             .bind(failure.version.as_ref().map(ToString::to_string))
             .bind(failure.statement.map(i64::from))
             .bind(failure.line.map(i64::from))

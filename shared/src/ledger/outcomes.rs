@@ -167,7 +167,7 @@ fn bind_failure(query: Statement, failure: Option<&Failure>) -> Statement {
 }
 
 /// What a tenant's server or a program said, as every registry can hold it: a text that one refuses would cost the outcome.
-fn kept(text: &str) -> String {
+pub(super) fn kept(text: &str) -> String {
     let begin = &text[..text.floor_char_boundary(TEXT_BYTES)];
     let more = if begin.len() < text.len() { "…" } else { "" };
     format!("{begin}{more}").replace('\0', "\u{fffd}")

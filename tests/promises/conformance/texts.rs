@@ -2,7 +2,7 @@
 
 use tenantry_shared::{
     failure::{Class, Failure},
-    job::{Next, Verdict},
+    job::{Next, Outcome, Verdict},
     run::TargetState,
 };
 
@@ -15,7 +15,7 @@ use super::{
 const ODD: &str = "no\0thing 🦀";
 
 fn failure(message: &str) -> Verdict {
-    Verdict::Failed(Failure::new(Class::Permanent, ODD, message).with_hint(ODD))
+    Verdict::Failed(Failure::new(Class::Permanent, ODD, message).with_hint(ODD).in_migration(1))
 }
 
 pub(super) async fn an_outcome_is_written_whatever_its_texts_hold(bench: Bench) {
@@ -23,18 +23,23 @@ pub(super) async fn an_outcome_is_written_whatever_its_texts_hold(bench: Bench) 
     let long = format!("{ODD}{}", "🦀".repeat(25_000));
     let endless = "x".repeat(20_000_000);
     for (claim, message) in bench.take(3, "a", LEASE).await.iter().zip([ODD, &long, &endless]) {
-        assert!(bench.record(claim, failure(message), Next::End(TargetState::Failed)).await);
+        // What is remembered of a tenant that failed holds the same texts.
+        let outcome =
+            Outcome { verdict: failure(message), bytes: Some(bench.spec.digest.clone()), ..success() };
+        let written = bench.ledger.record(claim, "a", &outcome, Next::End(TargetState::Failed)).await;
+        assert!(written.expect("an answer"));
     }
     assert_eq!(bench.targets("state = 'failed' AND message LIKE '%🦀%' AND hint LIKE '%🦀'").await, 2);
     assert_eq!(bench.targets("state = 'failed' AND message LIKE 'xxx%'").await, 1);
     assert_eq!(bench.sql.number("SELECT count(*) FROM attempts WHERE code LIKE 'no%🦀'").await, 3);
+    assert_eq!(bench.sql.number("SELECT count(*) FROM held WHERE code LIKE 'no%🦀'").await, 3);
     assert_eq!(bench.ledger.close_runs().await.expect("closed runs").len(), 1);
 }
 
 pub(super) async fn what_a_program_said_does_not_cost_the_outcome(bench: Bench) {
     bench.enqueue().await;
     let claim = bench.take(1, "a", LEASE).await.remove(0);
-    let outcome = tenantry_shared::job::Outcome { output: Some(ODD.repeat(1_000)), ..success() };
+    let outcome = Outcome { output: Some(ODD.repeat(1_000)), ..success() };
     assert!(bench.ledger.record(&claim, "a", &outcome, ENDED).await.expect("an answer"));
     assert_eq!(bench.sql.number("SELECT count(*) FROM attempts WHERE output LIKE '%🦀'").await, 1);
 }
