@@ -18,7 +18,7 @@ use tenantry_shared::{
     failure::Class,
     id::{RunId, TenantId},
     job::{Job, Next},
-    run::{RunState, TargetState},
+    run::{RunRef, RunState, TargetState},
 };
 use tenantry_tests::{Home, fleet::Kind, wait::until};
 use tokio::sync::Semaphore;
@@ -79,6 +79,7 @@ on_every_source! {
     no_two_targets_of_a_tenant_are_given_at_once: 3,
     a_job_that_waits_for_its_tenant_is_given_as_soon_as_that_is_free: 1,
     a_run_is_closed_once_and_only_when_all_its_targets_have_ended: 3,
+    a_run_whose_targets_have_all_ended_is_stopped_by_nothing: 1,
     a_lease_has_one_holder_until_it_lapses_or_is_given_up: 1,
     a_cap_holds_for_all_consumers_together: 40,
     what_is_due_on_a_full_server_holds_up_nobody_else: 27,
@@ -468,6 +469,25 @@ async fn a_run_is_closed_once_and_only_when_all_its_targets_have_ended(bench: Be
     let at = bench.sql.number(ended).await;
     assert_eq!(closed().await, 0);
     assert_eq!(bench.sql.number(ended).await, at);
+}
+
+/// Whoever worked it may have been killed before it was closed.
+async fn a_run_whose_targets_have_all_ended_is_stopped_by_nothing(bench: Bench) {
+    bench.enqueue().await;
+    let claim = bench.take(1, "a", LEASE).await.remove(0);
+    assert!(bench.succeed(&claim).await);
+    bench.sql.execute("UPDATE runs SET deadline_at = 1").await;
+    assert_eq!(bench.ledger.stop_runs().await.expect("an answer").done, []);
+    bench.ledger.cancel(claim.job.run, true, "a test").await.expect("an answer");
+    let run = bench.ledger.find_run(RunRef::Latest).await.expect("the run");
+    assert_eq!((run.state, run.stop), (RunState::Succeeded, None));
+    assert_eq!(
+        bench
+            .sql
+            .number("SELECT count(*) FROM events WHERE kind <> 'run.enqueued' AND run_id IS NOT NULL")
+            .await,
+        0
+    );
 }
 
 async fn a_lease_has_one_holder_until_it_lapses_or_is_given_up(bench: Bench) {

@@ -15,6 +15,9 @@ use crate::{
 pub(super) const HELD: &str = "(SELECT h.id FROM runs h WHERE h.state IN ('pending', 'running')
     AND (h.paused_at IS NOT NULL OR h.stop_code IS NOT NULL))";
 
+/// Something of the run has not ended. Without that it only waits to be closed.
+const OPEN: &str = "EXISTS (SELECT 1 FROM targets o WHERE o.run_id = runs.id AND o.state IN ('pending', 'running', 'retryable'))";
+
 /// Something of the run is left to be begun. Without that there is nothing to halt.
 const LEFT: &str = "EXISTS (SELECT 1 FROM targets o WHERE o.run_id = runs.id AND o.state IN ('pending', 'retryable') AND o.wave > 0)";
 
@@ -66,7 +69,7 @@ impl Ledger {
             let (run, number, late): (String, i64, i64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
             if late == 1 {
                 let stop = Stop { code: DEADLINE.into(), reason: "its deadline has passed".into() };
-                let done = self.stop(&run, &stop, "TRUE", NOBODY).await;
+                let done = self.stop(&run, &stop, OPEN, NOBODY).await;
                 stopped.add(number, done.map(|done| done.then_some(Stopped { number, stop })))?;
             } else {
                 stopped.add(number, self.judge(&run).await)?;
@@ -149,8 +152,8 @@ impl Ledger {
         )))
     }
 
-    /// Stops a run: what is not begun is ended, and so is the run where nothing of it is running. Doing it again changes
-    /// nothing, but `force` may be asked for later.
+    /// Stops a run: what is not begun is ended, and so is the run where nothing of it is running. One of which all has
+    /// ended is closed as it is. Doing it again changes nothing, but `force` may be asked for later.
     /// `force`: the attempts that run are stopped, too.
     ///
     /// # Errors
@@ -158,9 +161,9 @@ impl Ledger {
     pub async fn cancel(&self, run: RunId, force: bool, actor: &str) -> Result<(), LedgerError> {
         let run = run.to_string();
         let stop = Stop { code: CANCELED.into(), reason: format!("canceled by {actor}") };
-        self.stop(&run, &stop, "TRUE", actor).await?;
+        self.stop(&run, &stop, OPEN, actor).await?;
         if force {
-            let sql = "UPDATE runs SET stop_force = 1 WHERE id = $1 AND state IN ('pending', 'running') AND stop_force = 0";
+            let sql = "UPDATE runs SET stop_force = 1 WHERE id = $1 AND state IN ('pending', 'running') AND stop_code IS NOT NULL AND stop_force = 0";
             self.noted(sql, &run, "run.forced", actor, "what runs is stopped").await?;
         }
         self.end_stopped().await?;

@@ -210,8 +210,9 @@ impl Model {
     }
 
     fn stop(&mut self, run: RunId, code: &str) {
+        let is_left = self.of(run).any(|target| !target.state.is_final());
         let run = self.runs.get_mut(&run).expect("a run");
-        if run.goes_on() {
+        if run.goes_on() && is_left {
             (run.stop, run.soak) = (Some(code.to_owned()), None);
         }
     }
