@@ -90,6 +90,7 @@ on_every_source! {
     a_suspect_waits_for_a_slot_of_its_server_too: 3,
     an_outcome_is_written_whatever_its_texts_hold: 3,
     what_a_program_said_does_not_cost_the_outcome: 1,
+    no_duration_is_too_long: 1,
 }
 
 /// Promise 1.
@@ -225,6 +226,14 @@ async fn a_renewal_holds_a_claim_until_it_is_rescued(bench: Bench) {
     let next = bench.take(1, "b", LEASE).await.remove(0);
     assert!(!bench.ledger.renew(&claim, LEASE).await.expect("an answer"));
     assert!(bench.ledger.renew(&next, LEASE).await.expect("an answer"));
+}
+
+async fn no_duration_is_too_long(bench: Bench) {
+    bench.enqueue().await;
+    let claim = bench.take(1, "a", LEASE).await.remove(0);
+    assert!(bench.ledger.renew(&claim, Duration::MAX).await.expect("an answer"));
+    assert!(bench.record(&claim, failure(Class::Transient), Next::RetryIn(Duration::MAX)).await);
+    assert_eq!(bench.ledger.retrying(claim.job.run).await.expect("what waits").len(), 1);
 }
 
 async fn a_retry_is_not_given_before_it_is_due_and_holds_no_slot(bench: Bench) {

@@ -239,7 +239,9 @@ async fn a_migration_of_five_thousand_statements_goes_on_where_it_failed() {
 async fn an_error_whose_message_is_no_text_is_known_by_its_code() {
     for message in ["_binary x'61ff00fe62'", "_latin1 x'e9'", "'no\\0thing 🦀'"] {
         let site = Site::new(&[Kind::MariaDb], 1).await;
-        let script = format!("CREATE TABLE made (n INTEGER);\nSIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = {message};\n");
+        let script = format!(
+            "CREATE TABLE made (n INTEGER);\nSIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = {message};\n"
+        );
         site.home.migration("1_first.sql", &script);
         let cause = site.fails(100, &[]);
         assert_eq!((&cause["code"], &cause["statement"]), (&"1644".into(), &2.into()), "{message}: {cause}");

@@ -214,9 +214,17 @@ fn number(row: &AnyRow, at: usize) -> Result<u32, LedgerError> {
     u32::try_from(value).map_err(|_| StoreError::Value(format!("{value}")).into())
 }
 
+/// A thousand years. What is longer would leave the numbers of a database, or of a calendar.
+const LONGEST_MS: u64 = 31_556_952_000_000;
+
 /// A duration in the database's milliseconds.
 fn ms(duration: Duration) -> i64 {
-    i64::try_from(millis(duration)).unwrap_or(i64::MAX)
+    bounded(millis(duration))
+}
+
+/// Milliseconds of a duration as a number of the database.
+fn bounded(ms: u64) -> i64 {
+    i64::try_from(ms.min(LONGEST_MS)).unwrap_or(i64::MAX)
 }
 
 /// Binds what guards a write: run, tenant and number of the attempt.

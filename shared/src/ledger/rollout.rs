@@ -3,7 +3,7 @@
 
 use sqlx::{Any, Row as _, Transaction};
 
-use super::{Ledger, LedgerError};
+use super::{Ledger, LedgerError, bounded};
 use crate::{
     id::RunId,
     registry::clause::Clause,
@@ -45,7 +45,7 @@ impl Ledger {
             .query(update)
             .bind(serde_json::to_string(&sizes).unwrap_or_default())
             .bind(i64::from(!spec.central))
-            .bind(rollout.deadline_ms.map(|ms| i64::try_from(ms).unwrap_or(i64::MAX / 4)))
+            .bind(rollout.deadline_ms.map(bounded))
             .bind(run.to_string());
         Ok(expect_rows(update.execute(&mut **tx).await?.rows_affected(), 1)?)
     }

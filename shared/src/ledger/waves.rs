@@ -3,7 +3,7 @@
 
 use sqlx::{Row as _, any::AnyRow};
 
-use super::{Ledger, LedgerError, Swept};
+use super::{Ledger, LedgerError, Swept, bounded};
 use crate::{failure::Class, run::Policy, store::StoreError};
 
 /// The `id` of the central database's row, as a subquery: null where there is none.
@@ -92,7 +92,7 @@ impl Ledger {
             (_, Some(until)) => Ok(until > run.now),
             (soak, None) => {
                 let sql = "UPDATE runs SET soak_until = {now} + $1 WHERE id = $2 AND wave = $3 AND soak_until IS NULL";
-                let begin = self.store.query(sql).bind(i64::try_from(soak).unwrap_or(i64::MAX / 4));
+                let begin = self.store.query(sql).bind(bounded(soak));
                 let begin = begin.bind(run.id.as_str()).bind(signed(run.wave));
                 begin.execute(self.store.pool()).await?;
                 Ok(true)
