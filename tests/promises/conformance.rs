@@ -31,7 +31,10 @@ use self::{
         a_suspect_waits_for_a_slot_of_its_server_too, what_is_due_on_a_full_server_holds_up_nobody_else,
         what_was_sent_before_its_server_got_a_cap_costs_no_attempt,
     },
-    texts::{an_outcome_is_written_whatever_its_texts_hold, what_a_program_said_does_not_cost_the_outcome},
+    texts::{
+        a_schema_that_cannot_be_kept_does_not_cost_the_outcome,
+        an_outcome_is_written_whatever_its_texts_hold, what_a_program_said_does_not_cost_the_outcome,
+    },
 };
 
 const LEASE: Duration = Duration::from_secs(30);
@@ -90,6 +93,7 @@ on_every_source! {
     a_suspect_waits_for_a_slot_of_its_server_too: 3,
     an_outcome_is_written_whatever_its_texts_hold: 3,
     what_a_program_said_does_not_cost_the_outcome: 1,
+    a_schema_that_cannot_be_kept_does_not_cost_the_outcome: 1,
     no_duration_is_too_long: 1,
 }
 

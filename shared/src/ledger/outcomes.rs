@@ -9,6 +9,7 @@ use crate::{
     failure::Failure,
     job::{Claim, Next, Outcome, Verdict},
     run::TargetState,
+    schema::Catalog,
     store::Statement,
 };
 
@@ -28,7 +29,7 @@ impl Ledger {
         next: Next,
     ) -> Result<bool, LedgerError> {
         if let Some(catalog) = &outcome.fingerprint.catalog {
-            self.keep_schema(catalog).await?;
+            self.try_to_keep(catalog, claim).await?;
         }
         if failure_of(outcome).is_some_and(is_server_full) {
             self.back_off(claim).await?;
@@ -39,6 +40,17 @@ impl Ledger {
         }
         tx.commit().await?;
         Ok(true)
+    }
+
+    /// A schema that the registry does not take must not cost the outcome: it is read anew when it is asked for.
+    async fn try_to_keep(&self, catalog: &Catalog, claim: &Claim) -> Result<(), LedgerError> {
+        match self.keep_schema(catalog).await {
+            Err(error) if !error.is_temporary() => {
+                tracing::warn!(%error, tenant.id = %claim.job.tenant, "the schema of a tenant was not kept");
+                Ok(())
+            }
+            kept => kept.map(|_| ()),
+        }
     }
 
     /// The same in a transaction of the caller's. `false`: nothing was written.

@@ -4,6 +4,7 @@ use tenantry_shared::{
     failure::{Class, Failure},
     job::{Next, Outcome, Verdict},
     run::TargetState,
+    schema::{Catalog, Fingerprint},
 };
 
 use super::{
@@ -42,4 +43,14 @@ pub(super) async fn what_a_program_said_does_not_cost_the_outcome(bench: Bench) 
     let outcome = Outcome { output: Some(ODD.repeat(1_000)), ..success() };
     assert!(bench.ledger.record(&claim, "a", &outcome, ENDED).await.expect("an answer"));
     assert_eq!(bench.sql.number("SELECT count(*) FROM attempts WHERE output LIKE '%🦀'").await, 1);
+}
+
+pub(super) async fn a_schema_that_cannot_be_kept_does_not_cost_the_outcome(bench: Bench) {
+    bench.enqueue().await;
+    let claim = bench.take(1, "a", LEASE).await.remove(0);
+    bench.sql.execute("ALTER TABLE catalogs RENAME TO elsewhere").await;
+    let fingerprint = Fingerprint { catalog: Some(Catalog::default()), appeared: Vec::new() };
+    let outcome = Outcome { fingerprint, ..success() };
+    assert!(bench.ledger.record(&claim, "a", &outcome, ENDED).await.expect("an answer"));
+    assert_eq!(bench.targets("state = 'applied'").await, 1);
 }
