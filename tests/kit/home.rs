@@ -75,6 +75,11 @@ impl Home {
         home.with("TENANTRY_MASTER_KEY", &"4f".repeat(32))
     }
 
+    /// One for each kind of registry: an SQLite file, PostgreSQL and MariaDB.
+    pub async fn on_each_registry() -> [Self; 3] {
+        [Self::new(), Self::new().with_postgres_registry().await, Self::new().with_mariadb_registry().await]
+    }
+
     /// The same with a variable in the environment, in place of an earlier one of that name.
     #[must_use]
     pub fn with(mut self, name: &str, value: &str) -> Self {

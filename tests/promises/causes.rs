@@ -28,10 +28,6 @@ async fn refusing(home: Home, words: &[&str]) -> (Home, Vec<TenantDb>) {
     (home, fleet.tenants)
 }
 
-async fn homes() -> [Home; 3] {
-    [Home::new(), Home::new().with_postgres_registry().await, Home::new().with_mariadb_registry().await]
-}
-
 fn list<'a>(value: &'a Value, key: &str) -> &'a Vec<Value> {
     value[key].as_array().expect("a list")
 }
@@ -44,7 +40,7 @@ async fn causes_are_told_alike_by_every_command_each_with_what_retries_exactly_i
         "beech", "ash", "cedar", "ash", "", "ash", "fir", "elm", "hazel", "ivy", "juniper", "kapok", "larch",
         "maple",
     ];
-    for home in homes().await {
+    for home in Home::on_each_registry().await {
         let (home, tenants) = refusing(home, &words).await;
         let ran = home.run(&MIGRATE).exits(100);
         let run = home.run(&["wait", "1", "--json"]).exits(100).json();
@@ -96,7 +92,7 @@ async fn causes_are_told_alike_by_every_command_each_with_what_retries_exactly_i
 
 #[tokio::test]
 async fn more_causes_than_anybody_reads_are_counted_and_cut() {
-    for home in homes().await {
+    for home in Home::on_each_registry().await {
         let (home, _) = refusing(home, &["alder"]).await;
         let _ = home.run(&MIGRATE).exits(100);
         let run = "(SELECT id FROM runs WHERE number = 1)";
@@ -134,7 +130,7 @@ async fn more_causes_than_anybody_reads_are_counted_and_cut() {
 
 #[tokio::test]
 async fn a_run_that_goes_on_tells_what_is_worked_and_what_waits_for_another_attempt_and_why() {
-    for home in homes().await {
+    for home in Home::on_each_registry().await {
         let fleet = gated(&home, &[Kind::PostgresDatabase]).await;
         std::fs::write(
             home.path().join("tenantry.toml"),
@@ -198,7 +194,7 @@ async fn a_run_that_goes_on_tells_what_is_worked_and_what_waits_for_another_atte
 
 #[tokio::test]
 async fn tenants_are_counted_in_groups_by_what_they_have_in_common() {
-    for home in homes().await {
+    for home in Home::on_each_registry().await {
         let (home, tenants) = refusing(home, &["ash", "", "ash", "elm", "", ""]).await;
         for tenant in &tenants[..4] {
             let _ = home.run(&["tenants", "set", &tenant.id, "--label", "plan=pro"]).exits(0);
@@ -245,7 +241,7 @@ async fn tenants_are_counted_in_groups_by_what_they_have_in_common() {
 
 #[tokio::test]
 async fn what_was_not_begun_is_counted_apart_from_what_went_well() {
-    for home in homes().await {
+    for home in Home::on_each_registry().await {
         let (home, tenants) = refusing(home, &["", "", "ash", "elm"]).await;
         for tenant in &tenants[..3] {
             let _ = home.run(&["tenants", "set", &tenant.id, "--label", "ring=1"]).exits(0);

@@ -21,10 +21,6 @@ async fn scene(home: Home, count: usize) -> (Home, Vec<TenantDb>) {
     (home, fleet.tenants)
 }
 
-async fn homes() -> [Home; 3] {
-    [Home::new(), Home::new().with_postgres_registry().await, Home::new().with_mariadb_registry().await]
-}
-
 fn gate(home: &Home, args: &[&str], code: i32) -> Value {
     home.run(&[&["gate", "--json"], args].concat()).exits(code).json()
 }
@@ -36,7 +32,7 @@ fn missing(gate: &Value) -> Vec<(&str, &str)> {
 
 #[tokio::test]
 async fn a_gate_counts_who_is_at_a_version_or_beyond_it_and_asks_no_tenant() {
-    for home in homes().await {
+    for home in Home::on_each_registry().await {
         let (home, tenants) = scene(home, 8).await;
         let last = tenants[7].id.as_str();
         let _ = home.run(&["migrate", "--all", "-x", last]).exits(0);
@@ -92,7 +88,7 @@ async fn a_gate_counts_who_is_at_a_version_or_beyond_it_and_asks_no_tenant() {
 
 #[tokio::test]
 async fn a_gate_of_all_is_not_passed_by_almost_all_of_many_and_names_the_first_of_the_others() {
-    for home in homes().await {
+    for home in Home::on_each_registry().await {
         let (home, _) = scene(home, 1).await;
         let rows: Vec<String> = (0..10_000).map(|n| format!("many{n:05}")).collect();
         for some in rows.chunks(2_000) {
@@ -135,7 +131,7 @@ async fn a_gate_of_all_is_not_passed_by_almost_all_of_many_and_names_the_first_o
 
 #[tokio::test]
 async fn what_a_rollback_may_have_taken_back_is_no_proof_until_the_tenant_is_read_again() {
-    for home in homes().await {
+    for home in Home::on_each_registry().await {
         let (home, tenants) = scene(home, 2).await;
         let _ = home.run(&["migrate", "--all"]).exits(0);
         let _ = gate(&home, &["--target", "2"], 0);
@@ -170,7 +166,7 @@ async fn a_migration_that_is_forgotten_by_hand_is_known_of_no_more() {
 
 #[tokio::test]
 async fn what_was_read_too_long_ago_is_no_proof_where_that_is_asked_for() {
-    for home in homes().await {
+    for home in Home::on_each_registry().await {
         let (home, tenants) = scene(home, 3).await;
         let one = tenants[1].id.as_str();
         let aged = format!("UPDATE tenants SET version_at = version_at - 7200000 WHERE slug = '{one}'");

@@ -11,10 +11,8 @@ const BROKEN: &str = "CREATE UNIQUE INDEX users_name ON users (name);";
 /// A home for each kind of registry with so many SQLite tenants, of which the first has data that the second migration
 /// fails on. The second migration is not there yet.
 async fn scenes(tenants: usize) -> Vec<(Home, Fleet)> {
-    let homes =
-        [Home::new(), Home::new().with_postgres_registry().await, Home::new().with_mariadb_registry().await];
     let mut scenes = Vec::new();
-    for home in homes {
+    for home in Home::on_each_registry().await {
         let fleet = scene(&home, tenants).await;
         scenes.push((home, fleet));
     }

@@ -14,10 +14,8 @@ const AT_ONCE: usize = 6;
 
 /// A home for each kind of registry, with so many SQLite tenants and a migration that each of them takes.
 async fn scenes(tenants: usize) -> Vec<(Home, Fleet)> {
-    let homes =
-        [Home::new(), Home::new().with_postgres_registry().await, Home::new().with_mariadb_registry().await];
     let mut scenes = Vec::new();
-    for home in homes {
+    for home in Home::on_each_registry().await {
         let fleet = scene(&home, tenants).await;
         scenes.push((home, fleet));
     }

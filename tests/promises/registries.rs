@@ -10,7 +10,7 @@ const FIRST_OF_MYSQL: &str = include_str!("../../migrations/registry/mysql/0001_
 
 /// A home for each kind of registry, none of which is made yet.
 async fn every_kind() -> [Home; 3] {
-    [Home::new(), Home::new().with_postgres_registry().await, Home::new().with_mariadb_registry().await]
+    Home::on_each_registry().await
 }
 
 #[tokio::test]

@@ -47,9 +47,7 @@ fn terminated(child: Child) -> String {
 /// Promise 1.
 #[tokio::test]
 async fn schedulers_that_look_at_the_same_moment_start_one_run() {
-    for home in
-        [Home::new(), Home::new().with_postgres_registry().await, Home::new().with_mariadb_registry().await]
-    {
+    for home in Home::on_each_registry().await {
         let _fleet = scene(&home, HOURLY).await;
         let looking: Vec<_> =
             (0..AT_ONCE).map(|_| home.spawn(&["schedule", "run", "--once", "--json"])).collect();

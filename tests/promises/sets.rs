@@ -179,7 +179,7 @@ async fn a_migration_that_stopped_half_way_keeps_other_sets_out_until_it_is_done
     }
     assert!(!tables(tenant).await.contains(&"goods".into()));
     tenant.execute("CREATE TABLE missing (id INTEGER)").await;
-    let plan = home.run(&["plan", "--all", "--sql"]).exits(0);
+    let plan = home.run(&["plan", "--all", "--retry-failed", "--sql"]).exits(0);
     assert!(plan.stdout.contains("-- set core: 3_two.sql\n-- 1 statement done already"), "{plan:?}");
     let _ = home.run(&["migrate", "--all", "--retry-failed"]).exits(0);
     assert_eq!(tenant.number("SELECT count(*) FROM missing").await, 1);
@@ -229,9 +229,7 @@ async fn central_fails(home: Home) {
 
 #[tokio::test]
 async fn the_waves_of_the_tenants_come_after_the_central_database_and_none_when_it_fails() {
-    for home in
-        [Home::new(), Home::new().with_postgres_registry().await, Home::new().with_mariadb_registry().await]
-    {
+    for home in Home::on_each_registry().await {
         let (home, tenants, _) = scene(home, Kind::Sqlite, 3).await;
         let words = ["migrate", "--all", "--canary", "1", "--json"];
         let run = home.run(&words).exits(0).json();

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::Args;
 use tenantry_shared::{config::parse_duration, plan::mend::Mend, run::RunRef, version::Version};
 
-use super::{How, NoTenants, OnceArgs, RolloutArgs, SelectionArgs, examples};
+use super::{DedicatedArgs, How, NoTenants, OnceArgs, RolloutArgs, SelectionArgs, examples};
 
 /// Where the migrations are, and how long to wait.
 #[derive(Args, Clone, Debug, Default)]
@@ -78,16 +78,12 @@ pub(crate) struct RollbackArgs {
     #[arg(long, value_name = "VERSION", group = "back", value_parser = parse_to, help_heading = "What")]
     pub(crate) to: Option<To>,
     /// Revert exactly what this run applied, tenant by tenant, with the files that it had: its number, its UUID or latest
-    #[arg(long, value_name = "RUN", group = "back", help_heading = "What")]
+    #[arg(long, value_name = "RUN", group = "back", conflicts_with = "url_env", help_heading = "What")]
     pub(crate) run: Option<RunRef>,
     #[command(flatten)]
     pub(crate) limits: Limits,
-    /// Revert only in the one database whose URL is in this variable; no registry is needed [default: DATABASE_URL, or DB_HOST and its companions, when no tenants are selected]
-    #[arg(long, value_name = "VAR", conflicts_with_all = ["pick", "run"], help_heading = "One dedicated database")]
-    pub(crate) url_env: Option<String>,
-    /// Its schema, on PostgreSQL
-    #[arg(long, value_name = "NAME", conflicts_with = "pick", help_heading = "One dedicated database")]
-    pub(crate) schema: Option<String>,
+    #[command(flatten)]
+    pub(crate) dedicated: DedicatedArgs,
     #[command(flatten)]
     pub(crate) rollout: RolloutArgs,
     #[command(flatten)]

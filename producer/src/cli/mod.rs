@@ -1,6 +1,7 @@
 //! What can be asked for on the command line. Types only; `commands` does it.
 
 mod back;
+mod dedicated;
 mod examples;
 mod gate;
 mod rehearse;
@@ -17,6 +18,7 @@ use tenantry_shared::{exit::Exit, log::LogFormat};
 use tenantry_worker::variables::without_empty_variables;
 
 pub(crate) use back::{BaselineArgs, Follow, Limits, RepairArgs, ResetArgs, RollbackArgs, To};
+pub(crate) use dedicated::DedicatedArgs;
 pub(crate) use gate::GateArgs;
 pub(crate) use rehearse::{RehearseArgs, Sample};
 pub(crate) use rollout::RolloutArgs;

@@ -6,7 +6,7 @@ use clap::Args;
 use tenantry_shared::{config::parse_duration, plan::Order};
 
 use super::{
-    examples,
+    DedicatedArgs, examples,
     runs::{How, NoTenants, SelectionArgs, Target, parse_target},
 };
 
@@ -39,12 +39,8 @@ pub(crate) struct RehearseArgs {
     /// How many tenants to rehearse in at once [default: the configured number, or 8]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = "How")]
     pub(crate) concurrency: Option<u16>,
-    /// Rehearse only in the one database whose URL is in this variable; no registry is needed [default: DATABASE_URL, or DB_HOST and its companions, when no tenants are selected]
-    #[arg(long, value_name = "VAR", conflicts_with = "pick", help_heading = "One dedicated database")]
-    pub(crate) url_env: Option<String>,
-    /// Its schema, on PostgreSQL
-    #[arg(long, value_name = "NAME", conflicts_with = "pick", help_heading = "One dedicated database")]
-    pub(crate) schema: Option<String>,
+    #[command(flatten)]
+    pub(crate) dedicated: DedicatedArgs,
     /// What to do when the selection chooses nobody
     #[arg(long, value_name = "WHAT", default_value = "fail", help_heading = "Control")]
     pub(crate) no_tenants: NoTenants,

@@ -13,7 +13,7 @@ use tenantry_shared::{
     version::Version,
 };
 
-use super::{RolloutArgs, examples};
+use super::{DedicatedArgs, RolloutArgs, examples};
 
 /// Which tenants.
 #[derive(Args, Clone, Debug)]
@@ -170,12 +170,8 @@ pub(crate) struct PlanArgs {
     pub(crate) how: How,
     #[command(flatten)]
     pub(crate) rollout: RolloutArgs,
-    /// Plan only the one database whose URL is in this variable; no registry is needed [default: DATABASE_URL, or DB_HOST and its companions, when no tenants are selected]
-    #[arg(long, value_name = "VAR", conflicts_with = "pick", help_heading = "One dedicated database")]
-    pub(crate) url_env: Option<String>,
-    /// Its schema, on PostgreSQL
-    #[arg(long, value_name = "NAME", conflicts_with = "pick", help_heading = "One dedicated database")]
-    pub(crate) schema: Option<String>,
+    #[command(flatten)]
+    pub(crate) dedicated: DedicatedArgs,
     /// How many tenants to look at at once [default: the configured number, or 8]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = "How")]
     pub(crate) concurrency: Option<u16>,
@@ -196,39 +192,17 @@ pub(crate) struct PlanArgs {
 impl From<EnqueueArgs> for PlanArgs {
     fn from(args: EnqueueArgs) -> Self {
         let EnqueueArgs { selection, how, rollout, retry_failed, no_tenants, .. } = args;
-        let (url_env, schema, concurrency) = (None, None, None);
+        let (dedicated, concurrency) = (DedicatedArgs::default(), None);
         let (sql, exit_code) = (false, false);
-        Self {
-            selection,
-            how,
-            rollout,
-            url_env,
-            schema,
-            concurrency,
-            retry_failed,
-            sql,
-            exit_code,
-            no_tenants,
-        }
+        Self { selection, how, rollout, dedicated, concurrency, retry_failed, sql, exit_code, no_tenants }
     }
 }
 
 impl From<MigrateArgs> for PlanArgs {
     fn from(args: MigrateArgs) -> Self {
-        let MigrateArgs { selection, how, rollout, retry_failed, url_env, schema, concurrency, .. } = args;
+        let MigrateArgs { selection, how, rollout, retry_failed, dedicated, concurrency, .. } = args;
         let (sql, exit_code, no_tenants) = (false, false, args.no_tenants);
-        Self {
-            selection,
-            how,
-            rollout,
-            url_env,
-            schema,
-            concurrency,
-            retry_failed,
-            sql,
-            exit_code,
-            no_tenants,
-        }
+        Self { selection, how, rollout, dedicated, concurrency, retry_failed, sql, exit_code, no_tenants }
     }
 }
 
@@ -260,12 +234,8 @@ pub(crate) struct MigrateArgs {
     /// Try those, too, that failed for good in a migration which has not changed since; without it they are listed as failed
     #[arg(long, requires = "pick", help_heading = "Control")]
     pub(crate) retry_failed: bool,
-    /// Migrate only the one database whose URL is in this variable; no registry is needed [default: DATABASE_URL, or DB_HOST and its companions, when no tenants are selected]
-    #[arg(long, value_name = "VAR", conflicts_with = "pick", help_heading = "One dedicated database")]
-    pub(crate) url_env: Option<String>,
-    /// Its schema, on PostgreSQL
-    #[arg(long, value_name = "NAME", conflicts_with = "pick", help_heading = "One dedicated database")]
-    pub(crate) schema: Option<String>,
+    #[command(flatten)]
+    pub(crate) dedicated: DedicatedArgs,
     /// How many tenants to migrate at once [default: the configured number, or 8]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = "How")]
     pub(crate) concurrency: Option<u16>,

@@ -22,7 +22,7 @@ use tenantry_worker::{
 
 use super::selection;
 use crate::{
-    cli::How,
+    cli::{DedicatedArgs, How},
     output::{Output, failure_line, ignored_files, short_duration},
 };
 
@@ -51,15 +51,9 @@ pub(super) struct One {
     pub(super) access: Access,
 }
 
-/// What the flags and the environment name: `url_env` is the variable to take the URL from.
-pub(super) fn one(
-    config: &Config,
-    url_env: Option<&str>,
-    schema: Option<&str>,
-    how: &How,
-    env: Env<'_>,
-) -> Result<One, Fault> {
-    let text = match url_env {
+/// What the flags and the environment name.
+pub(super) fn one(config: &Config, named: &DedicatedArgs, how: &How, env: Env<'_>) -> Result<One, Fault> {
+    let text = match &named.url_env {
         Some(name) => env(name).ok_or_else(|| Fault::usage(format!("the variable {name} is not set")))?,
         None => dedicated_url(env)?.ok_or_else(|| {
             Fault::usage("neither tenants nor a database are given")
@@ -68,7 +62,7 @@ pub(super) fn one(
     };
     let (bundle, target) = selection::bundle(config, how)?;
     let url = DatabaseUrl::parse(&text, &std::env::current_dir()?)?;
-    let place = url.place(schema)?;
+    let place = url.place(named.schema.as_deref())?;
     let name = place.schema.clone().unwrap_or_else(|| place.database.clone());
     let slug = "dedicated".parse().map_err(|_| Fault::new(Exit::Error, "no name"))?;
     let access = Access { slug, place, url, labels: Labels::new(), scope: Scope::Tenants };

@@ -18,8 +18,7 @@ pub(crate) async fn run(global: &Global, args: MigrateArgs, output: &Output) -> 
         if args.once.is_given() {
             selection::must_be_given(&args.selection)?;
         }
-        let (url_env, schema) = (args.url_env.as_deref(), args.schema.as_deref());
-        let one = dedicated::one(&config, url_env, schema, &args.how, &environment)?;
+        let one = dedicated::one(&config, &args.dedicated, &args.how, &environment)?;
         return dedicated::run(one, output).await;
     }
     let app = App::with(config).await?;

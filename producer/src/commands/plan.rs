@@ -38,8 +38,7 @@ pub(crate) async fn run(global: &Global, args: PlanArgs, output: &Output) -> Res
     let view = if selection::is_given(&args.selection) {
         fleet(&App::with(config).await?, args, output).await?
     } else {
-        let schema = args.schema.as_deref();
-        let one = dedicated::one(&config, args.url_env.as_deref(), schema, &args.how, &environment)?;
+        let one = dedicated::one(&config, &args.dedicated, &args.how, &environment)?;
         output.ignored(&one.order.bundle);
         of_one(one).await
     };

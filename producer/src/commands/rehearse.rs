@@ -36,8 +36,7 @@ pub(crate) async fn run(global: &Global, args: RehearseArgs, output: &Output) ->
     let view = if selection::is_given(&args.selection) {
         fleet(&App::with(config).await?, args, output).await?
     } else {
-        let (url_env, schema) = (args.url_env.as_deref(), args.schema.as_deref());
-        of_one(dedicated::one(&config, url_env, schema, &args.how(), &environment)?).await
+        of_one(dedicated::one(&config, &args.dedicated, &args.how(), &environment)?).await
     };
     output.rehearsal(&view);
     Ok(view.exit())

@@ -280,8 +280,7 @@ async fn in_one(config: &Config, args: &RollbackArgs, output: &Output) -> Result
         selection::must_be_given(&args.selection)?;
     }
     let what = What::by_files(config, args)?;
-    let (url_env, schema) = (args.url_env.as_deref(), args.schema.as_deref());
-    let mut one = dedicated::one(config, url_env, schema, &How::from(&args.limits), &environment)?;
+    let mut one = dedicated::one(config, &args.dedicated, &How::from(&args.limits), &environment)?;
     let question = what.question("the one database that is named");
     if !args.yes && !output.confirm(&question, "--yes")? {
         return Err(Fault::new(Exit::Usage, "not started"));
