@@ -1,0 +1,61 @@
+//! Schemas over one connection for each slot, and databases over one connection for each tenant.
+
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+
+use super::{Next, record, union};
+use crate::{
+    bundle::Migration,
+    fleet::{Fleet, pg, postgres},
+};
+
+const HISTORY: &str = "CREATE TABLE IF NOT EXISTS _sqlx_migrations (version BIGINT PRIMARY KEY, description TEXT NOT NULL,
+    installed_on TIMESTAMPTZ NOT NULL DEFAULT now(), success BOOLEAN NOT NULL, checksum BYTEA NOT NULL, execution_time BIGINT NOT NULL)";
+
+pub(super) async fn schemas(next: &Next<'_>, migrations: &[Migration]) {
+    let mut connection = postgres(&next.fleet.url(0)).await;
+    while let Some(at) = next.one() {
+        tenant(&mut connection, Some(&Fleet::name(at)), at, migrations).await;
+    }
+}
+
+pub(super) async fn databases(next: &Next<'_>, migrations: &[Migration]) {
+    while let Some(at) = next.one() {
+        let mut connection = postgres(&next.fleet.url(at)).await;
+        tenant(&mut connection, None, at, migrations).await;
+        connection.close().await.expect("close");
+    }
+}
+
+async fn tenant(connection: &mut PgConnection, schema: Option<&str>, key: usize, migrations: &[Migration]) {
+    let path = schema.map(|schema| format!("SET search_path = {schema}; ")).unwrap_or_default();
+    pg(connection, &format!("{path}SELECT pg_advisory_lock({key}); SELECT to_regclass('_sqlx_migrations')"))
+        .await;
+    for migration in migrations {
+        let row = record(migration, |hex| format!("'\\x{hex}'"));
+        pg(connection, &format!("BEGIN; {HISTORY}; {} {row}; COMMIT", migration.text())).await;
+    }
+    if schema.is_some() {
+        pg(connection, "SELECT pg_advisory_unlock_all()").await;
+    }
+}
+
+pub(super) async fn read_schemas(next: &Next<'_>) -> usize {
+    let mut connection = postgres(&next.fleet.url(0)).await;
+    let mut found = 0;
+    while let Some(batch) = next.batch() {
+        let read = sqlx::raw_sql(AssertSqlSafe(union(batch))).fetch_all(&mut connection).await;
+        found += read.expect("histories").len();
+    }
+    found
+}
+
+pub(super) async fn read_databases(next: &Next<'_>) -> usize {
+    let mut found = 0;
+    while let Some(at) = next.one() {
+        let mut connection = postgres(&next.fleet.url(at)).await;
+        let read = "SELECT version, checksum FROM _sqlx_migrations";
+        found += sqlx::raw_sql(read).fetch_all(&mut connection).await.expect("a history").len();
+        connection.close().await.expect("close");
+    }
+    found
+}
