@@ -63,8 +63,7 @@ impl Home {
     /// Migrates all, and makes sure that each tenant ended in this state.
     pub fn migrate(&self, state: &str, concurrency: usize) -> Took {
         let concurrency = concurrency.to_string();
-        let words =
-            ["migrate", "--all", "--json", "--progress", "none", "--concurrency", &concurrency];
+        let words = ["migrate", "--all", "--json", "--progress", "none", "--concurrency", &concurrency];
         let (took, said) = self.run(&words, b"");
         let document: Value = serde_json::from_slice(&said).expect("JSON");
         let counts = &document["counts"];
