@@ -13,7 +13,7 @@ use tenantry_tests::{
 
 use crate::stage::{Gates, all_applied_once, enqueue, gated, ledger, targets, until_at_their_gates};
 
-const BEATS: &str = "SELECT until_at FROM leases WHERE name = 'conductor'";
+const BEATS: &str = "SELECT COALESCE(max(until_at), 0) FROM leases WHERE name = 'conductor'";
 
 /// Which of two workers conducts.
 async fn conducts(home: &Home, worker: &WorkerProcess) -> bool {
