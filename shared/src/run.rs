@@ -215,6 +215,13 @@ impl Selection {
         matches!(self.pick, Pick::Tenants(_) | Pick::FailedIn { .. })
     }
 
+    /// Whether tenants that failed for good with the same bytes are left as they are by such a run: where nobody has named
+    /// them, or asked for them (`retry_failed`).
+    #[must_use]
+    pub fn holds_back(&self, action: &ActionKind, retry_failed: bool) -> bool {
+        action.goes_forward() && !retry_failed && !self.names_tenants()
+    }
+
     /// The selection in a few words, as the ledger keeps it.
     #[must_use]
     pub fn describe(&self) -> String {
@@ -330,10 +337,10 @@ pub struct RunSpec {
 }
 
 impl RunSpec {
-    /// Whether tenants that failed for good with the same bytes are left as they are: where nobody has named them.
+    /// As [`Selection::holds_back`].
     #[must_use]
     pub fn holds_back(&self) -> bool {
-        !self.retry_failed && !self.selection.names_tenants() && matches!(self.action.kind, ActionKind::Apply)
+        self.selection.holds_back(&self.action.kind, self.retry_failed)
     }
 }
 

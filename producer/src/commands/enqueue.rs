@@ -134,7 +134,7 @@ impl Draft {
 
     /// The selected tenants that it would not try, by name.
     pub(crate) async fn held(&self, app: &App) -> Result<BTreeMap<String, Held>, Fault> {
-        if self.retry_failed || self.selection.names_tenants() || !matches!(self.kind, ActionKind::Apply) {
+        if !self.selection.holds_back(&self.kind, self.retry_failed) {
             return Ok(BTreeMap::new());
         }
         Ok(app.ledger.held(&self.selection, &self.bundle.bytes_to(&self.target)).await?)

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use sqlx::{Row as _, any::AnyRow};
+use sqlx::{AnyConnection, Row as _, any::AnyRow};
 
 use super::{Ledger, LedgerError, bind_attempt, ms, number, read_job, suspects};
 use crate::{
@@ -179,7 +179,8 @@ impl Ledger {
         let mut closed = Vec::new();
         for row in self.store.query(sql).fetch_all(self.store.pool()).await? {
             let (id, state): (String, String) = (row.try_get(0)?, row.try_get(2)?);
-            if self.close(id, &state).await? {
+            let mut connection = self.store.pool().acquire().await?;
+            if self.close(&mut connection, &id, &state).await? {
                 let state = state.parse().map_err(StoreError::Value)?;
                 closed.push(Closed { number: row.try_get(1)?, state });
             }
@@ -188,10 +189,15 @@ impl Ledger {
     }
 
     /// `false`: somebody else has closed it.
-    async fn close(&self, run: String, state: &str) -> Result<bool, LedgerError> {
+    pub(super) async fn close(
+        &self,
+        connection: &mut AnyConnection,
+        run: &str,
+        state: &str,
+    ) -> Result<bool, LedgerError> {
         let sql = "UPDATE runs SET finished_at = {now}, started_at = COALESCE(started_at, {now}), state = $1
             WHERE id = $2 AND state IN ('pending', 'running')";
-        let done = self.store.query(sql).bind(state).bind(run).execute(self.store.pool()).await?;
+        let done = self.store.query(sql).bind(state).bind(run).execute(connection).await?;
         Ok(done.rows_affected() == 1)
     }
 }

@@ -7,7 +7,7 @@ use super::{Joined, Ledger, LedgerError, caps::SERVER_OF, rollout::NO_WAVE};
 use crate::{
     id::{RunId, TenantId},
     registry::{CENTRAL, clause::Clause},
-    run::{ActionKind, Pick, RunSpec, Selection},
+    run::{ActionKind, Pick, RunSpec, RunState, Selection},
     store::{StoreError, expect_rows, parameters},
     tenant::Slug,
 };
@@ -57,7 +57,8 @@ impl Ledger {
         if spec.central {
             self.insert_central(&mut tx, id, spec.policy.max_attempts).await?;
         } else if held == targets {
-            self.close_untried(&mut tx, id).await?;
+            // Nobody is left to be tried.
+            self.close(&mut tx, &id.to_string(), RunState::Failed.as_str()).await?;
         }
         let kind = match (&spec.parent, &spec.action.kind) {
             (Some(_), _) => "run.retried",

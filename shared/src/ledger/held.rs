@@ -183,17 +183,6 @@ impl Ledger {
         note.execute(&mut **tx).await?;
         Ok(())
     }
-
-    /// Ends a new run of which nobody is left to be tried.
-    pub(super) async fn close_untried(
-        &self,
-        tx: &mut Transaction<'static, Any>,
-        run: RunId,
-    ) -> Result<(), LedgerError> {
-        let sql = "UPDATE runs SET state = 'failed', started_at = {now}, finished_at = {now} WHERE id = $1";
-        self.store.query(sql).bind(run.to_string()).execute(&mut **tx).await?;
-        Ok(())
-    }
 }
 
 fn read_held(row: &AnyRow) -> Result<Held, sqlx::Error> {
