@@ -153,8 +153,11 @@ async fn a_lock_timeout_on_mariadb_names_the_open_transaction_beside_it() {
     }
 }
 
-#[tokio::test]
-async fn a_mariadb_that_tells_of_its_metadata_locks_names_who_holds_the_table() {
+/// What a stranger of MariaDB runs that writes down who it is, and locks the table of users.
+const LOCKS_USERS: &str = "CREATE TABLE me AS SELECT CONNECTION_ID() AS pid; LOCK TABLES users READ";
+
+/// A tenant with users, in a MariaDB of its own that tells of its metadata locks.
+async fn that_tells_of_metadata_locks() -> (Private, Site) {
     let server = Private::start("mariadb", "--plugin-load-add=metadata_lock_info --plugin-maturity=unknown");
     let id = unique("maria");
     create_mariadb_database(&server.url, &id).await;
@@ -162,8 +165,13 @@ async fn a_mariadb_that_tells_of_its_metadata_locks_names_who_holds_the_table() 
     let tenant = TenantDb { id, kind: Kind::MariaDb, url, schema: None };
     let site = Site::of(quick_home(), Fleet { tenants: vec![tenant] });
     users(&site);
-    let begin = "CREATE TABLE me AS SELECT CONNECTION_ID() AS pid; LOCK TABLES users READ";
-    let _stranger = Stranger::that_runs(site.tenant(), begin).await;
+    (server, site)
+}
+
+#[tokio::test]
+async fn a_mariadb_that_tells_of_its_metadata_locks_names_who_holds_the_table() {
+    let (_server, site) = that_tells_of_metadata_locks().await;
+    let _stranger = Stranger::that_runs(site.tenant(), LOCKS_USERS).await;
     let hint = hint(&site, "1205");
     let number = site.tenant().number("SELECT CAST(pid AS SIGNED) FROM me").await;
     assert!(hint.starts_with(&format!("held by connection {number} (")), "{hint}");

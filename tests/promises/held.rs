@@ -4,19 +4,14 @@
 use serde_json::{Value, json};
 use tenantry_tests::{Fleet, Home, fleet::Kind};
 
-use crate::stage::{ledger, targets};
+use crate::stage::{ledger, on_each_registry, targets};
 
 const BROKEN: &str = "CREATE UNIQUE INDEX users_name ON users (name);";
 
 /// A home for each kind of registry with so many SQLite tenants, of which the first has data that the second migration
 /// fails on. The second migration is not there yet.
 async fn scenes(tenants: usize) -> Vec<(Home, Fleet)> {
-    let mut scenes = Vec::new();
-    for home in Home::on_each_registry().await {
-        let fleet = scene(&home, tenants).await;
-        scenes.push((home, fleet));
-    }
-    scenes
+    on_each_registry(async |home| scene(home, tenants).await).await
 }
 
 async fn scene(home: &Home, tenants: usize) -> Fleet {

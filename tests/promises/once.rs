@@ -5,7 +5,7 @@ use serde_json::json;
 use tenantry_tests::{Fleet, Home, fleet::Kind, home::finish, wait::until};
 
 use crate::{
-    stage::{Gates, enqueue, gated, ledger, targets, until_at_their_gates},
+    stage::{Gates, enqueue, gated, ledger, on_each_registry, targets, until_at_their_gates},
     state,
 };
 
@@ -14,12 +14,7 @@ const AT_ONCE: usize = 6;
 
 /// A home for each kind of registry, with so many SQLite tenants and a migration that each of them takes.
 async fn scenes(tenants: usize) -> Vec<(Home, Fleet)> {
-    let mut scenes = Vec::new();
-    for home in Home::on_each_registry().await {
-        let fleet = scene(&home, tenants).await;
-        scenes.push((home, fleet));
-    }
-    scenes
+    on_each_registry(async |home| scene(home, tenants).await).await
 }
 
 async fn scene(home: &Home, tenants: usize) -> Fleet {

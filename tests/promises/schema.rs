@@ -8,7 +8,7 @@ use tenantry_tests::{
 };
 
 use crate::{
-    site::{KINDS, Site, quick_home, with_account},
+    site::{KINDS, Site, quick_home, quick_homes, with_account},
     stage::ledger,
 };
 
@@ -379,12 +379,7 @@ async fn a_hundred_schemas_of_many_tables_are_compared_quickly() {
 
 #[tokio::test]
 async fn what_is_known_of_schemas_is_kept_in_every_registry() {
-    let homes = [
-        quick_home(),
-        quick_home().with_postgres_registry().await,
-        quick_home().with_mariadb_registry().await,
-    ];
-    for home in homes {
+    for home in quick_homes().await {
         let mut fleet = Fleet::default();
         fleet.add(Kind::PostgresSchema, 3, home.path()).await;
         let site = Site::of(home, fleet);

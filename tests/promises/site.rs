@@ -70,6 +70,11 @@ impl Site {
     }
 }
 
+/// One for each kind of registry.
+pub(crate) async fn quick_homes() -> [Home; 3] {
+    [quick_home(), quick_home().with_postgres_registry().await, quick_home().with_mariadb_registry().await]
+}
+
 /// A home in which a retry does not wait long.
 pub(crate) fn quick_home() -> Home {
     let home = Home::new();

@@ -47,6 +47,16 @@ const SQLITE_GATE: &str = "CREATE TABLE pace (rows INTEGER); INSERT INTO pace VA
             WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < (SELECT rows FROM pace)) SELECT n FROM c);
     END;";
 
+/// A home for each kind of registry, with the fleet that is made in it.
+pub(crate) async fn on_each_registry(make: impl AsyncFn(&Home) -> Fleet) -> Vec<(Home, Fleet)> {
+    let mut scenes = Vec::new();
+    for home in Home::on_each_registry().await {
+        let fleet = make(&home).await;
+        scenes.push((home, fleet));
+    }
+    scenes
+}
+
 /// A registry with tenants of these kinds, each with its counter and its gate, which are open.
 pub(crate) async fn gated(home: &Home, kinds: &[Kind]) -> Fleet {
     let mut fleet = Fleet::default();

@@ -14,14 +14,14 @@ use tenantry_shared::{
 };
 use tenantry_tests::{
     Fleet, TenantDb,
-    fleet::{Kind, create_mariadb_database, create_postgres_database, unique},
+    fleet::{Kind, create_postgres_database, unique},
     home::finish,
-    server::{Private, postgres, with_database},
+    server::{postgres, with_database},
     wait::until,
 };
 
-use super::{MY_PID, POSTGRES, crc32, pid, users, with_users};
-use crate::site::{KINDS, Site, Stranger, quick_home, with_account};
+use super::{LOCKS_USERS, MY_PID, POSTGRES, crc32, pid, that_tells_of_metadata_locks, users, with_users};
+use crate::site::{KINDS, Site, Stranger, quick_home, quick_homes, with_account};
 
 /// Long enough for a look, and for one who reads about it.
 const PATIENT: [&str; 4] = ["--retries", "1", "--lock-timeout", "50s"];
@@ -157,15 +157,8 @@ async fn a_table_s_definition_and_rows_that_are_waited_for_on_mariadb_are_seen_w
 
 #[tokio::test]
 async fn a_mariadb_that_tells_of_its_metadata_locks_tells_of_them_at_once() {
-    let server = Private::start("mariadb", "--plugin-load-add=metadata_lock_info --plugin-maturity=unknown");
-    let id = unique("maria");
-    create_mariadb_database(&server.url, &id).await;
-    let url = with_database(&server.url, &id);
-    let tenant = TenantDb { id, kind: Kind::MariaDb, url, schema: None };
-    let site = Site::of(quick_home(), Fleet { tenants: vec![tenant] });
-    users(&site);
-    let begin = "CREATE TABLE me AS SELECT CONNECTION_ID() AS pid; LOCK TABLES users READ";
-    let stranger = Stranger::that_runs(site.tenant(), begin).await;
+    let (_server, site) = that_tells_of_metadata_locks().await;
+    let stranger = Stranger::that_runs(site.tenant(), LOCKS_USERS).await;
     let migration = site.start(&PATIENT);
     let seen = seen(&site).await;
     let begins = format!("the table metadata lock held by connection {} (", connection(&site).await);
@@ -267,12 +260,7 @@ async fn a_server_that_has_no_connection_left_is_not_asked_and_the_attempt_goes_
 
 #[tokio::test]
 async fn what_is_seen_belongs_to_an_attempt_and_goes_with_it_in_every_registry() {
-    let homes = [
-        quick_home(),
-        quick_home().with_postgres_registry().await,
-        quick_home().with_mariadb_registry().await,
-    ];
-    for home in homes {
+    for home in quick_homes().await {
         let mut fleet = Fleet::default();
         fleet.add(Kind::Sqlite, 1, home.path()).await;
         let site = Site::of(home, fleet);

@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{Connection as _, Executor as _, MySqlConnection, PgConnection};
 use tenantry_shared::{
     failure::{Class, Failure},
     job::{Claim, Next, Verdict},
@@ -20,6 +19,7 @@ use super::{
     LEASE,
     bench::{Bench, handler},
 };
+use crate::site::Stranger;
 
 const FULL: &str = "full:5432";
 
@@ -193,45 +193,25 @@ pub(super) async fn a_server_that_refuses_gets_a_limit_that_grows_until_it_is_of
 }
 
 /// Whoever holds the row of a server may have been paused for an hour.
-async fn a_locked_server_is_passed_over(bench: Bench, lock: impl AsyncFnOnce(&str, &str)) {
+async fn a_locked_server_is_passed_over(home: Home) {
+    let bench = Bench::new(home, false, 8).await;
     bench.put_on(FULL, "< 't05'").await;
     bench.cap(Some(2)).await;
     bench.enqueue().await;
-    lock(&bench.sql.url, "SELECT id FROM servers WHERE address = 'full:5432' FOR UPDATE").await;
+    let lock = "BEGIN; SELECT id FROM servers WHERE address = 'full:5432' FOR UPDATE";
+    let _paused = Stranger::that_runs(&bench.sql, lock).await;
     assert_eq!(bench.take_all("a").await.len(), 3);
     assert_eq!(bench.targets("state = 'pending' AND server_id > 0").await, 5);
 }
 
 #[tokio::test]
 async fn a_server_whose_row_is_locked_holds_up_nobody_else_in_postgres() {
-    let bench = Bench::new(Home::new().with_postgres_registry().await, false, 8).await;
-    let mut other = None;
-    a_locked_server_is_passed_over(bench, async |url, sql| {
-        let mut connection = PgConnection::connect(url).await.expect("postgres");
-        connection
-            .execute(sqlx::raw_sql(sqlx::AssertSqlSafe(format!("BEGIN; {sql}"))))
-            .await
-            .expect("a lock");
-        other = Some(connection);
-    })
-    .await;
-    assert!(other.is_some());
+    a_locked_server_is_passed_over(Home::new().with_postgres_registry().await).await;
 }
 
 #[tokio::test]
 async fn a_server_whose_row_is_locked_holds_up_nobody_else_in_mariadb() {
-    let bench = Bench::new(Home::new().with_mariadb_registry().await, false, 8).await;
-    let mut other = None;
-    a_locked_server_is_passed_over(bench, async |url, sql| {
-        let mut connection = MySqlConnection::connect(url).await.expect("mariadb");
-        connection
-            .execute(sqlx::raw_sql(sqlx::AssertSqlSafe(format!("BEGIN; {sql}"))))
-            .await
-            .expect("a lock");
-        other = Some(connection);
-    })
-    .await;
-    assert!(other.is_some());
+    a_locked_server_is_passed_over(Home::new().with_mariadb_registry().await).await;
 }
 
 pub(super) async fn a_suspect_waits_for_a_slot_of_its_server_too(bench: Bench) {
