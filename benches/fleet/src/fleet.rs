@@ -1,17 +1,25 @@
 //! Fleets: many empty tenants of one kind, made again before each round, and counted after it.
 
 use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
+    path::PathBuf,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use futures::{StreamExt as _, stream};
-use sqlx::{AssertSqlSafe, Connection as _, MySqlConnection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, MySqlConnection, PgConnection, Row as _};
 
-use crate::server::Server;
+use crate::{house, server::Server};
 
 /// How many tenants are made or removed at once.
 const AT_ONCE: usize = 8;
+
+/// Ends who is still in the database, and waits until they are gone.
+const END_SESSIONS: &str =
+    "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE datname = 'fleet'";
 
 /// What a tenant is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -32,12 +40,15 @@ pub struct Fleet {
     pub count: usize,
     pub server: Option<Arc<Server>>,
     dir: PathBuf,
+    /// How often it was made.
+    times: AtomicUsize,
 }
 
 impl Fleet {
     /// So many tenants, which [`Self::empty`] makes.
-    pub fn new(kind: Kind, count: usize, server: Option<Arc<Server>>, dir: &Path) -> Self {
-        Self { kind, count, server, dir: dir.join("files") }
+    pub fn new(kind: Kind, count: usize, server: Option<Arc<Server>>) -> Self {
+        let dir = house::directory("fleet").join("files");
+        Self { kind, count, server, dir, times: AtomicUsize::new(0) }
     }
 
     /// The name of a tenant: its schema, database or file.
@@ -64,65 +75,94 @@ impl Fleet {
         self.dir.join(format!("{}.db", Self::name(at)))
     }
 
-    /// Makes all of them anew, with nothing in them.
+    /// Makes all of them anew, with nothing in them. What was in them is kept elsewhere: see [`crate::house`].
     pub async fn empty(&self) {
+        let time = self.times.fetch_add(1, Ordering::Relaxed);
         match self.kind {
-            Kind::Schemas => self.empty_schemas().await,
-            Kind::Databases => self.empty_databases().await,
-            Kind::Mariadb => self.empty_mariadb().await,
-            Kind::Sqlite => self.empty_files(),
+            Kind::Schemas => self.empty_schemas(time).await,
+            Kind::Databases => self.empty_databases(time).await,
+            Kind::Mariadb => self.empty_mariadb(time).await,
+            Kind::Sqlite => self.empty_files(time),
         }
     }
 
-    async fn empty_schemas(&self) {
+    /// Has all written that is in memory only, so that one round does not pay for another.
+    pub async fn settle(&self) {
+        if let Some(server) = &self.server {
+            server.settle().await;
+        }
+        let done = Command::new("sync").arg("-f").arg(house::root()).status();
+        assert!(done.is_ok_and(|status| status.success()), "sync -f");
+    }
+
+    /// A database each time; the last one keeps its tenants under another name.
+    async fn empty_schemas(&self, time: usize) {
         let mut server = postgres(&self.at_server("postgres")).await;
-        let there = "SELECT count(*) FROM pg_database WHERE datname = 'fleet_empty'";
-        let there: i64 = sqlx::query_scalar(there).fetch_one(&mut server).await.expect("a number");
-        if there == 0 {
+        if time == 0 {
             pg(&mut server, "CREATE DATABASE fleet_empty").await;
             let mut template = postgres(&self.at_server("fleet_empty")).await;
             for at in 0..self.count {
                 pg(&mut template, &format!("CREATE SCHEMA {}", Self::name(at))).await;
             }
             template.close().await.expect("close");
+        } else {
+            pg(&mut server, &format!("{END_SESSIONS}; ALTER DATABASE fleet RENAME TO fleet_was_{time}"))
+                .await;
         }
-        pg(&mut server, "DROP DATABASE IF EXISTS fleet WITH (FORCE)").await;
         pg(&mut server, "CREATE DATABASE fleet TEMPLATE fleet_empty").await;
-        pg(&mut server, "CHECKPOINT").await;
     }
 
-    async fn empty_databases(&self) {
-        let mut server = postgres(&self.at_server("postgres")).await;
-        let there = "SELECT count(*) FROM pg_database WHERE datname ~ '^t[0-9]+$'";
-        let there: i64 = sqlx::query_scalar(there).fetch_one(&mut server).await.expect("a number");
-        for at in usize::try_from(there).expect("a number")..self.count {
-            pg(&mut server, &format!("CREATE DATABASE {}", Self::name(at))).await;
+    async fn empty_databases(&self, time: usize) {
+        let clear = |at: usize| async move {
+            if time == 0 {
+                let mut server = postgres(&self.at_server("postgres")).await;
+                pg(&mut server, &format!("CREATE DATABASE {} TEMPLATE template0", Self::name(at))).await;
+            } else {
+                let mut tenant = postgres(&self.url(at)).await;
+                let anew = format!("ALTER SCHEMA public RENAME TO was_{time}; CREATE SCHEMA public");
+                pg(&mut tenant, &anew).await;
+                tenant.close().await.expect("close");
+            }
+        };
+        stream::iter(0..self.count).for_each_concurrent(AT_ONCE, clear).await;
+    }
+
+    /// MariaDB renames tables, not databases.
+    async fn empty_mariadb(&self, time: usize) {
+        if time > 0 {
+            mysql(&mut self.mariadb().await, &format!("CREATE DATABASE was_{time}")).await;
         }
         let clear = |at: usize| async move {
-            let mut tenant = postgres(&self.url(at)).await;
-            pg(&mut tenant, "DROP SCHEMA public CASCADE; CREATE SCHEMA public").await;
-            tenant.close().await.expect("close");
+            let (mut server, name) = (self.mariadb().await, Self::name(at));
+            if time == 0 {
+                mysql(&mut server, &format!("CREATE DATABASE {name}")).await;
+                return;
+            }
+            let tables = sqlx::raw_sql(AssertSqlSafe(format!("SHOW TABLES IN {name}")));
+            let tables = tables.fetch_all(&mut server).await.expect("tables");
+            let tables = tables.iter().map(|row| row.get::<String, _>(0));
+            let moves: Vec<String> =
+                tables.map(|table| format!("{name}.{table} TO was_{time}.{name}_{table}")).collect();
+            if !moves.is_empty() {
+                mysql(&mut server, &format!("RENAME TABLE {}", moves.join(", "))).await;
+            }
         };
         stream::iter(0..self.count).for_each_concurrent(AT_ONCE, clear).await;
-        pg(&mut server, "CHECKPOINT").await;
     }
 
-    async fn empty_mariadb(&self) {
-        let clear = |at: usize| async move {
-            let mut server = MySqlConnection::connect(&self.at_server("mysql")).await.expect("mariadb");
-            let name = Self::name(at);
-            let sql = format!("DROP DATABASE IF EXISTS {name}; CREATE DATABASE {name}");
-            sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut server).await.expect("a database");
-        };
-        stream::iter(0..self.count).for_each_concurrent(AT_ONCE, clear).await;
-    }
-
-    fn empty_files(&self) {
-        let _ = std::fs::remove_dir_all(&self.dir);
+    fn empty_files(&self, time: usize) {
+        if time > 0 {
+            let old = self.dir.with_file_name(format!("was_{time}"));
+            std::fs::rename(&self.dir, old).expect("another name");
+        }
         std::fs::create_dir_all(&self.dir).expect("a directory");
         for at in 0..self.count {
             std::fs::write(self.file(at), "").expect("a file");
         }
+    }
+
+    async fn mariadb(&self) -> MySqlConnection {
+        MySqlConnection::connect(&self.at_server("mysql")).await.expect("mariadb")
     }
 }
 
@@ -133,6 +173,12 @@ pub async fn postgres(url: &str) -> PgConnection {
 
 /// Runs SQL as one message.
 pub async fn pg(connection: &mut PgConnection, sql: &str) {
+    let done = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(connection).await;
+    done.unwrap_or_else(|e| panic!("{sql}: {e}"));
+}
+
+/// The same in MariaDB.
+pub async fn mysql(connection: &mut MySqlConnection, sql: &str) {
     let done = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(connection).await;
     done.unwrap_or_else(|e| panic!("{sql}: {e}"));
 }

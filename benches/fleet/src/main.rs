@@ -4,26 +4,24 @@
 mod bundle;
 mod fleet;
 mod floor;
+mod house;
 mod meter;
 mod ours;
 mod proxy;
 mod report;
 mod server;
+mod turns;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc};
 
 use clap::{Parser, ValueEnum};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    bundle::Migration,
     fleet::{Fleet, Kind},
-    ours::{Home, Took},
-    report::{Measured, median},
+    report::Report,
     server::Server,
 };
-
-/// How many tenants go through the proxy that counts.
-const COUNTED: usize = 40;
 
 /// Measures the release build against the floor.
 #[derive(Parser)]
@@ -49,6 +47,9 @@ struct Args {
     /// The program
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/release/tenantry"))]
     program: PathBuf,
+    /// A file for the figures as JSON Lines
+    #[arg(long)]
+    json: Option<PathBuf>,
 }
 
 /// What is done.
@@ -62,6 +63,12 @@ enum Case {
     S10,
 }
 
+impl Case {
+    fn word(self) -> String {
+        format!("{self:?}").to_lowercase()
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Registry {
     Sqlite,
@@ -71,128 +78,54 @@ enum Registry {
 #[tokio::main]
 async fn main() {
     let args = Args::parse();
-    let kind = |kind: &Kind| if *kind == Kind::Mariadb { "mariadb" } else { "postgres" };
-    report::head(&args.program, args.rounds);
-    let registry = (args.registry == Registry::Postgres).then(|| Server::start("postgres"));
-    for fleet in &args.fleets {
-        let server = (*fleet != Kind::Sqlite).then(|| Arc::new(Server::start(kind(fleet))));
-        let dir = tempfile::tempdir().expect("a directory");
-        let fleet = Fleet::new(*fleet, args.tenants, server, dir.path());
+    let measured = tokio::spawn(async move { all(&args).await });
+    let mut terminate = signal(SignalKind::terminate()).expect("a signal");
+    let status = tokio::select! {
+        ended = measured => i32::from(ended.is_err()),
+        _ = tokio::signal::ctrl_c() => 130,
+        _ = terminate.recv() => 143,
+    };
+    if status >= 128 {
+        std::panic::set_hook(Box::new(|_| ())); // whoever measures finds everything gone
+    }
+    house::clear();
+    std::process::exit(status);
+}
+
+async fn all(args: &Args) {
+    let mut report = Report::new(args.json.as_deref());
+    report.say(&format!("{} · {} rounds, in turns · medians", args.program.display(), args.rounds));
+    let mut registries = Registries::new(args.registry);
+    for kind in &args.fleets {
+        let server = match kind {
+            Kind::Sqlite => None,
+            Kind::Mariadb => Some(Server::start("mariadb")),
+            Kind::Schemas | Kind::Databases => Some(Server::start("postgres")),
+        };
+        let fleet = Fleet::new(*kind, args.tenants, server.map(Arc::new));
         for case in &args.cases {
-            let registry = match &registry {
-                Some(server) => Some(database(server).await),
-                None => None,
-            };
-            report::line(&measure(&args, &fleet, *case, registry).await);
+            turns::measure(args, &fleet, *case, registries.another().await, &mut report).await;
         }
     }
 }
 
-/// A new database for a registry.
-async fn database(server: &Server) -> String {
-    let mut connection = fleet::postgres(&server.url).await;
-    fleet::pg(&mut connection, "DROP DATABASE IF EXISTS registry WITH (FORCE)").await;
-    fleet::pg(&mut connection, "CREATE DATABASE registry").await;
-    server.database("registry")
+/// New registries: files of the homes, or databases of one server.
+struct Registries {
+    server: Option<Server>,
+    count: usize,
 }
 
-/// One case over one fleet.
-struct Bench<'a> {
-    fleet: &'a Fleet,
-    case: Case,
-    home: Home,
-    migrations: Vec<Migration>,
-}
-
-async fn measure(args: &Args, fleet: &Fleet, case: Case, registry: Option<String>) -> Measured {
-    let migrations = if case == Case::S10 { bundle::ten(fleet.kind) } else { bundle::one(fleet.kind) };
-    let home = Home::new(&args.program, registry);
-    bundle::write(&home.migrations(), &migrations);
-    home.import(fleet, fleet.count, None);
-    let bench = Bench { fleet, case, home, migrations };
-    if case == Case::Noop {
-        fleet.empty().await;
-        bench.home.migrate("applied", 8);
-    }
-    let (mut floors, mut ours) = (Vec::new(), Vec::new());
-    for concurrency in &args.concurrency {
-        floors.push((bench.floor(*concurrency).await, *concurrency));
-        ours.push((bench.ours(*concurrency).await.0, *concurrency));
-    }
-    let best = |tried: Vec<(Duration, usize)>| tried.into_iter().min().expect("a concurrency").1;
-    let floor_at = best(floors);
-    let ours_at = best(ours.into_iter().map(|(took, at)| (took.wall, at)).collect());
-    let (mut floors, mut ours, mut servers) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..args.rounds {
-        floors.push(bench.floor(floor_at).await);
-        let (took, server) = bench.ours(ours_at).await;
-        ours.push(took);
-        servers.push(server);
-    }
-    Measured {
-        fleet: format!("{:?}", fleet.kind).to_lowercase(),
-        case: format!("{case:?}").to_uppercase(),
-        tenants: fleet.count,
-        floor: median(floors),
-        floor_at,
-        ours: median(ours.iter().map(|took| took.wall).collect()),
-        ours_at,
-        processor: median(ours.iter().map(|took| took.processor).collect()),
-        server: median(servers),
-        memory: ours.iter().map(|took| took.memory).max().unwrap_or(0),
-        line: bench.line(args).await,
-    }
-}
-
-impl Bench<'_> {
-    async fn floor(&self, concurrency: usize) -> Duration {
-        if self.case == Case::Noop {
-            let (took, found) = floor::read(self.fleet, concurrency).await;
-            assert_eq!(found, self.fleet.count * self.migrations.len(), "histories");
-            return took;
-        }
-        self.fleet.empty().await;
-        let took = floor::apply(self.fleet, &self.migrations, concurrency).await;
-        self.verify().await;
-        took
+impl Registries {
+    fn new(kind: Registry) -> Self {
+        Self { server: (kind == Registry::Postgres).then(|| Server::start("postgres")), count: 0 }
     }
 
-    /// What our command took, and the processor time of the server meanwhile.
-    async fn ours(&self, concurrency: usize) -> (Took, Duration) {
-        let state = if self.case == Case::Noop { "current" } else { "applied" };
-        if self.case != Case::Noop {
-            self.fleet.empty().await;
-        }
-        let server = self.fleet.server.as_ref().map(|server| server.pid());
-        let before = server.map(meter::group);
-        let took = self.home.migrate(state, concurrency);
-        let spent = server.zip(before).map(|(server, before)| meter::group(server).saturating_sub(before));
-        self.verify().await;
-        (took, spent.unwrap_or_default())
-    }
-
-    /// Counts what is applied, by other code than what has applied it.
-    async fn verify(&self) {
-        let (_, found) = floor::read(self.fleet, 4).await;
-        assert_eq!(found, self.fleet.count * self.migrations.len(), "histories");
-    }
-
-    /// Round trips and bytes for each tenant, of some that go through a proxy.
-    async fn line(&self, args: &Args) -> Option<(f64, f64)> {
-        let url = &self.fleet.server.as_ref()?.url;
-        let port = url.rsplit_once('/')?.0.rsplit_once(':')?.1.parse().ok()?;
-        let (port, counts) = proxy::start(port).await;
-        let home = Home::new(&args.program, None);
-        bundle::write(&home.migrations(), &self.migrations);
-        let tenants = COUNTED.min(self.fleet.count);
-        home.import(self.fleet, tenants, Some(port));
-        let state = if self.case == Case::Noop { "current" } else { "applied" };
-        if self.case != Case::Noop {
-            self.fleet.empty().await;
-        }
-        let migrated = tokio::task::spawn_blocking(move || home.migrate(state, 8));
-        migrated.await.expect("the product");
-        let (round_trips, bytes) = counts.take();
-        Some((round_trips as f64 / tenants as f64, bytes as f64 / tenants as f64))
+    /// The URL, where it is no file.
+    async fn another(&mut self) -> Option<String> {
+        let server = self.server.as_ref()?;
+        self.count += 1;
+        let name = format!("registry_{}", self.count);
+        fleet::pg(&mut fleet::postgres(&server.url).await, &format!("CREATE DATABASE {name}")).await;
+        Some(server.database(&name))
     }
 }

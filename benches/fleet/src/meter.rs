@@ -1,30 +1,65 @@
-//! What processes cost, read from `/proc`: processor time and the peak of memory.
+//! What processes cost, read from `/proc`: time, processor time and the peak of memory.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    process::Child,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
 /// The length of a tick of the kernel's accounts.
 const TICK: Duration = Duration::from_millis(10);
 
-/// Processor time of the processes of one server, those that have ended included.
-pub fn group(leader: u32) -> Duration {
+/// How often a process is asked for its peak of memory.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// What one round took.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Took {
+    pub wall: Duration,
+    /// Processor time of whoever did it.
+    pub processor: Duration,
+    /// Processor time of the tenants' server meanwhile.
+    pub server: Duration,
+    /// The peak of memory in bytes.
+    pub memory: u64,
+}
+
+/// Processor time of a server's processes, those that have ended included.
+pub fn server(first: u32) -> Duration {
     let pids = fs::read_dir("/proc").expect("/proc").flatten();
     let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let stats = pids.filter_map(stat).filter(|stat| stat.group == leader);
-    stats.map(|stat| stat.own + if stat.pid == leader { stat.ended } else { Duration::ZERO }).sum()
+    let stats = pids.filter_map(stat).filter(|stat| stat.pid == first || stat.parent == first);
+    stats.map(|stat| stat.own + if stat.pid == first { stat.ended } else { Duration::ZERO }).sum()
 }
 
-/// Processor time of one process, while it can still be asked: until it has been waited for.
-pub fn process(pid: u32) -> Option<Duration> {
-    stat(pid).map(|stat| stat.own)
+/// Processor time of this program.
+pub fn own() -> Duration {
+    stat(std::process::id()).map_or(Duration::ZERO, |stat| stat.own)
 }
 
-/// Whether a process has ended and nobody has waited for it.
-pub fn has_ended(pid: u32) -> bool {
-    stat(pid).is_none_or(|stat| stat.ended_itself)
+/// Waits for a program that was just started, and watches it. It can still be asked for its output and status.
+pub fn watch(child: &Child, started: Instant) -> Took {
+    let pid = child.id();
+    let ended = std::thread::spawn(move || {
+        let id = Pid::from_raw(pid.cast_signed()).expect("a pid");
+        let ended = waitid(WaitId::Pid(id), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
+        ended.expect("a child");
+        started.elapsed()
+    });
+    let mut memory = 0;
+    while !ended.is_finished() {
+        memory = peak(pid).unwrap_or(0).max(memory);
+        std::thread::park_timeout(LOOK_AGAIN);
+    }
+    let wall = ended.join().expect("a wait");
+    let processor = stat(pid).map(|stat| stat.own + stat.ended).unwrap_or_default();
+    Took { wall, processor, server: Duration::ZERO, memory }
 }
 
 /// The most memory that a process has had so far, in bytes.
-pub fn peak(pid: u32) -> Option<u64> {
+fn peak(pid: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
     line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib * 1024)
@@ -32,9 +67,9 @@ pub fn peak(pid: u32) -> Option<u64> {
 
 struct Stat {
     pid: u32,
-    group: u32,
-    ended_itself: bool,
+    parent: u32,
     own: Duration,
+    /// Of the children that have ended and been waited for.
     ended: Duration,
 }
 
@@ -45,8 +80,7 @@ fn stat(pid: u32) -> Option<Stat> {
     let ticks = |at: usize| fields.get(at)?.parse::<u32>().ok().map(|ticks| TICK * ticks);
     Some(Stat {
         pid,
-        group: fields.get(2)?.parse().ok()?,
-        ended_itself: fields[0] == "Z",
+        parent: fields.get(1)?.parse().ok()?,
         own: ticks(11)? + ticks(12)?,
         ended: ticks(13)? + ticks(14)?,
     })

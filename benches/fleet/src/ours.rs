@@ -1,32 +1,24 @@
 //! The product, as its users run it: the release build, a registry of its own, one command.
 
 use std::{
-    io::Write as _,
+    io::{Read, Write as _},
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use crate::{
     fleet::{Fleet, Kind},
-    meter,
+    house,
+    meter::{self, Took},
 };
-
-/// What one command took.
-#[derive(Clone, Copy, Debug)]
-pub struct Took {
-    pub wall: Duration,
-    pub processor: Duration,
-    /// The peak of memory in bytes.
-    pub memory: u64,
-}
 
 /// A directory with a registry that knows a fleet.
 pub struct Home {
-    dir: TempDir,
+    dir: PathBuf,
     program: PathBuf,
     registry: Option<String>,
 }
@@ -34,11 +26,7 @@ pub struct Home {
 impl Home {
     /// Makes the registry; an SQLite file unless it has a URL.
     pub fn new(program: &Path, registry: Option<String>) -> Self {
-        let home = Self {
-            dir: TempDir::with_prefix("fleet-home-").expect("a directory"),
-            program: program.into(),
-            registry,
-        };
+        let home = Self { dir: house::directory("home"), program: program.into(), registry };
         home.run(&["registry", "init"], b"");
         home
     }
@@ -57,7 +45,7 @@ impl Home {
 
     /// Where the migrations are.
     pub fn migrations(&self) -> PathBuf {
-        self.dir.path().join("migrations")
+        self.dir.join("migrations")
     }
 
     /// Migrates all, and makes sure that each tenant ended in this state.
@@ -74,36 +62,42 @@ impl Home {
     /// Runs a command that must succeed.
     pub fn run(&self, words: &[&str], input: &[u8]) -> (Took, Vec<u8>) {
         let mut command = Command::new(&self.program);
-        command.args(words).current_dir(self.dir.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
-        command.stderr(Stdio::piped()).env("TENANTRY_MASTER_KEY", "4f".repeat(32));
+        command.args(words).current_dir(&self.dir).env("TENANTRY_MASTER_KEY", "4f".repeat(32));
         if let Some(url) = &self.registry {
             command.env("TENANTRY_REGISTRY_URL", url);
         }
-        let watch = Instant::now();
-        let mut child = command.spawn().expect("the product");
-        let (mut stdin, pid) = (child.stdin.take().expect("a pipe"), child.id());
-        stdin.write_all(input).expect("input");
-        drop(stdin);
-        let meter = std::thread::spawn(move || watched(pid, watch));
-        let output = std::thread::spawn(move || {
-            let took = meter.join().expect("the meter");
-            (took, child.wait_with_output().expect("the product"))
-        });
-        let (took, output) = output.join().expect("the product");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{words:?}: {said}{}", String::from_utf8_lossy(&output.stdout));
-        (took, output.stdout)
+        run(&mut command, input)
     }
 }
 
-/// Looks at a process until it has ended.
-fn watched(pid: u32, watch: Instant) -> Took {
-    let mut memory = 0;
-    while !meter::has_ended(pid) {
-        memory = meter::peak(pid).unwrap_or(0).max(memory);
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    Took { wall: watch.elapsed(), processor: meter::process(pid).unwrap_or_default(), memory }
+/// Runs a program that must succeed, in a process group of its own; gives what it cost and what it printed.
+pub fn run(command: &mut Command, input: &[u8]) -> (Took, Vec<u8>) {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    let started = Instant::now();
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let group = child.id();
+    house::keep_program(group);
+    let (mut stdin, input) = (child.stdin.take().expect("a pipe"), input.to_vec());
+    let fed = std::thread::spawn(move || stdin.write_all(&input));
+    let (took, output) = std::thread::scope(|scope| {
+        let (mut out, mut err) = (child.stdout.take().expect("a pipe"), child.stderr.take().expect("a pipe"));
+        let out = scope.spawn(move || read(&mut out));
+        let err = scope.spawn(move || read(&mut err));
+        (meter::watch(&child, started), [out.join().expect("output"), err.join().expect("output")])
+    });
+    house::forget_program(group);
+    let status = child.wait().expect("a status");
+    let _ = fed.join(); // a program may end without reading all
+    let [out, err] = output;
+    let said = [&err[..], &out[..]].map(String::from_utf8_lossy).concat();
+    assert!(status.success(), "{command:?}: {status}: {said}");
+    (took, out)
+}
+
+fn read(from: &mut impl Read) -> Vec<u8> {
+    let mut all = Vec::new();
+    from.read_to_end(&mut all).expect("output");
+    all
 }
 
 fn at_port(url: &str, port: Option<u16>) -> String {

@@ -1,67 +1,98 @@
-//! The table, line by line as it is measured.
+//! Tables in Markdown, line by line as they are measured, and the same figures as JSON Lines.
 #![expect(clippy::print_stdout, reason = "this is what the program is for")]
 
-use std::{path::Path, time::Duration};
+use std::{fs::File, io::Write as _, path::Path, time::Duration};
 
-/// One case over one fleet; durations and memory are medians and peaks of the rounds.
-pub struct Measured {
-    pub fleet: String,
-    pub case: String,
-    pub tenants: usize,
-    pub floor: Duration,
-    pub floor_at: usize,
-    pub ours: Duration,
-    pub ours_at: usize,
-    pub processor: Duration,
-    pub server: Duration,
-    pub memory: u64,
-    pub line: Option<(f64, f64)>,
+use serde_json::{Map, Value, json};
+
+/// One figure or word of a line.
+pub enum Cell {
+    Text(String),
+    /// A number and how many digits are shown after its point.
+    Number(f64, usize),
+    Nothing,
 }
 
-/// What was measured, and the names of the columns.
-pub fn head(program: &Path, rounds: usize) {
-    println!("{} · {rounds} rounds, floor and ours in turns · medians", program.display());
-    println!(
-        "{:<10} {:<5} {:>8} {:>10} {:>10} {:>7} {:>9} {:>9} {:>9} {:>9} {:>7}",
-        "fleet",
-        "case",
-        "tenants",
-        "floor/s",
-        "ours/s",
-        "ratio",
-        "cpu ms",
-        "server ms",
-        "MiB peak",
-        "trips/t",
-        "B/t"
-    );
+impl Cell {
+    pub fn text(text: impl Into<String>) -> Self {
+        Self::Text(text.into())
+    }
+
+    pub fn count(count: usize) -> Self {
+        Self::Number(count as f64, 0)
+    }
+
+    /// In milliseconds.
+    pub fn ms(took: Duration) -> Self {
+        Self::Number(took.as_secs_f64() * 1000.0, 0)
+    }
+
+    /// In units of 1,048,576 bytes.
+    pub fn mib(bytes: u64) -> Self {
+        Self::Number(bytes as f64 / 1_048_576.0, 1)
+    }
+
+    fn shown(&self) -> String {
+        match self {
+            Self::Text(text) => text.clone(),
+            Self::Number(number, digits) => format!("{number:.digits$}"),
+            Self::Nothing => "–".into(),
+        }
+    }
+
+    fn value(&self) -> Value {
+        match self {
+            Self::Text(text) => json!(text),
+            Self::Number(number, _) => json!(number),
+            Self::Nothing => Value::Null,
+        }
+    }
 }
 
-/// One line.
-pub fn line(m: &Measured) {
-    let rate = |took: Duration| m.tenants as f64 / took.as_secs_f64();
-    let (trips, bytes) = m.line.map_or_else(
-        || ("-".into(), "-".into()),
-        |(trips, bytes)| (format!("{trips:.1}"), format!("{bytes:.0}")),
-    );
-    println!(
-        "{:<10} {:<5} {:>8} {:>10} {:>10} {:>7.2} {:>9} {:>9} {:>9.1} {:>9} {:>7}",
-        m.fleet,
-        m.case,
-        m.tenants,
-        format!("{:.0}@{}", rate(m.floor), m.floor_at),
-        format!("{:.0}@{}", rate(m.ours), m.ours_at),
-        m.floor.as_secs_f64() / m.ours.as_secs_f64(),
-        m.processor.as_millis(),
-        m.server.as_millis(),
-        m.memory as f64 / 1_048_576.0,
-        trips,
-        bytes
-    );
+/// Where all is printed.
+pub struct Report {
+    columns: Vec<&'static str>,
+    json: Option<File>,
 }
 
-/// The one in the middle.
-pub fn median(mut took: Vec<Duration>) -> Duration {
-    took.sort_unstable();
-    took.get(took.len() / 2).copied().unwrap_or_default()
+impl Report {
+    /// Figures go to this file, too.
+    pub fn new(json: Option<&Path>) -> Self {
+        Self { columns: Vec::new(), json: json.map(|path| File::create(path).expect("a file")) }
+    }
+
+    /// A line of text between tables.
+    pub fn say(&mut self, text: &str) {
+        self.columns.clear();
+        println!("\n{text}\n");
+    }
+
+    /// A line of a table, which begins anew where the columns are other ones.
+    pub fn line(&mut self, cells: &[(&'static str, Cell)]) {
+        let columns: Vec<&str> = cells.iter().map(|(name, _)| *name).collect();
+        if self.columns != columns {
+            let rule = |(name, cell): &(&str, Cell)| match cell {
+                Cell::Text(_) => format!(":{}", "-".repeat(width(name) - 1)),
+                _ => format!("{}:", "-".repeat(width(name) - 1)),
+            };
+            println!("\n{}", padded(cells.iter().map(|(name, _)| (*name, (*name).to_owned()))));
+            println!("{}", padded(cells.iter().map(|cell| (cell.0, rule(cell)))));
+            self.columns = columns;
+        }
+        println!("{}", padded(cells.iter().map(|(name, cell)| (*name, cell.shown()))));
+        if let Some(file) = &mut self.json {
+            let line: Map<String, Value> =
+                cells.iter().map(|(name, cell)| ((*name).to_owned(), cell.value())).collect();
+            writeln!(file, "{}", Value::Object(line)).expect("the file");
+        }
+    }
+}
+
+fn width(name: &str) -> usize {
+    name.chars().count().max(7)
+}
+
+fn padded<'a>(cells: impl Iterator<Item = (&'a str, String)>) -> String {
+    let cells = cells.map(|(name, text)| format!("{text:>0$}", width(name)));
+    format!("| {} |", cells.collect::<Vec<_>>().join(" | "))
 }

@@ -1,43 +1,47 @@
-//! Private servers, started as the tests start theirs, but with data that survives a power failure.
+//! Private servers, started as the tests start theirs, but with data that survives a power failure. PostgreSQL vacuums
+//! nothing by itself: what one round left would be cleaned up in the time of the next.
 
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::Command,
+    time::{Duration, Instant},
 };
 
-use tempfile::TempDir;
+use sqlx::{AssertSqlSafe, Connection as _, MySqlConnection, PgConnection, Row as _};
 
-/// One server; it is stopped when this is dropped.
+use crate::house;
+
+/// How long a server may take to write what it has.
+const SETTLE_LIMIT: Duration = Duration::from_secs(30);
+
+const POSTGRES: &str =
+    "-c fsync=on -c full_page_writes=on -c max_locks_per_transaction=1024 -c autovacuum=off";
+const MARIADB: &str = "--innodb-flush-log-at-trx-commit=1 --innodb-buffer-pool-size=512M";
+
+/// One server; it is stopped when this is dropped, and its files stay until the program ends.
 pub struct Server {
     kind: &'static str,
-    dir: TempDir,
+    dir: PathBuf,
     pub url: String,
 }
 
 impl Server {
     /// Starts `postgres`, `mariadb` or `redis`.
     pub fn start(kind: &'static str) -> Self {
-        let dir = TempDir::with_prefix("fleet-").expect("a directory");
-        let done = Command::new(script())
-            .args(["start", kind, &path(dir.path())])
-            .env(
-                "TENANTRY_TEST_PG_OPTIONS",
-                "-c fsync=on -c full_page_writes=on -c max_locks_per_transaction=1024",
-            )
-            .env(
-                "TENANTRY_TEST_MARIADB_OPTIONS",
-                "--innodb-flush-log-at-trx-commit=1 --innodb-buffer-pool-size=512M",
-            )
-            .output()
-            .expect("tests/server");
+        let dir = house::directory(kind).join("server");
+        house::keep_server(kind, &dir);
+        let mut start = Command::new(house::script());
+        start.args(["start", kind]).arg(&dir);
+        start.env("TENANTRY_TEST_PG_OPTIONS", POSTGRES).env("TENANTRY_TEST_MARIADB_OPTIONS", MARIADB);
+        let done = start.output().expect("tests/server");
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
         Self { kind, dir, url: String::from_utf8(done.stdout).expect("text").trim().to_owned() }
     }
 
     /// Its first process.
     pub fn pid(&self) -> u32 {
-        let file = PathBuf::from(path(self.dir.path())).join("pid");
-        std::fs::read_to_string(file).expect("a pid").trim().parse().expect("a pid")
+        let pid = std::fs::read_to_string(self.dir.join("pid")).expect("a pid");
+        pid.trim().parse().expect("a pid")
     }
 
     /// Its URL with another database.
@@ -45,19 +49,43 @@ impl Server {
         let (start, _) = self.url.rsplit_once('/').expect("a URL with a database");
         format!("{start}/{name}")
     }
+
+    /// Writes all that it has only in memory, so that nobody pays for it later.
+    pub async fn settle(&self) {
+        match self.kind {
+            "postgres" => {
+                let mut server = PgConnection::connect(&self.url).await.expect("postgres");
+                sqlx::raw_sql("CHECKPOINT").execute(&mut server).await.expect("a checkpoint");
+            }
+            "mariadb" => self.flush().await,
+            _ => {}
+        }
+    }
+
+    async fn flush(&self) {
+        let mut server = MySqlConnection::connect(&self.url).await.expect("mariadb");
+        let until = Instant::now() + SETTLE_LIMIT;
+        allow_dirt(&mut server, 0).await;
+        while Instant::now() < until {
+            let dirty = "SHOW GLOBAL STATUS LIKE 'Innodb_buffer_pool_pages_dirty'";
+            let dirty = sqlx::raw_sql(dirty).fetch_one(&mut server).await.expect("a status");
+            if dirty.get::<String, _>(1) == "0" {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        allow_dirt(&mut server, 90).await;
+    }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ =
-            Command::new(script()).args(["stop", self.kind, &path(self.dir.path()), "immediate"]).output();
+        house::stop_server(self.kind, &self.dir);
     }
 }
 
-fn path(dir: &Path) -> String {
-    dir.join("server").display().to_string()
-}
-
-fn script() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/server")
+/// Above so many percent of dirty pages, MariaDB writes them.
+async fn allow_dirt(server: &mut MySqlConnection, percent: u32) {
+    let set = format!("SET GLOBAL innodb_max_dirty_pages_pct = {percent}");
+    sqlx::raw_sql(AssertSqlSafe(set)).execute(server).await.expect("a setting");
 }
