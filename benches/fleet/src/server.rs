@@ -7,12 +7,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sqlx::{AssertSqlSafe, Connection as _, MySqlConnection, PgConnection, Row as _};
+use sqlx::{Connection as _, MySqlConnection, PgConnection, Row as _};
 
 use crate::house;
 
 /// How long a server may take to write what it has.
-const SETTLE_LIMIT: Duration = Duration::from_secs(30);
+const SETTLE_LIMIT: Duration = Duration::from_secs(10);
+
+/// MariaDB writes pages in the background, as many a second as it is told that the disk can take.
+const WRITE_ALL: &str = "SET GLOBAL innodb_io_capacity_max = 40000; SET GLOBAL innodb_io_capacity = 20000;
+    SET GLOBAL innodb_max_dirty_pages_pct = 0";
+
+/// Its defaults.
+const WRITE_AS_EVER: &str = "SET GLOBAL innodb_max_dirty_pages_pct = 90; SET GLOBAL innodb_io_capacity = 200;
+    SET GLOBAL innodb_io_capacity_max = 2000";
 
 const POSTGRES: &str =
     "-c fsync=on -c full_page_writes=on -c max_locks_per_transaction=1024 -c autovacuum=off";
@@ -65,7 +73,7 @@ impl Server {
     async fn flush(&self) {
         let mut server = MySqlConnection::connect(&self.url).await.expect("mariadb");
         let until = Instant::now() + SETTLE_LIMIT;
-        allow_dirt(&mut server, 0).await;
+        run(&mut server, WRITE_ALL).await;
         while Instant::now() < until {
             let dirty = "SHOW GLOBAL STATUS LIKE 'Innodb_buffer_pool_pages_dirty'";
             let dirty = sqlx::raw_sql(dirty).fetch_one(&mut server).await.expect("a status");
@@ -74,7 +82,7 @@ impl Server {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        allow_dirt(&mut server, 90).await;
+        run(&mut server, WRITE_AS_EVER).await;
     }
 }
 
@@ -84,8 +92,6 @@ impl Drop for Server {
     }
 }
 
-/// Above so many percent of dirty pages, MariaDB writes them.
-async fn allow_dirt(server: &mut MySqlConnection, percent: u32) {
-    let set = format!("SET GLOBAL innodb_max_dirty_pages_pct = {percent}");
-    sqlx::raw_sql(AssertSqlSafe(set)).execute(server).await.expect("a setting");
+async fn run(server: &mut MySqlConnection, sql: &'static str) {
+    sqlx::raw_sql(sql).execute(server).await.expect("a setting");
 }
