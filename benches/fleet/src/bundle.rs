@@ -7,6 +7,7 @@ use sha2::{Digest as _, Sha384};
 use crate::fleet::Kind;
 
 /// A migration as the floor and the product apply it.
+#[derive(Clone)]
 pub struct Migration {
     pub version: i64,
     pub name: &'static str,

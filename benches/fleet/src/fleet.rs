@@ -2,7 +2,6 @@
 
 use std::{
     path::PathBuf,
-    process::Command,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -51,6 +50,16 @@ impl Fleet {
         Self { kind, count, server, dir, times: AtomicUsize::new(0) }
     }
 
+    /// The same with a server of its own, where it needs one.
+    pub fn with_server(kind: Kind, count: usize) -> Self {
+        let server = match kind {
+            Kind::Sqlite => None,
+            Kind::Mariadb => Some(Server::start("mariadb")),
+            Kind::Schemas | Kind::Databases => Some(Server::start("postgres")),
+        };
+        Self::new(kind, count, server.map(Arc::new))
+    }
+
     /// The name of a tenant: its schema, database or file.
     pub fn name(at: usize) -> String {
         format!("t{at:05}")
@@ -91,8 +100,7 @@ impl Fleet {
         if let Some(server) = &self.server {
             server.settle().await;
         }
-        let done = Command::new("sync").arg("-f").arg(house::root()).status();
-        assert!(done.is_ok_and(|status| status.success()), "sync -f");
+        house::settle();
     }
 
     /// A database each time; the last one keeps its tenants under another name.

@@ -33,9 +33,11 @@ pub fn directory(name: &str) -> PathBuf {
     path
 }
 
-/// Where all directories are.
-pub fn root() -> PathBuf {
-    house().root.clone()
+/// Has the file system write all that is in memory only.
+pub fn settle() {
+    let root = house().root.clone();
+    let done = Command::new("sync").arg("-f").arg(root).status();
+    assert!(done.is_ok_and(|status| status.success()), "sync -f");
 }
 
 /// Says, before it starts, that a server will live in a directory.

@@ -34,6 +34,14 @@ pub fn server(first: u32) -> Duration {
     stats.map(|stat| stat.own + if stat.pid == first { stat.ended } else { Duration::ZERO }).sum()
 }
 
+/// The same during some work.
+pub fn server_during<T>(first: Option<u32>, work: impl FnOnce() -> T) -> (T, Duration) {
+    let now = || first.map(server).unwrap_or_default();
+    let before = now();
+    let result = work();
+    (result, now().saturating_sub(before))
+}
+
 /// Processor time of this program.
 pub fn own() -> Duration {
     stat(std::process::id()).map_or(Duration::ZERO, |stat| stat.own)
@@ -54,8 +62,14 @@ pub fn watch(child: &Child, started: Instant) -> Took {
         std::thread::park_timeout(LOOK_AGAIN);
     }
     let wall = ended.join().expect("a wait");
+    Took { wall, memory, ..so_far(pid, started) }
+}
+
+/// What a program has cost until now.
+pub fn so_far(pid: u32, started: Instant) -> Took {
     let processor = stat(pid).map(|stat| stat.own + stat.ended).unwrap_or_default();
-    Took { wall, processor, server: Duration::ZERO, memory }
+    let memory = peak(pid).unwrap_or_default();
+    Took { wall: started.elapsed(), processor, server: Duration::ZERO, memory }
 }
 
 /// The most memory that a process has had so far, in bytes.
@@ -63,6 +77,13 @@ fn peak(pid: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
     line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+/// The figure in the middle.
+pub fn median(figures: impl Iterator<Item = Duration>) -> Duration {
+    let mut figures: Vec<Duration> = figures.collect();
+    figures.sort_unstable();
+    figures.get(figures.len() / 2).copied().unwrap_or_default()
 }
 
 struct Stat {

@@ -27,6 +27,11 @@ impl Cell {
         Self::Number(took.as_secs_f64() * 1000.0, 0)
     }
 
+    /// In milliseconds and tenths.
+    pub fn tenths(took: Duration) -> Self {
+        Self::Number(took.as_secs_f64() * 1000.0, 1)
+    }
+
     /// In units of 1,048,576 bytes.
     pub fn mib(bytes: u64) -> Self {
         Self::Number(bytes as f64 / 1_048_576.0, 1)

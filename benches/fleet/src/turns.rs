@@ -1,15 +1,17 @@
 //! Floor and ours in turns over one fleet: the cases in which tenants are migrated.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use crate::{
     Args, Case,
     bundle::{self, Migration},
     fleet::Fleet,
     floor,
+    home::Home,
     meter::{self, Took},
-    ours::Home,
+    peers::Peer,
     proxy,
+    registry::Address,
     report::{Cell, Report},
 };
 
@@ -21,6 +23,7 @@ const COUNTED: usize = 40;
 enum Runner {
     Floor,
     Ours,
+    Peer(Peer),
 }
 
 /// What somebody took, at the best of the concurrencies.
@@ -31,11 +34,8 @@ struct Score {
 }
 
 impl Score {
-    /// The one in the middle.
     fn median(&self, figure: impl Fn(&Took) -> Duration) -> Duration {
-        let mut figures: Vec<Duration> = self.rounds.iter().map(figure).collect();
-        figures.sort_unstable();
-        figures[figures.len() / 2]
+        meter::median(self.rounds.iter().map(figure))
     }
 
     fn least(&self) -> Duration {
@@ -49,22 +49,35 @@ struct Turns<'a> {
     case: Case,
     home: Home,
     migrations: Vec<Migration>,
+    /// With their programs and files.
+    peers: Vec<(Peer, PathBuf, PathBuf)>,
 }
 
-/// Measures one case and prints its line.
-pub async fn measure(args: &Args, fleet: &Fleet, case: Case, registry: Option<String>, report: &mut Report) {
+/// Measures one case and prints its line; gives the time that floor and ours took.
+pub async fn measure(
+    args: &Args,
+    fleet: &Fleet,
+    case: Case,
+    address: Address,
+    report: &mut Report,
+) -> [Duration; 2] {
     let migrations = if case == Case::S10 { bundle::ten(fleet.kind) } else { bundle::one(fleet.kind) };
-    let home = Home::new(&args.program, registry);
-    bundle::write(&home.migrations(), &migrations);
+    let home = Home::new(&args.program, address);
+    home.write(&migrations);
     home.import(fleet, fleet.count, None);
-    let turns = Turns { fleet, case, home, migrations };
+    let wanted = Peer::ALL.into_iter().filter(|_| args.peers);
+    let peers = wanted.filter_map(|peer| Some((peer, peer.program()?, peer.write(&migrations)))).collect();
+    let turns = Turns { fleet, case, home, migrations, peers };
     if case == Case::Noop {
-        fleet.empty().await;
-        turns.home.migrate("applied", 8);
+        turns.make_current().await;
     }
-    let scores = turns.play(args, &[Runner::Floor, Runner::Ours]).await;
+    let mut runners = vec![Runner::Floor, Runner::Ours];
+    runners.extend(turns.peers.iter().map(|peer| Runner::Peer(peer.0)));
+    let scores = turns.play(args, &runners).await;
     let line = turns.line(args).await;
     report.line(&turns.cells(&scores[0], &scores[1], line));
+    turns.compare(&scores, report);
+    [&scores[0], &scores[1]].map(|score| score.median(|took| took.wall))
 }
 
 impl Turns<'_> {
@@ -102,10 +115,32 @@ impl Turns<'_> {
         let took = match runner {
             Runner::Floor => self.floor(concurrency).await,
             Runner::Ours => self.home.migrate(self.state(), concurrency),
+            Runner::Peer(peer) => self.peer(peer, concurrency),
         };
         let took = Took { server: server().saturating_sub(before), ..took };
-        self.verify().await;
+        match runner {
+            Runner::Peer(peer) => self.verify(peer.history()).await,
+            Runner::Floor | Runner::Ours => self.verify("_sqlx_migrations").await,
+        }
         took
+    }
+
+    fn peer(&self, peer: Peer, concurrency: usize) -> Took {
+        let found = self.peers.iter().find(|found| found.0 == peer).expect("a peer that was found");
+        peer.migrate(&found.1, self.fleet, &found.2, concurrency)
+    }
+
+    /// Has everything applied, by us and by each peer that keeps a history of its own, which finds the tables there.
+    async fn make_current(&self) {
+        self.fleet.empty().await;
+        self.home.migrate("applied", 8);
+        for (peer, program, _) in self.peers.iter().filter(|peer| peer.0 != Peer::Sqlx) {
+            let nothing = self
+                .migrations
+                .iter()
+                .map(|migration| Migration { statements: vec!["SELECT 1".into()], ..migration.clone() });
+            peer.migrate(program, self.fleet, &peer.write(&nothing.collect::<Vec<_>>()), 8);
+        }
     }
 
     async fn floor(&self, concurrency: usize) -> Took {
@@ -126,9 +161,31 @@ impl Turns<'_> {
     }
 
     /// Counts what is applied, by other code than what has applied it.
-    async fn verify(&self) {
-        let (_, found) = floor::read(self.fleet, 4).await;
+    async fn verify(&self, history: &str) {
+        let found = floor::count(self.fleet, history).await;
         assert_eq!(found, self.fleet.count * self.migrations.len(), "histories");
+    }
+
+    /// A line for each of us and the peers.
+    fn compare(&self, scores: &[Score], report: &mut Report) {
+        let ours = scores[1].median(|took| took.wall).as_secs_f64();
+        for score in scores.iter().filter(|_| !self.peers.is_empty()) {
+            let took = score.median(|took| took.wall).as_secs_f64();
+            let who = match score.runner {
+                Runner::Floor => "floor",
+                Runner::Ours => "tenantry",
+                Runner::Peer(peer) => peer.name(),
+            };
+            report.line(&[
+                ("fleet", Cell::text(format!("{:?}", self.fleet.kind).to_lowercase())),
+                ("case", Cell::text(self.case.word())),
+                ("tenants", Cell::count(self.fleet.count)),
+                ("by whom       ", Cell::text(who)),
+                ("at once", Cell::count(score.at)),
+                ("tenants/s", Cell::Number(self.fleet.count as f64 / took, 0)),
+                ("we are faster by", Cell::Number(took / ours, 2)),
+            ]);
+        }
     }
 
     /// Round trips and bytes for each tenant, of some that go through a proxy.
@@ -136,8 +193,8 @@ impl Turns<'_> {
         let url = &self.fleet.server.as_ref()?.url;
         let port = url.rsplit_once('/')?.0.rsplit_once(':')?.1.parse().ok()?;
         let (port, counts) = proxy::start(port).await;
-        let home = Home::new(&args.program, None);
-        bundle::write(&home.migrations(), &self.migrations);
+        let home = Home::new(&args.program, Address::default());
+        home.write(&self.migrations);
         let tenants = COUNTED.min(self.fleet.count);
         home.import(self.fleet, tenants, Some(port));
         if self.case != Case::Noop {

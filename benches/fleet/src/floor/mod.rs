@@ -11,6 +11,7 @@ use std::{
 };
 
 use futures::future::join_all;
+use sqlx::{AssertSqlSafe, Connection as _, MySqlConnection, SqliteConnection};
 
 use crate::{
     bundle::Migration,
@@ -64,6 +65,36 @@ pub async fn read(fleet: &Fleet, concurrency: usize) -> (Duration, usize) {
         Kind::Sqlite => join_all((0..concurrency).map(|_| sqlite::read(&next))).await,
     };
     (watch.elapsed(), found.iter().sum())
+}
+
+/// Counts the rows of all tenants' histories in a table, other than the floor's own too.
+pub async fn count(fleet: &Fleet, table: &str) -> usize {
+    use futures::StreamExt as _;
+    let one = |at: usize| async move {
+        let place = if fleet.kind == Kind::Schemas { format!("{}.", Fleet::name(at)) } else { String::new() };
+        let select = AssertSqlSafe(format!("SELECT * FROM {place}{table}"));
+        let read = sqlx::raw_sql(select);
+        let rows = match fleet.kind {
+            Kind::Schemas | Kind::Databases => {
+                let mut tenant = crate::fleet::postgres(&fleet.url(at)).await;
+                read.fetch_all(&mut tenant).await.map(|rows| rows.len())
+            }
+            Kind::Mariadb => {
+                let mut tenant = MySqlConnection::connect(&fleet.url(at)).await.expect("mariadb");
+                read.fetch_all(&mut tenant).await.map(|rows| rows.len())
+            }
+            Kind::Sqlite => {
+                let mut tenant = SqliteConnection::connect(&fleet.url(at)).await.expect("sqlite");
+                read.fetch_all(&mut tenant).await.map(|rows| rows.len())
+            }
+        };
+        rows.unwrap_or_else(|error| panic!("{table} of tenant {at}: {error}"))
+    };
+    futures::stream::iter(0..fleet.count)
+        .map(one)
+        .buffer_unordered(8)
+        .fold(0, |sum, rows| async move { sum + rows })
+        .await
 }
 
 /// A row of the history, as SQL; `hex` makes a binary value of hexadecimal digits.
