@@ -140,6 +140,7 @@ async fn cases(args: &Args, report: &mut Report) {
             turns::measure(args, &fleet, *case, registries.another(args.registry).await, report).await;
         }
     }
+    report.release();
     for case in alone {
         match case {
             Case::Enqueue => alone::enqueue::measure(args, &mut registries, report).await,

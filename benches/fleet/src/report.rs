@@ -58,18 +58,35 @@ impl Cell {
 pub struct Report {
     columns: Vec<&'static str>,
     json: Option<File>,
+    held: Vec<Vec<(&'static str, Cell)>>,
 }
 
 impl Report {
     /// Figures go to this file, too.
     pub fn new(json: Option<&Path>) -> Self {
-        Self { columns: Vec::new(), json: json.map(|path| File::create(path).expect("a file")) }
+        Self {
+            columns: Vec::new(),
+            json: json.map(|path| File::create(path).expect("a file")),
+            held: Vec::new(),
+        }
     }
 
     /// A line of text between tables.
     pub fn say(&mut self, text: &str) {
         self.columns.clear();
         println!("\n{text}\n");
+    }
+
+    /// A line of a table that is printed when [`Self::release`] is called, so that it is one.
+    pub fn hold(&mut self, cells: Vec<(&'static str, Cell)>) {
+        self.held.push(cells);
+    }
+
+    /// Prints what was held back.
+    pub fn release(&mut self) {
+        for cells in std::mem::take(&mut self.held) {
+            self.line(&cells);
+        }
     }
 
     /// A line of a table, which begins anew where the columns are other ones.

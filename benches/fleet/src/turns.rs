@@ -176,7 +176,7 @@ impl Turns<'_> {
                 Runner::Ours => "tenantry",
                 Runner::Peer(peer) => peer.name(),
             };
-            report.line(&[
+            report.hold(vec![
                 ("fleet", Cell::text(format!("{:?}", self.fleet.kind).to_lowercase())),
                 ("case", Cell::text(self.case.word())),
                 ("tenants", Cell::count(self.fleet.count)),
