@@ -6,8 +6,11 @@ use crate::{Args, Case, fleet::Kind};
 
 const PEERS: &[Case] = &[Case::Noop, Case::S1, Case::S10];
 
-/// What is measured: cases, fleets, tenants where not the cases' own, rounds, and whether with peers.
-const WHOLE: &[(&[Case], &[Kind], Option<usize>, usize, bool)] = &[
+/// Cases, fleets, tenants where not the cases' own, rounds, and whether with peers.
+type Part = (&'static [Case], &'static [Kind], Option<usize>, usize, bool);
+
+/// What is measured.
+const WHOLE: &[Part] = &[
     (&[Case::S1, Case::S10], &[Kind::Schemas, Kind::Sqlite], Some(500), 3, false),
     (&[Case::S1, Case::S10], &[Kind::Databases, Kind::Mariadb], Some(200), 3, false),
     (&[Case::Noop], &[Kind::Schemas, Kind::Mariadb, Kind::Sqlite], Some(2000), 5, false),
@@ -21,15 +24,14 @@ const WHOLE: &[(&[Case], &[Kind], Option<usize>, usize, bool)] = &[
 
 /// The parts of the whole, each as its own flags would say it.
 pub fn parts(args: &Args) -> Vec<Args> {
-    let part =
-        |(cases, fleets, tenants, rounds, peers): &(&[Case], &[Kind], Option<usize>, usize, bool)| Args {
-            cases: cases.to_vec(),
-            fleets: fleets.to_vec(),
-            tenants: *tenants,
-            rounds: *rounds,
-            peers: *peers,
-            ..args.clone()
-        };
+    let part = |(cases, fleets, tenants, rounds, peers): &Part| Args {
+        cases: cases.to_vec(),
+        fleets: fleets.to_vec(),
+        tenants: *tenants,
+        rounds: *rounds,
+        peers: *peers,
+        ..args.clone()
+    };
     WHOLE.iter().map(part).collect()
 }
 
