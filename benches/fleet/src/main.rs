@@ -98,7 +98,8 @@ impl Case {
 /// What is measured blocks threads of its own runtime, so that this one hears signals.
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    let args = Args::parse();
+    let mut args = Args::parse();
+    args.program = std::path::absolute(&args.program).expect("a path"); // it is run in other directories
     let measured = tokio::task::spawn_blocking(move || {
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         runtime.block_on(all(&args));
