@@ -19,14 +19,15 @@ use tenantry_shared::{
     registry::Access,
     run::ActionKind,
     schema::Fingerprint,
-    site::Site,
+    site::{Row, Site},
     version::Version,
 };
 
 use crate::{
     change,
     engine::{
-        Change, Doing, Limits, MySqlSession, PostgresSession, Session, SqliteSession, command, histories,
+        Ahead, Asks, Change, Doing, Limits, MySqlSession, PostgresSession, Seen, Select, Session,
+        SqliteSession, command, kept::Keeping, read_as, selects,
     },
     fingerprint::Surroundings,
     foreign,
@@ -54,6 +55,8 @@ pub struct Trail {
     pub doing: Arc<Doing>,
     /// Who is told what begins.
     pub notes: Notes,
+    /// Whose sessions it may take over, and who may have its own.
+    pub keeping: Keeping,
 }
 
 /// Brings one tenant to the order's version, and proves it by reading its history afterwards.
@@ -72,14 +75,17 @@ async fn migrate<S: Session>(order: &Order, access: &Access, trail: &mut Trail) 
     let work = Work::of(order, access);
     let mut surroundings = Surroundings::of(order, work.limits);
     loop {
-        let mut session = work.limits.answered(S::connect(access, work.limits)).await?;
+        let kept = trail.keeping.take::<S>(access, work.limits);
+        let asks = |site: &Site| work.asks(site);
+        let begun = S::begin(kept, access, work.limits, &asks);
+        let (mut session, seen) = work.limits.answered(begun).await?;
         session.tell(trail.doing.clone());
         let result = match &order.action {
-            ActionKind::Apply => work.done(&mut session, access, trail, &mut surroundings).await,
+            ActionKind::Apply => work.done(&mut session, access, seen, trail, &mut surroundings).await,
             ActionKind::Rollback { back } => {
-                work.reverted(&mut session, trail, back, &mut surroundings).await
+                work.reverted(&mut session, seen, trail, back, &mut surroundings).await
             }
-            ActionKind::Baseline => work.recorded(&mut session, trail).await,
+            ActionKind::Baseline => work.recorded(&mut session, seen, trail).await,
         };
         trail.doing.migration(None);
         match &result {
@@ -88,7 +94,12 @@ async fn migrate<S: Session>(order: &Order, access: &Access, trail: &mut Trail) 
             Ok(Way::Further) => {}
             Err(_) => trail.fingerprint = surroundings.after_failure(&mut session).await,
         }
-        session.close().await;
+        let there = matches!(result, Ok(Way::There));
+        if there {
+            trail.keeping.leave(session, access, work.limits).await;
+        } else {
+            session.close().await;
+        }
         if result? == Way::There {
             return Ok(());
         }
@@ -177,6 +188,17 @@ pub(crate) enum Way {
     Further,
 }
 
+/// What an attempt finds in a tenant.
+pub(crate) struct Found {
+    /// Whether it was read under the tenant's lock.
+    locked: bool,
+    pub(crate) histories: Vec<Vec<Applied>>,
+    /// How far a migration came that was not finished, where that was read.
+    pub(crate) progress: Option<Progress>,
+    /// What may be other tools' histories, where that was read.
+    tables: Option<Vec<Row>>,
+}
+
 /// What is asked for, as one database takes it.
 pub(crate) struct Work<'a> {
     pub(crate) order: &'a Order,
@@ -190,34 +212,94 @@ impl<'a> Work<'a> {
         Self { order, taken, limits: Limits::from(&order.policy) }
     }
 
+    /// What an attempt asks at its beginning.
+    fn asks(&self, site: &Site) -> Asks {
+        let mut asks = Asks { needed: selects(site, &self.taken), wanted: Vec::new() };
+        let progress = change::select_progress(site);
+        if self.tells(site) { &mut asks.wanted } else { &mut asks.needed }.push(progress);
+        if matches!(self.order.action, ActionKind::Apply) && self.taken.iter().any(|t| t.chain.rules.proves())
+        {
+            asks.wanted.push(foreign::select(site, &self.own()));
+        }
+        asks
+    }
+
+    /// What was found at the beginning.
+    pub(crate) async fn found(
+        &self,
+        session: &mut impl Session,
+        seen: Result<Seen, Failure>,
+        trail: &mut Trail,
+    ) -> Result<Found, Failure> {
+        let Seen { locked, rows } = match seen {
+            Err(failure) => {
+                let explained = async { Err(foreign::explained(session, &self.own(), failure).await) };
+                return self.limits.answered(explained).await;
+            }
+            Ok(seen) => seen,
+        };
+        let histories = read_as(&self.taken, &rows);
+        self.note(&histories, trail);
+        let mut beside = rows.into_iter().skip(self.taken.len());
+        let progress = change::progress_of(beside.next().flatten());
+        Ok(Found { locked, histories, progress, tables: beside.next().flatten() })
+    }
+
+    /// What holds under the tenant's lock: what was read without it may be somebody's work in progress.
+    pub(crate) async fn held(
+        &self,
+        session: &mut impl Session,
+        mut found: Found,
+        trail: &mut Trail,
+    ) -> Result<Found, Failure> {
+        if !found.locked {
+            self.limits.answered(session.lock()).await?;
+            let mut selects = selects(&session.site(""), &self.taken);
+            selects.push(change::select_progress(&session.site("")));
+            let rows = self.limits.answered(self.read(session, &selects)).await?;
+            let histories = read_as(&self.taken, &rows);
+            self.note(&histories, trail);
+            let progress = change::progress_of(rows.into_iter().nth(self.taken.len()).flatten());
+            found = Found { locked: true, histories, progress, tables: None };
+        }
+        found.progress = self.limits.answered(self.settled(session, found.progress)).await?;
+        Ok(found)
+    }
+
     async fn done(
         &self,
         session: &mut impl Session,
         access: &Access,
+        seen: Result<Seen, Failure>,
         trail: &mut Trail,
         surroundings: &mut Surroundings<'_>,
     ) -> Result<Way, Failure> {
-        // A tenant that has nothing to do is read and left alone: no lock, no write.
-        let before = self.look(session, trail).await?;
-        let begun = self.untold(session).await?;
-        if self.pending(&before, begun.as_ref()).is_ok_and(|pending| pending.is_empty()) {
+        // A tenant that has nothing to do is read and left alone: no wait for its lock, no write.
+        let before = self.found(session, seen, trail).await?;
+        let begun = self.untold(session, &before);
+        if self.pending(&before.histories, begun).is_ok_and(|pending| pending.is_empty()) {
             return Ok(Way::There);
         }
 
-        // What was read without the lock may be somebody's work in progress.
-        self.limits.answered(session.lock()).await?;
-        let history = self.look(session, trail).await?;
-        let progress = self.limits.answered(self.progress(session)).await?;
-        let pending = match self.allowed(session, &history, progress.as_ref()).await {
+        let Found { histories, progress, tables, .. } = self.held(session, before, trail).await?;
+        let pending = match self.allowed(session, &histories, progress.as_ref(), tables).await {
             Err(failure) if failure.refused => {
-                return Err(self.confirmed(session, &history, failure, trail).await);
+                return Err(self.confirmed(session, &histories, failure, trail).await);
             }
             allowed => allowed?,
         };
         surroundings.before(session).await;
-        for together in pending.chunk_by(|a, b| a.chain.command.is_some() && std::ptr::eq(a.chain, b.chain)) {
+        let alike =
+            |a: &Pending<'_>, b: &Pending<'_>| a.chain.command.is_some() && std::ptr::eq(a.chain, b.chain);
+        let mut left = pending.len();
+        for together in pending.chunk_by(alike) {
             if session.is_stained() {
                 return Ok(Way::Further);
+            }
+            left -= together.len();
+            if left == 0 {
+                let selects = selects(&session.site(""), &self.taken);
+                session.foresee(Ahead { selects, catalog: surroundings.wanted() });
             }
             match &together[0].chain.command {
                 Some(command) => commanded(session, command, access, together, trail).await?,
@@ -260,6 +342,7 @@ impl<'a> Work<'a> {
         session: &mut impl Session,
         histories: &[Vec<Applied>],
         progress: Option<&Progress>,
+        tables: Option<Vec<Row>>,
     ) -> Result<Vec<Pending<'a>>, Failure> {
         let pending = self.pending(histories, progress)?;
         if let Some(left) = progress {
@@ -267,27 +350,34 @@ impl<'a> Work<'a> {
         }
         admitted(session, &pending, change::apply)?;
         if self.is_untouched(histories) {
-            self.limits.answered(foreign::none(session, &self.own())).await?;
+            self.limits.answered(foreign::none(session, &self.own(), tables)).await?;
         }
         Ok(pending)
     }
 
     /// What is half done, where a history does not say so by itself.
-    pub(crate) async fn untold(&self, session: &mut impl Session) -> Result<Option<Progress>, Failure> {
+    pub(crate) fn untold<'f>(&self, session: &impl Session, found: &'f Found) -> Option<&'f Progress> {
+        found.progress.as_ref().filter(|_| !self.tells(&session.site("")))
+    }
+
+    /// Whether every history says by itself what is half done.
+    fn tells(&self, site: &Site) -> bool {
         let tells = |chain: &'a Chain| {
+            let site = Site { table: chain.table.clone(), ..site.clone() };
             let entry = |link: &'a Link| Entry { migration: &link.migration, previous: None };
-            let marks = |link| chain.rules.begin(&session.site(&chain.table), entry(link)).is_some();
+            let marks = |link| chain.rules.begin(&site, entry(link)).is_some();
             chain.command.is_some() || chain.links.first().is_none_or(marks)
         };
-        if self.taken.iter().all(|taken| tells(taken.chain)) {
-            return Ok(None);
-        }
-        self.limits.answered(change::progress(session)).await
+        self.taken.iter().all(|taken| tells(taken.chain))
     }
 
     /// How far a migration came that an earlier attempt did not finish, with its last statement's end found out.
-    pub(crate) async fn progress(&self, session: &mut impl Session) -> Result<Option<Progress>, Failure> {
-        let Some(progress) = change::progress(session).await? else { return Ok(None) };
+    async fn settled(
+        &self,
+        session: &mut impl Session,
+        progress: Option<Progress>,
+    ) -> Result<Option<Progress>, Failure> {
+        let Some(progress) = progress else { return Ok(None) };
         let script = self.script_of(&progress).filter(|_| progress.doubt);
         match script {
             Some(script) => session.settle(progress, script).await.map(Some),
@@ -335,19 +425,30 @@ impl<'a> Work<'a> {
         session: &mut impl Session,
         trail: &mut Trail,
     ) -> Result<Vec<Vec<Applied>>, Failure> {
-        let read = async {
-            match histories(session, &self.taken).await {
-                Err(failure) => Err(foreign::explained(session, &self.own(), failure).await),
-                read => read,
-            }
-        };
-        let histories = self.limits.answered(read).await?;
-        trail.to = self.newest(&histories);
+        let selects = selects(&session.site(""), &self.taken);
+        let rows = self.limits.answered(self.read(session, &selects)).await?;
+        let histories = read_as(&self.taken, &rows);
+        self.note(&histories, trail);
+        Ok(histories)
+    }
+
+    async fn read(
+        &self,
+        session: &mut impl Session,
+        selects: &[Select],
+    ) -> Result<Vec<Option<Vec<Row>>>, Failure> {
+        match session.read_all(selects).await {
+            Err(failure) => Err(foreign::explained(session, &self.own(), failure).await),
+            read => read,
+        }
+    }
+
+    fn note(&self, histories: &[Vec<Applied>], trail: &mut Trail) {
+        trail.to = self.newest(histories);
         // What was applied before it is not what it was found with.
         if trail.steps.is_empty() {
             trail.from.clone_from(&trail.to);
         }
-        Ok(histories)
     }
 
     /// A database keeps the progress of one migration. One of a set that is not worked now must come to its end first.

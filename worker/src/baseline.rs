@@ -12,30 +12,28 @@ use tenantry_shared::{
 };
 
 use crate::{
-    attempt::{Trail, Way, Work, proven},
+    attempt::{Found, Trail, Way, Work, proven},
     change::entry,
-    engine::Session,
+    engine::{Seen, Session},
 };
 
 impl Work<'_> {
     pub(crate) async fn recorded(
         &self,
         session: &mut impl Session,
+        seen: Result<Seen, Failure>,
         trail: &mut Trail,
     ) -> Result<Way, Failure> {
         let target = &self.order.target;
-        let before = self.look(session, trail).await?;
-        let begun = self.untold(session).await?;
-        if baseline(&self.taken, &before, begun.as_ref(), target)
+        let before = self.found(session, seen, trail).await?;
+        if baseline(&self.taken, &before.histories, self.untold(session, &before), target)
             .is_ok_and(|unrecorded| unrecorded.is_empty())
         {
             return Ok(Way::There);
         }
 
-        self.limits.answered(session.lock()).await?;
-        let history = self.look(session, trail).await?;
-        let progress = self.limits.answered(self.progress(session)).await?;
-        let unrecorded = baseline(&self.taken, &history, progress.as_ref(), target)?;
+        let Found { histories, progress, .. } = self.held(session, before, trail).await?;
+        let unrecorded = baseline(&self.taken, &histories, progress.as_ref(), target)?;
         if let Some(first) = unrecorded.first() {
             let site = session.site(&first.chain.table);
             let (create, records) = statements(&site, &unrecorded);

@@ -6,17 +6,15 @@ use tenantry_shared::{
     failure::{Class, Failure},
     format::{Entry, Script},
     plan::{Pending, Progress, Refusal},
-    site::Site,
+    site::{Row, Site},
 };
 
-use crate::engine::{Change, PROGRESS_TABLE, Session, TRACELESS};
+use crate::engine::{Change, PROGRESS_TABLE, Select, Session, TRACELESS};
 
-/// How far a migration came that an earlier attempt did not finish.
-///
-/// # Errors
-/// What the reading fails with.
-pub async fn progress(session: &mut impl Session) -> Result<Option<Progress>, Failure> {
-    let site = session.site(PROGRESS_TABLE);
+/// Reads how far a migration came that an earlier attempt did not finish.
+#[must_use]
+pub fn select_progress(site: &Site) -> Select {
+    let site = Site { table: PROGRESS_TABLE.into(), ..site.clone() };
     let columns = [
         site.as_text("history"),
         site.as_text("version"),
@@ -25,20 +23,32 @@ pub async fn progress(session: &mut impl Session) -> Result<Option<Progress>, Fa
         site.as_text("doubt"),
         site.as_text("fingerprints"),
     ];
-    let rows = session.read(&format!("SELECT {} FROM {}", columns.join(", "), site.table())).await?;
-    let row = rows.unwrap_or_default().pop();
-    Ok(row.map(|row| {
-        let text = |at: usize| row.get(at).cloned().flatten().unwrap_or_default();
-        Progress {
-            table: text(0),
-            version: text(1).into(),
-            down: text(2) == "1",
-            done: text(3).parse().unwrap_or_default(),
-            doubt: text(4) != "0",
-            traceless: text(4) == TRACELESS,
-            fingerprints: text(5).split_whitespace().map(str::to_owned).collect(),
-        }
-    }))
+    Select::of(&site, format!("SELECT {} FROM {}", columns.join(", "), site.table()))
+}
+
+/// What the answer to [`select_progress`] says.
+#[must_use]
+pub fn progress_of(rows: Option<Vec<Row>>) -> Option<Progress> {
+    let row = rows.unwrap_or_default().pop()?;
+    let text = |at: usize| row.get(at).cloned().flatten().unwrap_or_default();
+    Some(Progress {
+        table: text(0),
+        version: text(1).into(),
+        down: text(2) == "1",
+        done: text(3).parse().unwrap_or_default(),
+        doubt: text(4) != "0",
+        traceless: text(4) == TRACELESS,
+        fingerprints: text(5).split_whitespace().map(str::to_owned).collect(),
+    })
+}
+
+/// How far a migration came that an earlier attempt did not finish.
+///
+/// # Errors
+/// What the reading fails with.
+pub async fn progress(session: &mut impl Session) -> Result<Option<Progress>, Failure> {
+    let select = select_progress(&session.site(""));
+    Ok(progress_of(session.read(&select.sql).await?))
 }
 
 /// A migration to be reverted.

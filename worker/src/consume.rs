@@ -24,6 +24,7 @@ use tokio::{
 
 use crate::{
     attempt::{Trail, attempt},
+    engine::kept::{Keeper, Keeping},
     keep,
     notes::Notes,
     orders::{Order, Orders},
@@ -57,12 +58,15 @@ pub struct House {
     pub forced: watch::Receiver<HashSet<RunId>>,
     /// What bounds the looks at attempts that take long.
     pub looks: Semaphore,
+    /// Sessions between two tenants.
+    pub keeper: Arc<Keeper>,
 }
 
 /// Works one claim to its end. Never panics, never fails: what happens is recorded.
 pub async fn consume(house: Arc<House>, claim: Claim) {
     let watch = Stopwatch::start();
-    let mut trail = Trail { notes: Notes::of(&house.ledger, &claim), ..Trail::default() };
+    let notes = Notes::of(&house.ledger, &claim);
+    let mut trail = Trail { notes, keeping: keeping(&house, &claim), ..Trail::default() };
     let loaded = load(&house, &claim).await;
     let policy = loaded.as_ref().map(|(order, _)| order.policy.clone()).unwrap_or_default();
     let tells = loaded.as_ref().is_ok_and(|(order, _)| order.bundle.tells_versions());
@@ -100,6 +104,12 @@ pub async fn consume(house: Arc<House>, claim: Claim) {
         fingerprint: trail.fingerprint,
     };
     record(&house, &claim, &outcome, &policy).await;
+}
+
+/// A claim is the permit of a connection where a server has a cap, and a session that is kept would be one without. One
+/// that lost its workers gets a session of its own.
+fn keeping(house: &House, claim: &Claim) -> Keeping {
+    if claim.alone || house.ledger.knows_caps() { Keeping::default() } else { Keeping::with(&house.keeper) }
 }
 
 /// What was run of a migration that failed. A refusal is found by reading alone: it has run nothing.

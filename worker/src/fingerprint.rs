@@ -36,6 +36,12 @@ impl<'a> Surroundings<'a> {
         Self { histories, limits, wanted: order.policy.fingerprint, before: None }
     }
 
+    /// The history tables of all tenants, if anybody wants to know.
+    #[must_use]
+    pub fn wanted(&self) -> Option<Vec<String>> {
+        self.wanted.then(|| self.histories.iter().map(|&table| table.to_owned()).collect())
+    }
+
     /// Looks, before the first change of an attempt.
     pub async fn before(&mut self, session: &mut impl Session) {
         if self.wanted && self.before.is_none() {

@@ -5,23 +5,27 @@ use tenantry_shared::{
     bundle::Chain,
     failure::{Class, Failure},
     format::found::{self, Found},
+    site::{Row, Site},
 };
 
-use crate::engine::Session;
+use crate::engine::{Select, Session};
 
 /// What a server says when a history table has not the columns that its format reads.
 const NO_SUCH_COLUMN: [&str; 2] = ["42703", "1054"];
 
 /// Makes sure that no other tool keeps a history in a tenant whose own histories are empty. Its `own` chains are all
 /// that it may have, those too that are not worked now. An own table that is there,
-/// though it is empty, says that the tenant is meant to begin at the beginning.
+/// though it is empty, says that the tenant is meant to begin at the beginning. `seen`: what [`select`] has given already.
 ///
 /// # Errors
 /// A refusal that names the tool, or what the reading fails with.
-pub async fn none(session: &mut impl Session, own: &[&Chain]) -> Result<(), Failure> {
-    let names: Vec<&str> = own.iter().map(|chain| chain.table.as_str()).collect();
-    let select = found::select(&session.site(""), &names);
-    let tables = found::tables(&session.read(&select).await?.unwrap_or_default());
+pub async fn none(session: &mut impl Session, own: &[&Chain], seen: Option<Vec<Row>>) -> Result<(), Failure> {
+    let names = names(own);
+    let rows = match seen {
+        Some(rows) => rows,
+        None => session.read(&select(&session.site(""), own).sql).await?.unwrap_or_default(),
+    };
+    let tables = found::tables(&rows);
     let begun = tables.iter().any(|table| names.iter().any(|own| own.eq_ignore_ascii_case(&table.name)));
     for found in found::found(&tables) {
         let reader = own.iter().find(|chain| chain.table.eq_ignore_ascii_case(&found.table));
@@ -37,6 +41,16 @@ pub async fn none(session: &mut impl Session, own: &[&Chain]) -> Result<(), Fail
     Ok(())
 }
 
+/// Lists what may be a history in a tenant that may have these chains.
+#[must_use]
+pub fn select(site: &Site, own: &[&Chain]) -> Select {
+    Select { table: None, sql: found::select(site, &names(own)) }
+}
+
+fn names<'a>(own: &[&'a Chain]) -> Vec<&'a str> {
+    own.iter().map(|chain| chain.table.as_str()).collect()
+}
+
 /// Tells whose history it is that could not be read, where that is why.
 pub async fn explained(session: &mut impl Session, own: &[&Chain], failure: Failure) -> Failure {
     let misread =
@@ -44,7 +58,7 @@ pub async fn explained(session: &mut impl Session, own: &[&Chain], failure: Fail
     if !misread {
         return failure;
     }
-    none(session, own).await.err().filter(|other| other.refused).unwrap_or(failure)
+    none(session, own, None).await.err().filter(|other| other.refused).unwrap_or(failure)
 }
 
 /// How far another tool's history goes, where it can be read.

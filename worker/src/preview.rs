@@ -51,7 +51,7 @@ async fn steps(session: &mut impl Session, work: &Work<'_>) -> Result<Vec<Step>,
         return Ok(Vec::new());
     }
     let progress = work.limits.answered(change::progress(session)).await?.map(settled);
-    let pending = work.allowed(session, &histories, progress.as_ref()).await?;
+    let pending = work.allowed(session, &histories, progress.as_ref(), None).await?;
     let step = |pending: Pending<'_>| Step {
         id: pending.link.id.clone(),
         done: pending.resume.map_or(0, |progress| progress.done),

@@ -86,7 +86,7 @@ async fn pending<'a>(session: &mut impl Session, work: &Work<'a>) -> Result<Vec<
         return Ok(Vec::new());
     }
     let progress = work.limits.answered(change::progress(session)).await?.map(settled);
-    work.allowed(session, &histories, progress.as_ref()).await
+    work.allowed(session, &histories, progress.as_ref(), None).await
 }
 
 /// What can be run of what is pending, and what comes behind it.

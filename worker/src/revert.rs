@@ -17,9 +17,9 @@ use tenantry_shared::{
 };
 
 use crate::{
-    attempt::{Trail, Way, Work, admitted, proven},
+    attempt::{Found, Trail, Way, Work, admitted, proven},
     change,
-    engine::{MySqlSession, PostgresSession, Session, SqliteSession},
+    engine::{MySqlSession, PostgresSession, Seen, Session, SqliteSession},
     fingerprint::Surroundings,
     orders::Order,
 };
@@ -72,23 +72,22 @@ impl<'a> Work<'a> {
     pub(crate) async fn reverted(
         &self,
         session: &mut impl Session,
+        seen: Result<Seen, Failure>,
         trail: &mut Trail,
         back: &Back,
         surroundings: &mut Surroundings<'_>,
     ) -> Result<Way, Failure> {
-        let before = self.look(session, trail).await?;
-        let begun = self.untold(session).await?;
+        let before = self.found(session, seen, trail).await?;
+        let begun = self.untold(session, &before);
         let nothing =
-            self.reverting(&before, begun.as_ref(), back).is_ok_and(|reverting| reverting.is_empty());
-        if nothing && self.left_alone(&before, back).is_empty() {
+            self.reverting(&before.histories, begun, back).is_ok_and(|reverting| reverting.is_empty());
+        if nothing && self.left_alone(&before.histories, back).is_empty() {
             trail.to.get_or_insert_with(|| NOTHING.into());
             return Ok(Way::There);
         }
 
-        self.limits.answered(session.lock()).await?;
-        let history = self.look(session, trail).await?;
-        let progress = self.limits.answered(self.progress(session)).await?;
-        let all = self.reverting(&history, progress.as_ref(), back)?;
+        let Found { histories, progress, .. } = self.held(session, before, trail).await?;
+        let all = self.reverting(&histories, progress.as_ref(), back)?;
         if let Some(left) = &progress {
             self.is_worked(left)?;
         }

@@ -200,7 +200,7 @@ impl Look<'_> {
         };
         let proves = taken.iter().all(|taken| taken.chain.rules.proves());
         if proves && histories.iter().all(Vec::is_empty) {
-            foreign::none(session, &own).await?;
+            foreign::none(session, &own, None).await?;
         }
         Ok(histories)
     }

@@ -15,6 +15,7 @@ use tokio::{sync::watch, task::JoinSet, time::MissedTickBehavior};
 use crate::{
     conductor::{self, Conductor},
     consume::{House, consume},
+    engine::kept::Keeper,
     health,
     keep::keep,
     orders::Orders,
@@ -67,6 +68,7 @@ impl Worker {
             format!("{host}/{}/{}", std::process::id(), uuid::Uuid::now_v7().simple()).into();
         let ledger = Ledger::new(parts.registry.store().clone());
         let (concurrency, lease) = (parts.config.concurrency, parts.config.lease.max(SHORTEST_LEASE));
+        let keeper = Keeper::new(concurrency);
         let house = Arc::new(House {
             registry: parts.registry,
             ledger: ledger.clone(),
@@ -77,6 +79,7 @@ impl Worker {
             abort: aborted,
             forced: to_stop,
             looks: looks(),
+            keeper: keeper.clone(),
         });
         let handler: Handler = Arc::new(move |claim| Box::pin(consume(house.clone(), claim)));
         let mut tasks = JoinSet::new();
@@ -102,6 +105,7 @@ impl Worker {
         let (ended, all_ended) = watch::channel(false);
         tasks.spawn(async move {
             keep("queue", || serve(served.clone(), handler.clone(), stopped.clone())).await;
+            keeper.close().await;
             ended.send_replace(true);
         });
         tasks.spawn(async move {

@@ -102,6 +102,13 @@ impl Ledger {
         self.change_lanes(lanes, limit, set, values).await
     }
 
+    /// Whether there is a server with a cap or a limit, as far as this process knows. While it does not know of one, what it
+    /// claimed was on none: a claim asks for that itself.
+    #[must_use]
+    pub fn knows_caps(&self) -> bool {
+        self.sight.is_capped()
+    }
+
     /// Claims up to `limit` due targets of capped servers: they are in no queue but the ledger.
     ///
     /// # Errors

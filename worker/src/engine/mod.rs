@@ -16,6 +16,7 @@ pub(crate) mod command;
 mod doing;
 mod failure;
 mod holder;
+pub mod kept;
 mod mysql;
 mod postgres;
 mod rehearsal;
@@ -27,7 +28,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, stream::BoxStream};
 use tenantry_shared::{
-    bundle::{Bundle, Taken},
+    bundle::{Bundle, Chain, Taken},
     failure::{Class, Failure},
     format::Script,
     place::Engine,
@@ -41,6 +42,7 @@ use tenantry_shared::{
 
 pub use doing::{Doing, Now};
 use failure::{OWN_HISTORY, failure, hint, numbered, unreadable, unrecorded, unwritten};
+use kept::{Keeper, Key, Shelf};
 pub use mysql::MySqlSession;
 pub use postgres::PostgresSession;
 pub(crate) use rehearsal::first_bar;
@@ -119,10 +121,73 @@ pub struct Change<'a> {
     pub resumed: bool,
 }
 
+/// A selection of rows of texts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Select {
+    /// The table that it is of, as SQL names it. None: what it is of is always there.
+    pub table: Option<String>,
+    /// It.
+    pub sql: String,
+}
+
+impl Select {
+    /// One of this table.
+    #[must_use]
+    pub fn of(site: &Site, sql: String) -> Self {
+        Self { table: Some(site.table()), sql }
+    }
+}
+
+/// What an attempt asks at its beginning.
+#[derive(Clone, Debug, Default)]
+pub struct Asks {
+    /// What tells whether there is anything to do.
+    pub needed: Vec<Select>,
+    /// What is wanted beside, where the tenant's lock was to be had at once: it is worth no message of its own.
+    pub wanted: Vec<Select>,
+}
+
+/// The answers.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// Whether this session has the tenant's lock, and had it before all of this was read.
+    pub locked: bool,
+    /// The rows of what is needed, and of what is wanted if it is locked. None: the table is not there.
+    pub rows: Vec<Option<Vec<Row>>>,
+}
+
+/// What will be read after a migration.
+#[derive(Clone, Debug, Default)]
+pub struct Ahead {
+    /// These, all together.
+    pub selects: Vec<Select>,
+    /// The catalog and what is outside, without these history tables.
+    pub catalog: Option<Vec<String>>,
+}
+
 /// One connection to one tenant's database.
-pub trait Session: Send + Sized {
+pub trait Session: Send + Sized + 'static {
     /// Connects, and sets the limits.
     fn connect(access: &Access, limits: Limits) -> impl Future<Output = Result<Self, Failure>> + Send;
+
+    /// Connects, or takes this session over that was kept, tries the tenant's lock without waiting for it, and reads: all of
+    /// it in as few messages as the engine can. Changes nothing. What reading fails with leaves a session to ask why.
+    fn begin(
+        kept: Option<Self>,
+        access: &Access,
+        limits: Limits,
+        asks: &(dyn Fn(&Site) -> Asks + Sync),
+    ) -> impl Future<Output = Result<(Self, Result<Seen, Failure>), Failure>> + Send {
+        async move {
+            if let Some(kept) = kept {
+                kept.close().await;
+            }
+            let mut session = Self::connect(access, limits).await?;
+            let needed = asks(&session.site("")).needed;
+            let read = session.read_all(&needed).await;
+            Ok((session, read.map(|rows| Seen { locked: false, rows })))
+        }
+    }
 
     /// Tells from now on what it does to whoever watches this.
     fn tell(&mut self, doing: Arc<Doing>);
@@ -136,6 +201,20 @@ pub trait Session: Send + Sized {
     /// Reads rows of texts, and changes nothing. None: the table is not there.
     fn read(&mut self, select: &str) -> impl Future<Output = Result<Option<Vec<Row>>, Failure>> + Send;
 
+    /// The same of several selections, in as few messages as the engine can.
+    fn read_all(
+        &mut self,
+        selects: &[Select],
+    ) -> impl Future<Output = Result<Vec<Option<Vec<Row>>>, Failure>> + Send {
+        async move {
+            let mut all = Vec::with_capacity(selects.len());
+            for select in selects {
+                all.push(self.read(&select.sql).await?);
+            }
+            Ok(all)
+        }
+    }
+
     /// Takes the tenant's lock, which this session holds until it is closed; where it is lent, until the next transaction of
     /// it ends.
     fn lock(&mut self) -> impl Future<Output = Result<(), Failure>> + Send;
@@ -147,6 +226,12 @@ pub trait Session: Send + Sized {
     fn admits(&self, change: Option<&Change<'_>>) -> Result<(), Failure> {
         let _ = change;
         Ok(())
+    }
+
+    /// What will be read once the next migration has run: an engine that can reads it in the same message, after the commit,
+    /// and gives that when it is asked for.
+    fn foresee(&mut self, next: Ahead) {
+        let _ = next;
     }
 
     /// Runs one migration and writes its record. After an error the session is of no more use.
@@ -193,8 +278,39 @@ pub trait Session: Send + Sized {
         async { Ok(Outside::default()) }
     }
 
+    /// What sessions have in common that can take each other's tenants over. None: one is never kept.
+    fn key(access: &Access, limits: Limits) -> Option<Key> {
+        let _ = (access, limits);
+        None
+    }
+
+    /// Where sessions like this are kept. None: nowhere.
+    fn shelf(keeper: &Keeper) -> Option<&Shelf<Self>> {
+        let _ = keeper;
+        None
+    }
+
+    /// Frees the session of all that an attempt has left in it, the lock first of all. None: that is not certain, and it is
+    /// closed.
+    fn reset(self) -> impl Future<Output = Option<Self>> + Send {
+        async {
+            self.close().await;
+            None
+        }
+    }
+
     /// Ends the session, and the lock with it.
     fn close(self) -> impl Future<Output = ()> + Send;
+}
+
+/// The selections of the histories of the chains that a database takes.
+#[must_use]
+pub fn selects(site: &Site, taken: &[Taken<'_>]) -> Vec<Select> {
+    let of = |chain: &Chain| {
+        let site = Site { table: chain.table.clone(), ..site.clone() };
+        Select::of(&site, chain.rules.select(&site))
+    };
+    taken.iter().map(|taken| of(taken.chain)).collect()
 }
 
 /// Reads the histories of the chains that a database takes, and changes nothing. A database without a history table
@@ -206,13 +322,17 @@ pub async fn histories(
     session: &mut impl Session,
     taken: &[Taken<'_>],
 ) -> Result<Vec<Vec<Applied>>, Failure> {
-    let mut histories = Vec::with_capacity(taken.len());
-    for Taken { chain, .. } in taken {
-        let select = chain.rules.select(&session.site(&chain.table));
-        let rows = session.read(&select).await?.unwrap_or_default();
-        histories.push(chain.history(&rows));
-    }
-    Ok(histories)
+    let rows = session.read_all(&selects(&session.site(""), taken)).await?;
+    Ok(read_as(taken, &rows))
+}
+
+/// What the answers to [`selects`] say was applied.
+#[must_use]
+pub fn read_as(taken: &[Taken<'_>], rows: &[Option<Vec<Row>>]) -> Vec<Vec<Applied>> {
+    let read = |(taken, rows): (&Taken<'_>, &Option<Vec<Row>>)| {
+        taken.chain.history(rows.as_deref().unwrap_or_default())
+    };
+    taken.iter().zip(rows).map(read).collect()
 }
 
 /// What a look at a tenant tells.
