@@ -7,16 +7,19 @@
 //!
 //! Behind a pooler that lends its sessions by the transaction, the same locks are each transaction's: see `lent`.
 
+mod begun;
 mod catalog;
 mod holders;
 mod keys;
 mod lent;
+mod message;
 mod opened;
 mod rehearsal;
+mod reset;
 mod settings;
 mod stepwise;
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use sqlx::{
     AssertSqlSafe, Connection as _, PgConnection, Row as _,
@@ -35,14 +38,19 @@ use tenantry_shared::{
 };
 
 use self::{
+    catalog::Outskirts,
     keys::{own_key, sqlx_key},
     lent::Lent,
+    message::{Message, Ready},
     opened::{Opened, open},
     settings::Settings,
 };
 use super::{
-    Change, Doing, LOCK_POLL, Limits, Session, course_of, doing::Lock, failure, numbered, run_all, steps,
-    unrecorded,
+    Ahead, Asks, Change, Doing, LOCK_POLL, Limits, Seen, Select, Session, course_of,
+    doing::Lock,
+    failure,
+    kept::{Keeper, Key, Shelf},
+    numbered, run_all, steps,
 };
 
 const UNDEFINED_TABLE: &str = "42P01";
@@ -69,34 +77,40 @@ pub struct PostgresSession {
     pid: Option<u64>,
     /// Where a pooler lends its sessions by the transaction.
     lent: Option<Lent>,
+    /// Whether nothing has run since the settings were made.
+    clean: bool,
+    /// The histories of which it is known that their table is there.
+    there: HashSet<String>,
+    /// What will be read after the next migration.
+    ahead: Option<Ahead>,
+    ready: Ready,
+    /// Whether the queries of looks are prepared.
+    prepared: bool,
+    outskirts: Outskirts,
+    /// How many tenants it has served before this one, and since when.
+    served: u32,
+    born: Stopwatch,
     doing: Arc<Doing>,
 }
 
 impl Session for PostgresSession {
     async fn connect(access: &Access, limits: Limits) -> Result<Self, Failure> {
-        let Opened { connection, settings, database, schema: current, lent, pid } =
-            open(access, limits).await?;
-        let wanted = &access.place.schema;
-        // Where it is not there, the first schema behind it would be the current one.
-        if let Some(schema) = wanted.as_ref().filter(|wanted| current.as_ref() != Some(wanted)) {
-            let missing =
-                Failure::new(Class::Permanent, "3F000", format!("schema \"{schema}\" does not exist"));
-            return Err(missing.with_hint(
-                "create the schema, or correct the tenant: tenantry tenants set ID --schema NAME --url-stdin",
-            ));
+        Self::of(open(access, limits).await?, access, limits)
+    }
+
+    async fn begin(
+        kept: Option<Self>,
+        access: &Access,
+        limits: Limits,
+        asks: &(dyn Fn(&Site) -> Asks + Sync),
+    ) -> Result<(Self, Result<Seen, Failure>), Failure> {
+        if let Some(kept) = kept {
+            // Whatever was amiss with it meanwhile, a new one shows what is the tenant's fault.
+            if let Ok((session, Ok(seen))) = kept.take_over(access, limits, asks).await {
+                return Ok((session, Ok(seen)));
+            }
         }
-        Ok(Self {
-            connection,
-            limits,
-            password: access.url.password(),
-            database,
-            schema: current.unwrap_or_else(|| "public".into()),
-            whole: wanted.is_none(),
-            settings,
-            pid: pid.filter(|_| !lent),
-            lent: lent.then(Lent::default),
-            doing: Arc::default(),
-        })
+        Self::begin_new(access, limits, asks).await
     }
 
     fn tell(&mut self, doing: Arc<Doing>) {
@@ -118,6 +132,27 @@ impl Session for PostgresSession {
             lent.saw(select, rows.clone());
         }
         Ok(rows)
+    }
+
+    async fn read_all(&mut self, selects: &[Select]) -> Result<Vec<Option<Vec<Row>>>, Failure> {
+        if let Some(answers) = self.ready.read.take().filter(|answers| answers.selects == selects) {
+            return Ok(answers.rows);
+        }
+        if self.lent.is_none()
+            && selects.len() > 1
+            && let Some(all) = self.read_together(selects).await?
+        {
+            return Ok(all);
+        }
+        let mut all = Vec::with_capacity(selects.len());
+        for select in selects {
+            all.push(self.read(&select.sql).await?);
+        }
+        Ok(all)
+    }
+
+    fn foresee(&mut self, next: Ahead) {
+        self.ahead = Some(next).filter(|_| self.lent.is_none());
     }
 
     async fn lock(&mut self) -> Result<(), Failure> {
@@ -144,7 +179,10 @@ impl Session for PostgresSession {
     }
 
     async fn run(&mut self, change: &Change<'_>) -> Result<(), Failure> {
-        match self.run_change(change).await {
+        self.ready = Ready::default();
+        let ran = self.run_change(change).await;
+        self.ahead = None;
+        match ran {
             Err(failure) => Err(self.explained(failure, change).await),
             done => done,
         }
@@ -162,6 +200,7 @@ impl Session for PostgresSession {
 
     /// The tenant's lock keeps others out meanwhile.
     async fn write(&mut self, selects: &[String], statements: &[String]) -> Result<(), Failure> {
+        self.ready = Ready::default();
         match self.lent {
             Some(_) => self.write_lent(selects, statements).await,
             None => steps::write(self, statements).await,
@@ -196,6 +235,22 @@ impl Session for PostgresSession {
         self.read_outsiders(histories).await
     }
 
+    fn key(access: &Access, limits: Limits) -> Option<Key> {
+        Self::key_of(access, limits)
+    }
+
+    fn shelf(keeper: &Keeper) -> Option<&Shelf<Self>> {
+        Some(&keeper.postgres)
+    }
+
+    async fn reset(mut self) -> Option<Self> {
+        if self.is_freed().await {
+            return Some(self);
+        }
+        self.close().await;
+        None
+    }
+
     async fn close(mut self) {
         if self.is_open() {
             // A pooler keeps the session then, and need not begin another one.
@@ -207,10 +262,50 @@ impl Session for PostgresSession {
 }
 
 impl PostgresSession {
+    fn of(opened: Opened, access: &Access, limits: Limits) -> Result<Self, Failure> {
+        let Opened { connection, settings, database, schema: current, lent, pid } = opened;
+        if let Some(failure) = missing(access, current.as_deref()) {
+            return Err(failure);
+        }
+        let session = Self::expected(connection, settings, access, limits);
+        Ok(Self {
+            database,
+            schema: current.unwrap_or_else(|| "public".into()),
+            pid: pid.filter(|_| !lent),
+            lent: lent.then(Lent::default),
+            ..session
+        })
+    }
+
+    /// A session as its tenant's URL lets expect it, before it was asked.
+    fn expected(connection: PgConnection, settings: Settings, access: &Access, limits: Limits) -> Self {
+        Self {
+            connection,
+            limits,
+            password: access.url.password(),
+            database: access.place.database.clone(),
+            schema: access.place.schema.clone().unwrap_or_else(|| "public".into()),
+            whole: access.place.schema.is_none(),
+            settings,
+            pid: None,
+            lent: None,
+            clean: true,
+            there: HashSet::new(),
+            ahead: None,
+            ready: Ready::default(),
+            prepared: false,
+            outskirts: Outskirts::default(),
+            served: 0,
+            born: Stopwatch::start(),
+            doing: Arc::default(),
+        }
+    }
+
     async fn run_change(&mut self, change: &Change<'_>) -> Result<(), Failure> {
         match course_of(change, Engine::Postgres)? {
             Course::Whole { text } => self.run_in_transaction(change, text).await,
             Course::Steps(units) => {
+                self.clean = false;
                 let settings = self.settings.of_session();
                 self.raw(format!("{settings}{}", change.preamble.unwrap_or_default())).await?;
                 steps::run(self, change, &units).await
@@ -219,30 +314,25 @@ impl PostgresSession {
     }
 
     async fn run_in_transaction(&mut self, change: &Change<'_>, text: String) -> Result<(), Failure> {
-        self.begin(change).await?;
-        let watch = Stopwatch::start();
-        self.doing.whole(&change.script.text, false);
-        self.run_script(change.script, text).await?;
-        self.doing.statement(None);
-        let record = (change.record)(watch.elapsed(), false);
-        self.raw(record).await.map_err(|failure| unrecorded(failure, change))?;
         if self.lent.is_some() {
-            self.read(&change.select).await?;
+            return self.run_lent(change, text).await;
         }
-        self.end("COMMIT").await
-    }
-
-    async fn begin(&mut self, change: &Change<'_>) -> Result<(), Failure> {
-        let preamble = change.preamble.unwrap_or_default();
-        let before = match self.lent {
-            None => format!("{}BEGIN; ", self.settings.of_session()),
-            Some(_) => {
-                self.begin_locked().await?;
-                self.nobody_came_between(&change.select).await?;
-                String::new()
-            }
-        };
-        self.raw(format!("{before}{preamble}; {}", change.create)).await
+        // What a session begins with is what a migration begins with.
+        let clean = std::mem::replace(&mut self.clean, false);
+        let settings = if clean { String::new() } else { self.settings.of_session() };
+        let there = self.there.contains(&change.select);
+        let create = if there { "" } else { change.create.as_str() };
+        match Message::of(change, &settings, create, &text) {
+            Some(message) => self.send(change, &message).await?,
+            None => self.send_in_parts(change, &settings, create, text).await?,
+        }
+        // A script that names it may have taken it away.
+        if change.script.text.contains(&change.progress.table) {
+            self.there.clear();
+        } else {
+            self.there.insert(change.select.clone());
+        }
+        Ok(())
     }
 
     /// The tenant's locks: of which kind, and their keys. Schemas of one database share the one that sqlx takes alone.
@@ -270,7 +360,7 @@ impl PostgresSession {
     async fn run_script(&mut self, script: &Script, text: String) -> Result<(), Failure> {
         let statements = sqlx::raw_sql(AssertSqlSafe(text.clone())).execute_many(&mut self.connection);
         run_all(statements).await.map_err(|(statement, error)| {
-            let line = line_of(&error, &text).map(|line| script.line + line - 1);
+            let line = line_of(&error, &text, 0).map(|line| script.line + line - 1);
             // The server reads the whole file before it runs any of it: only the line tells which statement it means.
             let statement = Some(statement).filter(|n| *n > 1 || line.is_none());
             numbered(Failure { statement, line, ..self.fail(&error) }, script, Engine::Postgres)
@@ -307,10 +397,20 @@ fn texts(row: &PgRow) -> Result<Row, sqlx::Error> {
     (0..row.len()).map(|at| row.try_get(at)).collect()
 }
 
-/// The line within what was sent.
-fn line_of(error: &sqlx::Error, sent: &str) -> Option<u32> {
+/// The line within a part of what was sent, with so many characters before it.
+fn line_of(error: &sqlx::Error, part: &str, before: usize) -> Option<u32> {
     let error = error.as_database_error()?.try_downcast_ref::<PgDatabaseError>()?;
     let Some(PgErrorPosition::Original(position)) = error.position() else { return None };
-    let breaks = sent.chars().take(position.saturating_sub(1)).filter(|c| *c == '\n').count();
+    let within = position.checked_sub(before + 1)?;
+    let breaks = part.chars().take(within).filter(|c| *c == '\n').count();
     u32::try_from(breaks + 1).ok()
+}
+
+/// What is wrong where the tenant's schema is not the current one: the first one behind it would be that.
+fn missing(access: &Access, current: Option<&str>) -> Option<Failure> {
+    let schema = access.place.schema.as_deref().filter(|wanted| current != Some(wanted))?;
+    let missing = Failure::new(Class::Permanent, "3F000", format!("schema \"{schema}\" does not exist"));
+    Some(missing.with_hint(
+        "create the schema, or correct the tenant: tenantry tenants set ID --schema NAME --url-stdin",
+    ))
 }

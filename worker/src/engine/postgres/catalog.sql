@@ -1,16 +1,7 @@
 -- Every object of a tenant as kind, table, name and definition. The search path is the tenant's schema alone, so names
--- in it come without it. {whole}: whether the tenant is the whole database.
-WITH own AS (
-    SELECT oid, CASE WHEN nspname = current_schema() THEN '' ELSE nspname || '.' END AS prefix
-    FROM pg_namespace
-    WHERE nspname = current_schema() OR ({whole} AND nspname !~ '^pg_' AND nspname <> 'information_schema')
-),
--- By what depends on the schema: unlike a search by schema, it does not take longer with more schemas in the database.
-member AS MATERIALIZED (
-    SELECT d.classid, d.objid, own.prefix
-    FROM own JOIN pg_depend d ON d.refclassid = 'pg_namespace'::regclass AND d.refobjid = own.oid
-    WHERE NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = d.classid AND e.objid = d.objid AND e.deptype = 'e')
-),
+-- in it come without it. Filled in: the schema's name, whether the tenant is the whole database, what is in its schemas with
+-- what stands before a name there, and what is done when all is read.
+WITH member AS MATERIALIZED ({member}),
 rel AS MATERIALIZED (
     SELECT c.oid, c.relname, prefix || c.relname AS name, c.relkind, c.relpersistence, c.relispartition, c.relpartbound,
         c.reloptions, c.relrowsecurity, c.relforcerowsecurity, c.relreplident
@@ -20,14 +11,14 @@ tab AS MATERIALIZED (SELECT * FROM rel WHERE relkind IN ('r', 'p', 'f'))
 
 SELECT 'schema', NULL, nspname::text, ''
 FROM pg_namespace n
-WHERE {whole} AND nspname <> current_schema() AND nspname !~ '^pg_' AND nspname <> 'information_schema'
+WHERE {whole} AND nspname <> {schema} AND nspname !~ '^pg_' AND nspname <> 'information_schema'
     AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_namespace'::regclass AND e.objid = n.oid AND e.deptype = 'e')
 
 UNION ALL
 SELECT 'extension', NULL, extname::text,
-    'version ' || extversion || CASE WHEN nspname = current_schema() THEN '' ELSE ' in ' || nspname END
+    'version ' || extversion || CASE WHEN nspname = {schema} THEN '' ELSE ' in ' || nspname END
 FROM pg_extension JOIN pg_namespace n ON n.oid = extnamespace
-WHERE {whole} OR nspname IN (current_schema(), 'public', 'pg_catalog')
+WHERE {whole} OR nspname IN ({schema}, 'public', 'pg_catalog')
 
 UNION ALL
 SELECT 'table', NULL, name, concat_ws(' ',
@@ -123,3 +114,4 @@ SELECT 'policy', name, polname::text, concat_ws(' ', CASE WHEN polpermissive THE
     (SELECT coalesce(string_agg(rolname, ', ' ORDER BY rolname), 'public') FROM pg_roles WHERE oid = ANY (polroles)),
     'using ' || pg_get_expr(polqual, polrelid, true), 'with check ' || pg_get_expr(polwithcheck, polrelid, true))
 FROM tab JOIN pg_policy ON polrelid = tab.oid
+{last}

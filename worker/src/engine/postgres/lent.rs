@@ -17,7 +17,7 @@ use tenantry_shared::{
 };
 
 use super::{PostgresSession, texts};
-use crate::engine::{Change, LOCK_POLL, course_of, unwritten};
+use crate::engine::{Change, LOCK_POLL, Session as _, course_of, unwritten};
 
 /// In one transaction the newest rows are to be seen, whatever the database's default is.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; ";
@@ -105,6 +105,17 @@ impl PostgresSession {
             return Ok(());
         }
         Err(Failure::new(Class::Transient, "locked", "somebody else is migrating this tenant"))
+    }
+
+    /// Runs a migration in one transaction that begins with the tenant's locks.
+    pub(super) async fn run_lent(&mut self, change: &Change<'_>, text: String) -> Result<(), Failure> {
+        self.begin_locked().await?;
+        self.nobody_came_between(&change.select).await?;
+        let preamble = change.preamble.unwrap_or_default();
+        self.raw(format!("{preamble}\n; {}", change.create)).await?;
+        self.run_and_record(change, text).await?;
+        self.read(&change.select).await?;
+        self.end("COMMIT").await
     }
 
     /// Writes SQL of ours in one transaction with the tenant's locks.

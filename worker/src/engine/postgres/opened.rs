@@ -46,25 +46,62 @@ pub(super) struct Opened {
 /// # Errors
 /// When there is no connection in time, or the server refuses it.
 pub(super) async fn open(access: &Access, limits: Limits) -> Result<Opened, Failure> {
-    let (mut connection, whose) = begin(&access.url, limits).await?;
-    let since_14 = connection.server_version_num().is_some_and(|v| v >= VERSION_14);
-    let mut settings = Settings::of(access, limits, since_14);
+    let Begun { mut connection, settings, lent } = begin(access, limits).await?;
     let password = access.url.password();
     let fail = |e: sqlx::Error| failure(&e, Engine::Postgres, password.as_deref());
-    let first = match whose.lent() {
+    let first = match lent {
         Some(lent) => {
             let start = settings.of_start(&lent);
             Some(About::asked(&mut connection, &start, &lent).await.map_err(fail)?)
         }
         None => None,
     };
-    let about = match first {
-        Some(about) if !about.lent => about,
-        _ => About::of_lent(&mut connection, &settings).await.map_err(fail).map_err(by_statement)?,
-    };
-    settings.linux = about.linux;
-    let About { database, schema, lent, pid, .. } = about;
-    Ok(Opened { connection, settings, database, schema, lent, pid })
+    match first {
+        Some(about) if !about.lent => Ok(Opened::of(connection, settings, about)),
+        _ => borrow(connection, settings, access).await,
+    }
+}
+
+/// The same of a session that is a pooler's.
+///
+/// # Errors
+/// When the pooler has no transactions, or refuses them.
+pub(super) async fn borrow(
+    mut connection: PgConnection,
+    settings: Settings,
+    access: &Access,
+) -> Result<Opened, Failure> {
+    let password = access.url.password();
+    let fail = |e: sqlx::Error| failure(&e, Engine::Postgres, password.as_deref());
+    let about = About::of_lent(&mut connection, &settings).await.map_err(fail).map_err(by_statement)?;
+    Ok(Opened::of(connection, settings, about))
+}
+
+impl Opened {
+    fn of(connection: PgConnection, mut settings: Settings, about: About) -> Self {
+        settings.linux = about.linux;
+        let About { database, schema, lent, pid, .. } = about;
+        Self { connection, settings, database, schema, lent, pid }
+    }
+}
+
+/// A connection of which nothing is known yet.
+pub(super) struct Begun {
+    pub(super) connection: PgConnection,
+    pub(super) settings: Settings,
+    /// Asks, as SQL, whether the session is lent. None: it is.
+    pub(super) lent: Option<String>,
+}
+
+/// Connects, and asks nothing.
+///
+/// # Errors
+/// When there is no connection in time, or the server refuses it.
+pub(super) async fn begin(access: &Access, limits: Limits) -> Result<Begun, Failure> {
+    let (connection, whose) = reach(&access.url, limits).await?;
+    let since_14 = connection.server_version_num().is_some_and(|v| v >= VERSION_14);
+    let settings = Settings::of(access, limits, since_14);
+    Ok(Begun { connection, settings, lent: whose.lent() })
 }
 
 /// Whose session answers.
@@ -90,7 +127,7 @@ impl Whose {
     }
 }
 
-async fn begin(url: &DatabaseUrl, limits: Limits) -> Result<(PgConnection, Whose), Failure> {
+async fn reach(url: &DatabaseUrl, limits: Limits) -> Result<(PgConnection, Whose), Failure> {
     let password = url.password();
     let connect = async |url: String, mark: Option<&str>| {
         let fail = |e: sqlx::Error| failure(&e, Engine::Postgres, password.as_deref());

@@ -1,21 +1,20 @@
 -- Every object that a tenant, one schema of a database, has not made in its own schema: kind, table, name, definition
--- (none) and schema. A schema with a history table is another tenant's; `public` is told in any case, and whoever
--- knows that a tenant lives there leaves it out. Very many schemas without a history are tenants that have none yet.
-WITH other AS MATERIALIZED (
-    SELECT oid, nspname
-    FROM pg_namespace n
-    WHERE nspname <> current_schema() AND nspname <> 'public' AND nspname !~ '^pg_' AND nspname <> 'information_schema'
-        AND NOT EXISTS (SELECT FROM pg_class WHERE relnamespace = n.oid AND relname IN ({histories}))
-    LIMIT {most} + 1
-),
-around AS (
-    SELECT oid, nspname, nspname || '.' AS prefix FROM pg_namespace WHERE nspname = 'public' AND nspname <> current_schema()
+-- (none) and schema. Filled in: the tenant's schema, the schemas that had no history when they were last looked for and the
+-- newest one then, and the history tables. A schema with one of them is another tenant's; `public` is told in any case, and
+-- whoever knows that a tenant lives there leaves it out.
+WITH around AS MATERIALIZED (
+    SELECT oid, nspname, nspname || '.' AS prefix FROM pg_namespace WHERE nspname = 'public' AND nspname <> {schema}
     UNION ALL
-    SELECT oid, nspname, nspname || '.' FROM other WHERE (SELECT count(*) FROM other) <= {most}
+    SELECT oid, nspname, nspname || '.'
+    FROM (SELECT k FROM unnest({known}) k UNION SELECT * FROM (SELECT oid FROM pg_namespace WHERE oid > {newest} ORDER BY oid LIMIT {most}) newer) candidate (k)
+        CROSS JOIN LATERAL (SELECT oid, nspname FROM pg_namespace WHERE oid = k OFFSET 0) n
+    WHERE nspname <> {schema} AND nspname <> 'public' AND nspname !~ '^pg_' AND nspname <> 'information_schema'
+        AND NOT EXISTS (SELECT FROM pg_class WHERE relnamespace = n.oid AND relname = ANY ({histories}))
 ),
 member AS MATERIALIZED (
     SELECT d.classid, d.objid, around.nspname, around.prefix
-    FROM around JOIN pg_depend d ON d.refclassid = 'pg_namespace'::regclass AND d.refobjid = around.oid
+    FROM around CROSS JOIN LATERAL (
+            SELECT classid, objid FROM pg_depend WHERE refclassid = 'pg_namespace'::regclass AND refobjid = around.oid OFFSET 0) d
     WHERE NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = d.classid AND e.objid = d.objid AND e.deptype = 'e')
 ),
 rel AS MATERIALIZED (
@@ -23,9 +22,6 @@ rel AS MATERIALIZED (
     FROM member JOIN pg_class c ON classid = 'pg_class'::regclass AND c.oid = objid
 )
 
-SELECT 'all', NULL, '', '', '' WHERE (SELECT count(*) FROM other) <= {most}
-
-UNION ALL
 SELECT 'schema', NULL, nspname::text, '', nspname::text FROM around
 
 UNION ALL

@@ -36,7 +36,7 @@ impl PostgresSession {
             Some(_) => self.settings.of_change(),
             None => self.settings.of_session(),
         };
-        self.raw(format!("{settings}{preamble}; {}", change.create)).await?;
+        self.raw(format!("{settings}{preamble}\n; {}", change.create)).await?;
         let ours = self.transaction().await?;
         let watch = Stopwatch::start();
         self.run_script(change.script, text).await?;

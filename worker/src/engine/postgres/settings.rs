@@ -62,13 +62,24 @@ impl Settings {
         Self { limits, since_14, linux: false, path: access.place.schema.as_ref().map(own), given }
     }
 
+    /// Those of another tenant of the same server.
+    pub(super) fn for_access(&self, access: &Access, limits: Limits) -> Self {
+        Self { linux: self.linux, ..Self::of(access, limits, self.since_14) }
+    }
+
     /// Sets all of it in a new session; where this condition holds, only for this message, which is one transaction.
     pub(super) fn of_start(&self, local: &str) -> String {
         let idle = self.since_14.then(|| ("idle_session_timeout", IDLE_MS.to_string()));
         let path = self.path.clone().map(|path| (PATH, path));
         let all = self.limits.iter().cloned().chain(idle).chain(path);
-        let calls: Vec<String> =
+        let mut calls: Vec<String> =
             all.map(|(name, value)| format!("set_config('{name}', {}, {local})", literal(&value))).collect();
+        if self.since_14 {
+            let (name, value) = CLIENT_CHECK;
+            calls.push(format!(
+                "CASE WHEN version() LIKE '%linux%' THEN set_config('{name}', '{value}', {local}) END"
+            ));
+        }
         format!("SELECT {}; ", calls.join(", "))
     }
 
@@ -76,10 +87,13 @@ impl Settings {
     pub(super) fn of_session(&self) -> String {
         let mut text = format!("SET SESSION AUTHORIZATION DEFAULT; RESET ROLE; RESET ALL; {NO_TABLES}");
         self.write(&mut text, "SET");
-        if self.since_14 {
-            text.push_str(&format!("SET idle_session_timeout = {IDLE_MS}; "));
-        }
+        text.push_str(&self.of_idle());
         text
+    }
+
+    /// Makes the server end the session where it stands still.
+    pub(super) fn of_idle(&self) -> String {
+        if self.since_14 { format!("SET idle_session_timeout = {IDLE_MS}; ") } else { String::new() }
     }
 
     /// Sets all of it until the end of a transaction that changes something, whatever others have left behind.

@@ -24,7 +24,7 @@ impl Stepwise for PostgresSession {
 
     async fn statement(&mut self, text: &str) -> Result<(), Failure> {
         let done = self.connection.execute(sqlx::raw_sql(AssertSqlSafe(text.to_owned()))).await;
-        done.map(|_| ()).map_err(|e| Failure { line: line_of(&e, text), ..self.fail(&e) })
+        done.map(|_| ()).map_err(|e| Failure { line: line_of(&e, text, 0), ..self.fail(&e) })
     }
 
     async fn clear(&mut self, statement: &str) -> Result<(), Failure> {

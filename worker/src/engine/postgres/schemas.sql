@@ -1,0 +1,8 @@
+-- The schemas that may be anybody's: those without one of these history tables, one more than are looked into at
+-- the most, and before them the newest schema of all. Very many without a history are tenants that have none yet.
+SELECT CAST(max(oid) AS text) FROM pg_namespace
+UNION ALL
+(SELECT CAST(oid AS text) FROM pg_namespace
+WHERE nspname <> 'public' AND nspname !~ '^pg_' AND nspname <> 'information_schema'
+    AND oid NOT IN (SELECT relnamespace FROM pg_class WHERE relname IN ({histories}))
+LIMIT {most} + 1)
