@@ -142,7 +142,7 @@ pub(crate) async fn waits_at_its_gate(tenant: &TenantDb) -> bool {
     match tenant.kind {
         Kind::PostgresDatabase | Kind::PostgresSchema => {
             let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
-                AND application_name = 'tenantry' AND query LIKE 'UPDATE counter%'";
+                AND application_name = 'tenantry' AND query LIKE '%UPDATE counter%'";
             tenant.number(waiting).await > 0
         }
         Kind::MariaDb => {

@@ -76,7 +76,7 @@ async fn migrate<S: Session>(order: &Order, access: &Access, trail: &mut Trail) 
     let mut surroundings = Surroundings::of(order, work.limits);
     loop {
         let kept = trail.keeping.take::<S>(access, work.limits);
-        let asks = |site: &Site| work.asks(site);
+        let asks = |site: &Site| Asks { doing: trail.doing.clone(), ..work.asks(site) };
         let begun = S::begin(kept, access, work.limits, &asks);
         let (mut session, seen) = work.limits.answered(begun).await?;
         session.tell(trail.doing.clone());
@@ -214,7 +214,7 @@ impl<'a> Work<'a> {
 
     /// What an attempt asks at its beginning.
     fn asks(&self, site: &Site) -> Asks {
-        let mut asks = Asks { needed: selects(site, &self.taken), wanted: Vec::new() };
+        let mut asks = Asks { needed: selects(site, &self.taken), ..Asks::default() };
         let progress = change::select_progress(site);
         if self.tells(site) { &mut asks.wanted } else { &mut asks.needed }.push(progress);
         if matches!(self.order.action, ActionKind::Apply) && self.taken.iter().any(|t| t.chain.rules.proves())

@@ -139,12 +139,14 @@ impl Select {
 }
 
 /// What an attempt asks at its beginning.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Asks {
     /// What tells whether there is anything to do.
     pub needed: Vec<Select>,
     /// What is wanted beside, where the tenant's lock was to be had at once: it is worth no message of its own.
     pub wanted: Vec<Select>,
+    /// Who is told meanwhile what the session does.
+    pub doing: Arc<Doing>,
 }
 
 /// The answers.
@@ -183,7 +185,8 @@ pub trait Session: Send + Sized + 'static {
                 kept.close().await;
             }
             let mut session = Self::connect(access, limits).await?;
-            let needed = asks(&session.site("")).needed;
+            let Asks { needed, doing, .. } = asks(&session.site(""));
+            session.tell(doing);
             let read = session.read_all(&needed).await;
             Ok((session, read.map(|rows| Seen { locked: false, rows })))
         }

@@ -72,6 +72,7 @@ impl PostgresSession {
         }
         session.pid = first.pid;
         session.settings.linux = first.linux;
+        session.tell(wanted.doing.clone());
         if first.lock != UNKNOWN {
             let seen = session.finish(&wanted, seen, first.lock == LOCKED).await;
             return Ok((session, seen));
@@ -91,7 +92,8 @@ impl PostgresSession {
         asks: &(dyn Fn(&Site) -> Asks + Sync),
     ) -> Result<(Self, Result<Seen, Failure>), Failure> {
         let mut session = Self::of(opened::borrow(connection, settings, access).await?, access, limits)?;
-        let needed = asks(&session.site("")).needed;
+        let Asks { needed, doing, .. } = asks(&session.site(""));
+        session.tell(doing);
         let read = session.read_all(&needed).await;
         Ok((session, read.map(|rows| Seen { locked: false, rows })))
     }
@@ -111,6 +113,7 @@ impl PostgresSession {
         self.clean = true;
         let start = self.settings.of_start("false");
         let wanted = asks(&self.site(""));
+        self.tell(wanted.doing.clone());
         let known = Known { settings: &start, lent: "false", guessed: false };
         let (first, seen) = self.ask(&known, &wanted).await?;
         if let Some(failure) = missing(access, first.schema.as_deref()) {
