@@ -275,7 +275,9 @@ async fn a_rollback_whose_worker_is_killed_reverts_as_many_as_were_asked_for() {
     gates.open().await;
     let _worker = home.worker(&FLAGS);
     let run = home.run(&["wait", "--json"]).exits(0).json();
-    assert_eq!(run["counts"]["applied"], 4, "{run}");
+    // PostgreSQL may have had the commit from the killed worker already, and is found as it should be then.
+    let well = run["counts"]["applied"].as_u64().zip(run["counts"]["current"].as_u64());
+    assert_eq!(well.map(|(applied, current)| applied + current), Some(4), "{run}");
     for tenant in &fleet.tenants {
         assert_eq!(tenant.versions().await, [1], "{}", tenant.id);
         assert_eq!(tenant.number("SELECT n FROM counter").await, 1, "{}", tenant.id);

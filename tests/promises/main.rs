@@ -17,6 +17,7 @@ mod fleet;
 mod formats;
 mod gate;
 mod held;
+mod kept;
 mod limits;
 mod long;
 mod mariadb;

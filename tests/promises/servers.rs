@@ -55,7 +55,7 @@ fn server_of(home: &Home, url: &str) -> Value {
     found.expect("the server")
 }
 
-fn set_cap(home: &Home, url: &str, cap: &str) {
+pub(crate) fn set_cap(home: &Home, url: &str, cap: &str) {
     let _ = home.run(&["servers", "set", &address(url), "--cap", cap]).exits(0);
 }
 

@@ -119,7 +119,8 @@ impl Worker {
         self.stop.send_replace(true);
     }
 
-    /// Stops what runs at once: connections are cut, and PostgreSQL and SQLite roll back.
+    /// Stops what runs at once: connections are cut, and PostgreSQL and SQLite roll back, unless PostgreSQL has come to the
+    /// commit of a migration before it looks for its client.
     pub fn abort(&self) {
         self.stop.send_replace(true);
         self.abort.send_replace(true);
