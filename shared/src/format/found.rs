@@ -2,6 +2,8 @@
 //!
 //! Only the tables' usual names are known here; what an operator gave another name is not found.
 
+use std::collections::BTreeSet;
+
 use super::{Rules, named};
 use crate::{
     place::Engine,
@@ -105,15 +107,21 @@ fn tool_of(table: &Table, rails: bool) -> Option<Found> {
 /// further names to look for. Atlas keeps that of a whole PostgreSQL database in a schema of its own.
 #[must_use]
 pub fn select(site: &Site, also: &[&str]) -> String {
-    let names = KNOWN.iter().map(|known| known.table).chain([RAILS]).chain(also.iter().copied());
-    let names: Vec<String> = names.map(|name| site.text(&name.to_lowercase())).collect();
-    let (names, schema) = (names.join(", "), site.text(site.schema.as_deref().unwrap_or_default()));
+    let known = KNOWN.iter().map(|known| known.table).chain([RAILS]).chain(also.iter().copied());
+    // Only names as they are written are looked up by an index there, and a database may have very many tables.
+    let written = |name: &str| match site.engine {
+        Engine::Postgres => vec![name.to_owned(), name.to_lowercase(), name.to_uppercase()],
+        Engine::MySql | Engine::Sqlite => vec![name.to_lowercase()],
+    };
+    let names: BTreeSet<String> = known.flat_map(written).map(|name| site.text(&name)).collect();
+    let names = names.into_iter().collect::<Vec<_>>().join(", ");
+    let schema = site.text(site.schema.as_deref().unwrap_or_default());
     match site.engine {
         Engine::Postgres => format!(
             "SELECT CAST(c.relname AS text), CAST(a.attname AS text) FROM pg_catalog.pg_class c
              JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid
              WHERE (n.nspname = {schema} OR {schema} = 'public' AND n.nspname = 'atlas_schema_revisions') AND c.relkind IN ('r', 'p', 'v', 'f') AND a.attnum > 0 AND NOT a.attisdropped
-             AND lower(c.relname) IN ({names}) ORDER BY c.relname, a.attnum"
+             AND c.relname IN ({names}) ORDER BY c.relname, a.attnum"
         ),
         Engine::MySql => format!(
             "SELECT CAST(table_name AS CHAR), CAST(column_name AS CHAR) FROM information_schema.columns

@@ -1,7 +1,7 @@
 //! The engines: one session with one tenant's database. The only room that connects to tenants.
 //!
 //! A session is one connection of its own, never a pooled one: the tenant's lock lives in it and must go with
-//! it. A PostgreSQL tenant may be behind a pooler of somebody else's that lends its sessions by the transaction; then the lock
+//! it. One that an attempt has left in order may be freed of all that and serve the next tenant: see `kept`. A PostgreSQL tenant may be behind a pooler of somebody else's that lends its sessions by the transaction; then the lock
 //! is each transaction's, and what needs a session is refused. What each engine can promise:
 //!
 //! | | PostgreSQL | MySQL, MariaDB | SQLite |

@@ -1,10 +1,10 @@
 -- Every object of a tenant as kind, table, name and definition. The search path is the tenant's schema alone, so names
 -- in it come without it. Filled in: the schema's name, whether the tenant is the whole database, what is in its schemas with
--- what stands before a name there, and what is done when all is read.
+-- what stands before a name there, and what is done when all is read. What is behind the line that says so can be left out.
 WITH member AS MATERIALIZED ({member}),
 rel AS MATERIALIZED (
     SELECT c.oid, c.relname, prefix || c.relname AS name, c.relkind, c.relpersistence, c.relispartition, c.relpartbound,
-        c.reloptions, c.relrowsecurity, c.relforcerowsecurity, c.relreplident
+        c.reloptions, c.relrowsecurity, c.relforcerowsecurity, c.relreplident, c.relhasrules
     FROM member JOIN pg_class c ON classid = 'pg_class'::regclass AND c.oid = objid
 ),
 tab AS MATERIALIZED (SELECT * FROM rel WHERE relkind IN ('r', 'p', 'f'))
@@ -66,11 +66,6 @@ FROM rel JOIN pg_index ON indrelid = rel.oid JOIN pg_class i ON i.oid = indexrel
 WHERE NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid AND conrelid = indrelid AND contype IN ('p', 'u', 'x'))
 
 UNION ALL
-SELECT CASE relkind WHEN 'v' THEN 'view' ELSE 'materialized view' END, NULL, name,
-    concat_ws(' ', CASE WHEN reloptions IS NOT NULL THEN 'with ' || reloptions::text END, pg_get_viewdef(oid, true))
-FROM rel WHERE relkind IN ('v', 'm')
-
-UNION ALL
 SELECT 'sequence', owner.name, rel.name, format('%s start %s increment %s from %s to %s cache %s%s', format_type(seqtypid, NULL),
     seqstart, seqincrement, seqmin, seqmax, seqcache, CASE WHEN seqcycle THEN ' cycle' ELSE '' END)
 FROM rel
@@ -78,6 +73,12 @@ FROM rel
     LEFT JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = rel.oid
         AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
     LEFT JOIN rel owner ON owner.oid = d.refobjid
+
+-- Of what few tenants have.
+UNION ALL
+SELECT CASE relkind WHEN 'v' THEN 'view' ELSE 'materialized view' END, NULL, name,
+    concat_ws(' ', CASE WHEN reloptions IS NOT NULL THEN 'with ' || reloptions::text END, pg_get_viewdef(oid, true))
+FROM rel WHERE relkind IN ('v', 'm')
 
 UNION ALL
 SELECT 'type', NULL, prefix || typname, CASE typtype
