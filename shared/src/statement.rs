@@ -18,6 +18,7 @@ mod outlives;
 mod postgres;
 mod script;
 mod sqlite;
+mod stretch;
 mod token;
 mod trace;
 
@@ -29,6 +30,7 @@ pub use self::{
     index::{IndexWork, index_concurrently},
     outline::{names, outline},
     outlives::outlives,
+    stretch::Lone,
     trace::{Object, Trace, trace},
 };
 

@@ -26,8 +26,8 @@ use tenantry_shared::{
 use crate::{
     change,
     engine::{
-        Ahead, Asks, Change, Doing, Limits, MySqlSession, PostgresSession, Seen, Select, Session,
-        SqliteSession, command, kept::Keeping, read_as, selects,
+        Ahead, Asks, Change, Doing, Limits, MySqlSession, PROGRESS_TABLE, PostgresSession, Seen, Select,
+        Session, SqliteSession, command, kept::Keeping, read_as, selects, written_down,
     },
     fingerprint::Surroundings,
     foreign,
@@ -262,7 +262,7 @@ impl<'a> Work<'a> {
             let progress = change::progress_of(rows.into_iter().nth(self.taken.len()).flatten());
             found = Found { locked: true, histories, progress, tables: None };
         }
-        found.progress = self.limits.answered(self.settled(session, found.progress)).await?;
+        found.progress = self.limits.answered(self.settled(session, &found.histories, found.progress)).await?;
         Ok(found)
     }
 
@@ -303,7 +303,11 @@ impl<'a> Work<'a> {
             }
             match &together[0].chain.command {
                 Some(command) => commanded(session, command, access, together, trail).await?,
-                None => self.apply(session, &together[0], trail).await?,
+                None => {
+                    let next = pending.get(pending.len() - left);
+                    let more = next.is_some_and(|next| next.chain.command.is_none());
+                    self.apply(session, &together[0], more, trail).await?;
+                }
             }
         }
 
@@ -372,12 +376,20 @@ impl<'a> Work<'a> {
     }
 
     /// How far a migration came that an earlier attempt did not finish, with its last statement's end found out.
-    async fn settled(
+    /// One that its mark tells of is written down, so that it can be gone on with like any other.
+    pub(crate) async fn settled(
         &self,
         session: &mut impl Session,
+        histories: &[Vec<Applied>],
         progress: Option<Progress>,
     ) -> Result<Option<Progress>, Failure> {
-        let Some(progress) = progress else { return Ok(None) };
+        let Some(progress) = progress else {
+            let marked = change::marked(session, &self.taken, histories).await?;
+            if let Some(progress) = &marked {
+                session.write(&[], &written_down(session.site(PROGRESS_TABLE), progress)).await?;
+            }
+            return Ok(marked);
+        };
         let script = self.script_of(&progress).filter(|_| progress.doubt);
         match script {
             Some(script) => session.settle(progress, script).await.map(Some),
@@ -395,6 +407,7 @@ impl<'a> Work<'a> {
         &self,
         session: &mut impl Session,
         pending: &Pending<'_>,
+        more: bool,
         trail: &mut Trail,
     ) -> Result<(), Failure> {
         trail.notes.begins(&pending.link.id).await;
@@ -402,7 +415,7 @@ impl<'a> Work<'a> {
         let site = session.site(&pending.chain.table);
         trail.doing.migration(Some(&link.id));
         let applied = match change::apply(&site, pending) {
-            Ok(change) => session.run(&change).await,
+            Ok(change) => session.run(&Change { more, ..change }).await,
             Err(failure) => Err(failure),
         };
         trail.doing.migration(None);

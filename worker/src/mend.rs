@@ -8,7 +8,7 @@ use tenantry_shared::{
     format::{Entry, Migration, Rules},
     place::Engine,
     plan::{
-        Refusal,
+        Applied, Progress, Refusal,
         mend::{Edit, EditKind, Mend, mend, troubles},
     },
     registry::Access,
@@ -17,6 +17,7 @@ use tenantry_shared::{
 
 use crate::{
     attempt::{Trail, Work},
+    change::{half_done, progress},
     engine::{MySqlSession, PROGRESS_TABLE, PostgresSession, Session, SqliteSession, cleared, settled},
     orders::Order,
 };
@@ -95,7 +96,10 @@ impl Work<'_> {
             session.lock().await?;
         }
         let histories = self.look(session, &mut Trail::default()).await?;
-        let progress = crate::change::progress(session).await?;
+        let progress = match task {
+            Task::Mend(..) => self.progress_as_it_is(session, &histories).await?,
+            Task::Look | Task::Foresee(_) => half_done(session, &self.taken, &histories).await?,
+        };
         let (one, expected) = match task {
             Task::Look => return Ok(Answer::Troubles(troubles(&self.taken, &histories, progress.as_ref()))),
             Task::Foresee(one) => (one, None),
@@ -117,6 +121,18 @@ impl Work<'_> {
         Ok(Answer::Foreseen(Foreseen::Edits(told)))
     }
 
+    /// One that a mark alone tells of is written down first: a mend changes what is written.
+    async fn progress_as_it_is(
+        &self,
+        session: &mut impl Session,
+        histories: &[Vec<Applied>],
+    ) -> Result<Option<Progress>, Failure> {
+        match progress(session).await? {
+            None => self.settled(session, histories, None).await,
+            written => Ok(written),
+        }
+    }
+
     async fn write(&self, session: &mut impl Session, edits: &[Edit<'_>]) -> Result<(), Failure> {
         let mut selects = Vec::new();
         let mut statements = Vec::new();
@@ -131,7 +147,7 @@ impl Work<'_> {
     /// A mend that was written finds nothing more to mend.
     async fn holds(&self, session: &mut impl Session, one: &Mend) -> Result<(), Failure> {
         let histories = self.look(session, &mut Trail::default()).await?;
-        let progress = crate::change::progress(session).await?;
+        let progress = half_done(session, &self.taken, &histories).await?;
         match mend(&self.taken, &histories, progress.as_ref(), one) {
             Err(_) => Ok(()),
             Ok(_) => Err(Failure::new(Class::Permanent, "unproven", "it was written and is not to be seen")),

@@ -50,7 +50,8 @@ async fn steps(session: &mut impl Session, work: &Work<'_>) -> Result<Vec<Step>,
     if work.pending(&histories, None).is_ok_and(|pending| pending.is_empty()) {
         return Ok(Vec::new());
     }
-    let progress = work.limits.answered(change::progress(session)).await?.map(settled);
+    let half_done = change::half_done(session, &work.taken, &histories);
+    let progress = work.limits.answered(half_done).await?.map(settled);
     let pending = work.allowed(session, &histories, progress.as_ref(), None).await?;
     let step = |pending: Pending<'_>| Step {
         id: pending.link.id.clone(),

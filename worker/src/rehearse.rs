@@ -85,7 +85,8 @@ async fn pending<'a>(session: &mut impl Session, work: &Work<'a>) -> Result<Vec<
     if work.pending(&histories, None).is_ok_and(|pending| pending.is_empty()) {
         return Ok(Vec::new());
     }
-    let progress = work.limits.answered(change::progress(session)).await?.map(settled);
+    let half_done = change::half_done(session, &work.taken, &histories);
+    let progress = work.limits.answered(half_done).await?.map(settled);
     work.allowed(session, &histories, progress.as_ref(), None).await
 }
 

@@ -151,7 +151,8 @@ impl<'a> Work<'a> {
 
     async fn foreseen(&self, session: &mut impl Session, back: &Back) -> Result<Vec<Version>, Failure> {
         let histories = self.look(session, &mut Trail::default()).await?;
-        let progress = self.limits.answered(change::progress(session)).await?;
+        let half_done = change::half_done(session, &self.taken, &histories);
+        let progress = self.limits.answered(half_done).await?;
         let reverting = self.reverting(&histories, progress.as_ref(), back)?;
         Ok(reverting.into_iter().map(|reverting| reverting.link.id.clone()).collect())
     }

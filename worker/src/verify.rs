@@ -212,7 +212,7 @@ impl Look<'_> {
         taken: &[Taken<'_>],
         histories: &[Vec<Applied>],
     ) -> Result<(Standing, Vec<String>), Failure> {
-        let progress = change::progress(session).await?;
+        let progress = change::half_done(session, taken, histories).await?;
         let main = self.bundle.main();
         let goal = Goal { main, target: &self.bundle.latest().version, order: self.order };
         let standing = match plan(taken, histories, progress.as_ref(), goal) {

@@ -22,7 +22,9 @@ pub mod refinery;
 pub mod repeatable;
 pub mod sequelize;
 pub mod sqlx;
+mod tally;
 
+pub use self::tally::Tally;
 use std::{collections::HashMap, ops::Range, time::Duration};
 
 use crate::{
@@ -264,6 +266,21 @@ pub trait Rules: Send + Sync + std::fmt::Debug {
 
     /// Marks a migration as begun, before it runs outside a transaction. None: the tool knows no such mark.
     fn begin(&self, _: &Site, _: Entry<'_>) -> Option<String> {
+        None
+    }
+
+    /// The mark of [`Self::begin`] with a number of ours in it, which the tool ignores. None: it has no room for one.
+    fn begin_counted(&self, _: &Site, _: Entry<'_>, _number: i64) -> Option<String> {
+        None
+    }
+
+    /// Gives the mark of [`Self::begin`] another number. Changes one row.
+    fn recount(&self, _: &Site, _version: &Version, _number: i64) -> String {
+        NOTHING.to_owned()
+    }
+
+    /// Reads the marks: version, checksum and number of each as texts. None: they have no number.
+    fn counted(&self, _: &Site) -> Option<String> {
         None
     }
 

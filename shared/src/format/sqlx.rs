@@ -19,6 +19,7 @@ use crate::{
     digest::hex,
     place::Engine,
     site::{Row, Site},
+    version::Version,
 };
 
 /// The rules of sqlx.
@@ -104,6 +105,21 @@ impl Rules for Sqlx {
 
     fn begin(&self, site: &Site, entry: Entry<'_>) -> Option<String> {
         Some(insert(site, entry.migration, false, -1))
+    }
+
+    /// sqlx stops at a row without success, whatever time it says.
+    fn begin_counted(&self, site: &Site, entry: Entry<'_>, number: i64) -> Option<String> {
+        Some(insert(site, entry.migration, false, number))
+    }
+
+    fn recount(&self, site: &Site, version: &Version, number: i64) -> String {
+        let table = site.table();
+        format!("UPDATE {table} SET execution_time = {number} WHERE version = {version} AND success = FALSE")
+    }
+
+    fn counted(&self, site: &Site) -> Option<String> {
+        let columns = [site.as_text("version"), site.as_hex("checksum"), site.as_text("execution_time")];
+        Some(format!("SELECT {} FROM {} WHERE success = FALSE", columns.join(", "), site.table()))
     }
 
     fn unmark(&self, site: &Site, entry: Entry<'_>) -> String {

@@ -264,7 +264,7 @@ impl Words<'_, '_> {
 }
 
 /// A name as it is written: its case may count.
-fn written(token: &Token<'_>) -> Option<String> {
+pub(super) fn written(token: &Token<'_>) -> Option<String> {
     match token.sort {
         Sort::Word => Some(token.text.to_owned()),
         _ => token.name(),

@@ -47,7 +47,7 @@ pub use mysql::MySqlSession;
 pub use postgres::PostgresSession;
 pub(crate) use rehearsal::first_bar;
 pub use sqlite::SqliteSession;
-pub(crate) use steps::{PROGRESS_TABLE, TRACELESS, cleared, settled};
+pub(crate) use steps::{PROGRESS_TABLE, TRACELESS, cleared, settled, written_down};
 pub use waiting::{Wait, waited_for};
 
 /// A worker that is paused between two statements does not hold its tenant's locks for longer than this: the server
@@ -111,6 +111,9 @@ pub struct Change<'a> {
     pub select: String,
     /// Marks it as begun, where it does not run in one transaction with its record. None: the tool knows no mark.
     pub begin: Option<String>,
+    /// The mark with a number of ours, or, where it is there (true), what gives it another number. None: its tool leaves
+    /// no room for one.
+    pub counted: Option<Counted<'a>>,
     /// Takes the mark away again: nothing was done.
     pub unmark: String,
     /// Its record once it has run: after how long, and whether it was marked.
@@ -119,7 +122,13 @@ pub struct Change<'a> {
     pub progress: Progress,
     /// Whether that is from an earlier attempt.
     pub resumed: bool,
+    /// Whether another change follows at once in the same session. Its record may be written together with that one's
+    /// first then: until it is, the mark stands, and tells all.
+    pub more: bool,
 }
+
+/// See [`Change::counted`].
+pub type Counted<'a> = Box<dyn Fn(i64, bool) -> String + Send + Sync + 'a>;
 
 /// A selection of rows of texts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -261,6 +270,18 @@ pub trait Session: Send + Sized + 'static {
         progress: Progress,
         script: &Script,
     ) -> impl Future<Output = Result<Progress, Failure>> + Send;
+
+    /// Finds out how far a migration came whose mark has a tally: which of the statements up to `looked` are done behind
+    /// those that are known to be. Changes nothing.
+    fn retrace(
+        &mut self,
+        progress: Progress,
+        looked: u32,
+        script: &Script,
+    ) -> impl Future<Output = Result<Progress, Failure>> + Send {
+        let _ = (looked, script);
+        async { Ok(progress) }
+    }
 
     /// Whether it is a pooler's, and ours for one transaction at a time.
     fn is_lent(&self) -> bool {

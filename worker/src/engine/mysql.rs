@@ -1,12 +1,14 @@
 //! MySQL and MariaDB: a database per tenant.
 //!
-//! DDL commits by itself there, so every migration goes statement by statement (see `steps`). Where a format marks a
-//! migration as begun, the mark comes first, as its own tool does it.
+//! DDL commits by itself there, so every migration goes statement by statement. Where its mark and the traces of its statements
+//! tell how far it came (see `marked`) they are its record; else it has one (see `steps`). Where a format marks a migration as
+//! begun, the mark comes first, as its own tool does it.
 //!
 //! `GET_LOCK` wants a time limit: MariaDB answers NULL to the endless one that sqlx asks for, and locks nothing.
 
 mod catalog;
 mod holders;
+mod marked;
 mod stepwise;
 
 use std::{str::FromStr as _, sync::Arc};
@@ -25,8 +27,8 @@ use tenantry_shared::{
     plan::Progress,
     registry::Access,
     schema::Catalog,
-    site::{Row, Site, quoted},
-    statement::{Course, leaves_settings},
+    site::{Row, Site},
+    statement::{Course, Unit, leaves_settings},
 };
 
 use self::stepwise::Stopper;
@@ -49,6 +51,11 @@ pub struct MySqlSession {
     database: String,
     /// Whether a migration may have left settings behind.
     stained: bool,
+    /// What made the history that is known to be there.
+    made: Option<String>,
+    /// The record of a migration that has run, to be written with the next one's first, or by [`Self::finish`]. Its mark
+    /// tells all of it until then.
+    unended: Option<String>,
     doing: Arc<Doing>,
 }
 
@@ -81,6 +88,8 @@ impl Session for MySqlSession {
             database: access.place.database.clone(),
             password,
             stained: false,
+            made: None,
+            unended: None,
             doing: Arc::default(),
         })
     }
@@ -99,6 +108,7 @@ impl Session for MySqlSession {
     }
 
     async fn read(&mut self, select: &str) -> Result<Option<Vec<Row>>, Failure> {
+        self.finish().await?;
         match sqlx::raw_sql(AssertSqlSafe(select.to_owned())).fetch_all(&mut self.connection).await {
             Ok(rows) => rows.iter().map(texts).collect::<Result<_, _>>().map(Some).map_err(|e| self.fail(&e)),
             Err(error) if number_of(&error) == Some(NO_SUCH_TABLE) => Ok(None),
@@ -132,12 +142,14 @@ impl Session for MySqlSession {
             let whole = "this script has no statements of its own";
             return Err(Failure::new(Class::Permanent, "script", whole));
         };
-        // The one before may have gone to another database.
-        self.raw(&format!("USE {}", quoted(Engine::MySql, &self.database))).await?;
         self.raw(change.preamble.unwrap_or_default()).await?;
         self.stained |= change.preamble.is_some()
             || units.iter().any(|unit| leaves_settings(&unit.statements, Engine::MySql));
-        match steps::run(self, change, &units).await {
+        let ran = match self.begun(change, &units).await {
+            Some(ran) => ran,
+            None => self.stepped(change, &units).await,
+        };
+        match ran {
             Err(failure) => Err(self.explained(failure, change).await),
             done => done,
         }
@@ -153,11 +165,21 @@ impl Session for MySqlSession {
 
     /// The tenant's lock keeps others out meanwhile.
     async fn write(&mut self, _: &[String], statements: &[String]) -> Result<(), Failure> {
+        self.finish().await?;
         steps::write(self, statements).await
     }
 
     async fn settle(&mut self, progress: Progress, script: &Script) -> Result<Progress, Failure> {
         steps::settle(self, progress, script).await
+    }
+
+    async fn retrace(
+        &mut self,
+        progress: Progress,
+        looked: u32,
+        script: &Script,
+    ) -> Result<Progress, Failure> {
+        self.retraced(progress, looked, script).await
     }
 
     fn is_stained(&self) -> bool {
@@ -169,6 +191,8 @@ impl Session for MySqlSession {
     }
 
     async fn close(mut self) {
+        let limits = self.limits;
+        let _ = limits.answered(self.finish()).await;
         self.stopper.disarm();
         // The server ends the session by itself when this does not arrive.
         let _ = self.connection.close().await;
@@ -181,6 +205,16 @@ impl MySqlSession {
         let mut session = Self::connect(access, limits).await?;
         session.stopper.disarm();
         Ok(session)
+    }
+
+    /// Runs a migration by its mark alone. None: it needs a record of its own, or has one.
+    async fn begun(&mut self, change: &Change<'_>, units: &[Unit]) -> Option<Result<(), Failure>> {
+        if change.resumed { None } else { marked::run(self, change, units).await }
+    }
+
+    async fn stepped(&mut self, change: &Change<'_>, units: &[Unit]) -> Result<(), Failure> {
+        self.finish().await?;
+        steps::run(self, change, units).await
     }
 
     async fn raw(&mut self, sql: &str) -> Result<(), Failure> {

@@ -40,7 +40,7 @@ const SURE: &str = "0";
 const NONE: &str = "-";
 
 /// After these the server has not said how the statement ended.
-const UNANSWERED: [&str; 4] = ["connection", "protocol", "no-answer", "connect-timeout"];
+pub(super) const UNANSWERED: [&str; 4] = ["connection", "protocol", "no-answer", "connect-timeout"];
 
 /// What an engine offers to run statements one by one.
 pub(super) trait Stepwise: Session {
@@ -124,6 +124,30 @@ pub(crate) fn cleared(site: Site) -> [String; 2] {
     [row.forget(), row.drop_table()]
 }
 
+/// The SQL that begins a record of a progress that was known otherwise. The first one ends a transaction on MySQL.
+pub(crate) fn written_down(site: Site, progress: &Progress) -> [String; 2] {
+    let row = Row { site, progress: progress.clone() };
+    [row.create_table(), row.insert()]
+}
+
+/// The fingerprint of every statement of these units, by its number less one.
+pub(super) fn fingerprints(units: &[Unit], engine: Engine) -> Vec<String> {
+    let mut fingerprints = Vec::new();
+    for unit in units.iter().filter(|unit| !unit.session) {
+        let last = unit.first as usize - 1 + unit.statements.len();
+        fingerprints.resize(last.max(fingerprints.len()), NONE.to_owned());
+        for (at, statement) in unit.statements.iter().enumerate() {
+            fingerprints[unit.first as usize - 1 + at] = fingerprint(&statement.text, engine);
+        }
+    }
+    fingerprints
+}
+
+/// The number of the last statement of a unit.
+pub(super) fn behind(unit: &Unit) -> u32 {
+    unit.first + u32::try_from(unit.statements.len()).unwrap_or(u32::MAX) - 1
+}
+
 /// Runs a migration unit by unit, from where it was left.
 ///
 /// # Errors
@@ -134,10 +158,25 @@ pub(super) async fn run<S: Stepwise>(
     change: &Change<'_>,
     units: &[Unit],
 ) -> Result<(), Failure> {
-    let mut walk = Walk::new(session, change, units)?;
+    let known = change.resumed.then_some(&change.progress);
+    run_from(session, change, units, known, 0).await
+}
+
+/// The same from a unit on, all of those before it being done in this session, with a record that may be there.
+///
+/// # Errors
+/// The same.
+pub(super) async fn run_from<S: Stepwise>(
+    session: &mut S,
+    change: &Change<'_>,
+    units: &[Unit],
+    known: Option<&Progress>,
+    from: usize,
+) -> Result<(), Failure> {
+    let mut walk = Walk::new(session, change, units, known)?;
     walk.begin(change).await?;
     let watch = Stopwatch::start();
-    for unit in units {
+    for unit in &units[from..] {
         if let Err(failure) = walk.unit(unit).await {
             return Err(walk.stopped(change, failure).await);
         }
@@ -157,18 +196,18 @@ struct Walk<'s, S> {
 }
 
 impl<'s, S: Stepwise> Walk<'s, S> {
-    fn new(session: &'s mut S, change: &Change<'_>, units: &[Unit]) -> Result<Self, Failure> {
+    fn new(
+        session: &'s mut S,
+        change: &Change<'_>,
+        units: &[Unit],
+        known: Option<&Progress>,
+    ) -> Result<Self, Failure> {
         let site = session.site(PROGRESS_TABLE);
-        let mut fingerprints = Vec::new();
-        for unit in units.iter().filter(|unit| !unit.session) {
-            let last = unit.first as usize - 1 + unit.statements.len();
-            fingerprints.resize(last.max(fingerprints.len()), NONE.to_owned());
-            for (at, statement) in unit.statements.iter().enumerate() {
-                fingerprints[unit.first as usize - 1 + at] = fingerprint(&statement.text, site.engine);
-            }
-        }
-        let (done, known) = (change.progress.done, &change.progress.fingerprints);
-        let differing = known
+        let fingerprints = fingerprints(units, site.engine);
+        let progress = known.unwrap_or(&change.progress).clone();
+        let done = progress.done;
+        let differing = progress
+            .fingerprints
             .iter()
             .take(done as usize)
             .enumerate()
@@ -178,10 +217,10 @@ impl<'s, S: Stepwise> Walk<'s, S> {
         }
         Ok(Self {
             session,
-            sql: Row { site, progress: change.progress.clone() },
+            sql: Row { site, progress },
             fingerprints,
             done,
-            resumed: change.resumed,
+            resumed: known.is_some(),
             first_line: change.script.line,
         })
     }
@@ -225,7 +264,7 @@ impl<'s, S: Stepwise> Walk<'s, S> {
     }
 
     async fn unit(&mut self, unit: &Unit) -> Result<(), Failure> {
-        let behind = unit.first + u32::try_from(unit.statements.len()).unwrap_or(u32::MAX) - 1;
+        let behind = behind(unit);
         if unit.session {
             self.settings(unit).await
         } else if behind <= self.done {
@@ -340,24 +379,40 @@ impl<'s, S: Stepwise> Walk<'s, S> {
             }
             return failure;
         }
-        let (done, hint) = (self.done, failure.hint.clone());
-        let kept = match done {
-            1 => "statement 1 is done and stays".to_owned(),
-            n => format!("statements 1 to {n} are done and stay"),
-        };
-        let kept = format!("{kept}: mend the rest, and a retry goes on at statement {}", done + 1);
-        failure.with_hint(hint.map_or(kept.clone(), |hint| format!("{hint}; {kept}")))
+        with_what_stays(failure, self.done)
     }
 
     /// Says which statement it was, and where in its file.
     fn of(&self, number: u32, statement: Option<&Statement>, failure: Failure) -> Failure {
-        let begins = statement.map(|statement| self.first_line + statement.line - 1);
-        let line = match (begins, failure.line) {
-            (Some(begins), Some(within)) => Some(begins + within - 1),
-            (begins, within) => begins.or(within),
-        };
-        Failure { statement: Some(number), line, ..failure }
+        placed(failure, self.first_line, number, statement)
     }
+}
+
+/// A failure that says which statement it was, and where in a file whose script begins in this line.
+pub(super) fn placed(
+    failure: Failure,
+    first_line: u32,
+    number: u32,
+    statement: Option<&Statement>,
+) -> Failure {
+    let begins = statement.map(|statement| first_line + statement.line - 1);
+    let line = match (begins, failure.line) {
+        (Some(begins), Some(within)) => Some(begins + within - 1),
+        (begins, within) => begins.or(within),
+    };
+    Failure { statement: Some(number), line, ..failure }
+}
+
+/// A failure that says how many statements before it are done.
+pub(super) fn with_what_stays(failure: Failure, done: u32) -> Failure {
+    let hint = failure.hint.clone();
+    let kept = match done {
+        0 => return failure,
+        1 => "statement 1 is done and stays".to_owned(),
+        n => format!("statements 1 to {n} are done and stay"),
+    };
+    let kept = format!("{kept}: mend the rest, and a retry goes on at statement {}", done + 1);
+    failure.with_hint(hint.map_or(kept.clone(), |hint| format!("{hint}; {kept}")))
 }
 
 /// Whether a failure says that a table is not there: the row is gone with its table when a migration has ended.
@@ -392,13 +447,21 @@ impl Row {
     }
 
     fn insert(&self) -> String {
-        let Progress { table, version, down, .. } = &self.progress;
+        let Progress { table, version, down, done, doubt, traceless, fingerprints } = &self.progress;
+        let doubt = if !doubt {
+            SURE
+        } else if *traceless {
+            TRACELESS
+        } else {
+            DOUBT
+        };
         format!(
-            "INSERT INTO {} (history, version, down, done, doubt, fingerprints, only_one) VALUES ({}, {}, {}, 0, 0, '', 1)",
+            "INSERT INTO {} (history, version, down, done, doubt, fingerprints, only_one) VALUES ({}, {}, {}, {done}, {doubt}, '{}', 1)",
             self.site.table(),
             self.site.text(table),
             self.site.text(version.as_str()),
             i32::from(*down),
+            fingerprints.join(" "),
         )
     }
 

@@ -69,7 +69,7 @@ impl Stepwise for MySqlSession {
 
 impl MySqlSession {
     /// A row where the object is there.
-    fn look_for(&self, object: &Object) -> String {
+    pub(super) fn look_for(&self, object: &Object) -> String {
         let (view, path, column, name) = match object {
             Object::Table(path) => ("TABLES", path, "TABLE_NAME", None),
             Object::Column(path, name) => ("COLUMNS", path, "TABLE_NAME", Some(("COLUMN_NAME", name))),

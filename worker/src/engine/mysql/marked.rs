@@ -1,0 +1,397 @@
+//! Migrations of MySQL and MariaDB without a record of their own beside the history.
+//!
+//! Statements that one transaction can hold run in it together with what the history says of them. Those that commit by
+//! themselves are told by their traces: before the first of a stretch begins, none of the stretch is to be seen in the
+//! database, and the mark says so with its tally. After a crash what is to be seen is done, and the rest is not. The
+//! tenant's lock keeps other programs of ours out meanwhile, but not a person who makes, by hand and at that moment, the very
+//! object that the migration is about to make: after a crash that is taken for the migration's own.
+//!
+//! | left | by | the next attempt |
+//! |---|---|---|
+//! | no mark | an error, nothing being done; a crash before | begins anew |
+//! | mark with a tally | a crash, a lost connection | asks for the traces, writes the record of `steps`, goes on there |
+//! | mark and record | an error later | goes on there |
+//!
+//! Whatever else leaves a migration half done goes by `steps`.
+
+use tenantry_shared::{
+    clock::Stopwatch,
+    failure::{Class, Failure},
+    format::{Script, Tally},
+    place::Engine,
+    plan::Progress,
+    statement::{Course, Lone, Statement, Trace, Unit, course},
+};
+
+use super::MySqlSession;
+use crate::engine::{
+    Change, PROGRESS_TABLE, Session as _,
+    steps::{self, Stepwise as _, UNANSWERED, behind, fingerprints, placed, with_what_stays},
+    unrecorded, written_down,
+};
+
+/// So many statements are looked for in one query.
+const LONGEST_STRETCH: usize = 50;
+
+/// A part of a migration.
+enum Piece<'u> {
+    /// Changes the session alone, and is made again whenever the migration goes on.
+    Settings(&'u Unit),
+    /// One transaction.
+    Data(&'u Unit),
+    /// Statements that commit by themselves and tell of each other.
+    Stretch(Vec<Step<'u>>),
+}
+
+struct Step<'u> {
+    number: u32,
+    statement: &'u Statement,
+    lone: Lone,
+}
+
+/// None: something in it needs a record of its own. `counted`: its mark can have a tally.
+fn pieces(units: &[Unit], counted: bool) -> Option<Vec<Piece<'_>>> {
+    let last = units.last().map_or(0, behind);
+    Tally { done: last, looked: last }.number()?;
+    let mut pieces: Vec<Piece<'_>> = Vec::new();
+    for unit in units {
+        if unit.session {
+            if unit.statements.iter().any(goes_elsewhere) {
+                return None;
+            }
+            pieces.push(Piece::Settings(unit));
+        } else if unit.atomic {
+            pieces.push(Piece::Data(unit));
+        } else {
+            alone(&mut pieces, unit)?;
+        }
+    }
+    let is_data = |piece: &Piece<'_>| matches!(piece, Piece::Data(_));
+    let whole = pieces.last().is_none_or(is_data) && pieces.iter().filter(|p| is_data(p)).count() <= 1;
+    let stretches = pieces.iter().any(|piece| matches!(piece, Piece::Stretch(_)));
+    (counted || (whole && !stretches)).then_some(pieces)
+}
+
+/// The traces would be asked for in another database after a crash.
+fn goes_elsewhere(statement: &Statement) -> bool {
+    let words = statement.text.split(|c: char| !c.is_alphanumeric() && c != '_');
+    words.into_iter().any(|word| word.eq_ignore_ascii_case("use"))
+}
+
+fn alone<'u>(pieces: &mut Vec<Piece<'u>>, unit: &'u Unit) -> Option<()> {
+    for (number, statement) in (unit.first..).zip(&unit.statements) {
+        let step = Step { number, statement, lone: Lone::new(&statement.text)? };
+        match pieces.last_mut() {
+            Some(Piece::Stretch(steps)) if goes_on(steps, &step.lone) => steps.push(step),
+            _ => pieces.push(Piece::Stretch(vec![step])),
+        }
+    }
+    Some(())
+}
+
+/// Of two that may run again, one after the other, the first may not be what it was before the second one.
+fn goes_on(steps: &[Step<'_>], next: &Lone) -> bool {
+    let again = |lone: &Lone| lone.trace == Trace::Harmless;
+    let both = again(next) && steps.last().is_some_and(|step| again(&step.lone));
+    !both && steps.len() < LONGEST_STRETCH && steps.iter().all(|step| next.goes_with(&step.lone))
+}
+
+/// Runs a migration that was not begun before. None: it is not to be run so, and nothing was done.
+pub(super) async fn run(
+    session: &mut MySqlSession,
+    change: &Change<'_>,
+    units: &[Unit],
+) -> Option<Result<(), Failure>> {
+    let pieces = pieces(units, change.counted.is_some())?;
+    let mut walk = Walk { session, change, marked: false, done: 0, ended: false, watch: Stopwatch::start() };
+    match walk.open(pieces.iter().find(|piece| !matches!(piece, Piece::Settings(_)))).await {
+        Ok(true) => {}
+        Ok(false) => return None,
+        Err(failure) => return Some(Err(walk.stopped(failure, units).await)),
+    }
+    for (at, piece) in pieces.iter().enumerate() {
+        match walk.piece(piece, &pieces[at + 1..]).await {
+            Ok(true) => {}
+            Ok(false) => return Some(walk.goes_on_recorded(units).await),
+            Err(failure) => return Some(Err(walk.stopped(failure, units).await)),
+        }
+    }
+    Some(match walk.end().await {
+        Err(failure) => Err(walk.stopped(failure, units).await),
+        ended => ended,
+    })
+}
+
+struct Walk<'s, 'c> {
+    session: &'s mut MySqlSession,
+    change: &'c Change<'c>,
+    /// Whether the history has the mark.
+    marked: bool,
+    /// How many statements are done.
+    done: u32,
+    /// Whether its record is written.
+    ended: bool,
+    watch: Stopwatch,
+}
+
+impl Walk<'_, '_> {
+    /// Makes the history, and the mark if it begins with what commits by itself. False: something of it is there.
+    async fn open(&mut self, first: Option<&Piece<'_>>) -> Result<bool, Failure> {
+        if self.session.made.as_deref() != Some(&self.change.create) {
+            self.session.execute(&self.change.create).await.map_err(|e| unrecorded(e, self.change))?;
+            self.session.made = Some(self.change.create.clone());
+        }
+        let Some(Piece::Stretch(steps)) = first else { return Ok(true) };
+        if !self.session.unseen(steps).await? {
+            return Ok(false);
+        }
+        let mark = self.mark(0, steps.last().map_or(0, |step| step.number));
+        let ended =
+            self.session.unended.as_ref().map(|end| format!("START TRANSACTION; {end}; {mark}; COMMIT"));
+        let written = self.session.execute(ended.as_ref().unwrap_or(&mark)).await;
+        written.map_err(|failure| unrecorded(failure, self.change))?;
+        self.session.unended = None;
+        self.marked = true;
+        Ok(true)
+    }
+
+    /// False: it cannot go on so.
+    async fn piece(&mut self, piece: &Piece<'_>, rest: &[Piece<'_>]) -> Result<bool, Failure> {
+        let next = rest.iter().find(|piece| !matches!(piece, Piece::Settings(_)));
+        match piece {
+            Piece::Settings(unit) => {
+                for statement in &unit.statements {
+                    self.statement(unit.first, statement).await?;
+                }
+                Ok(true)
+            }
+            Piece::Data(unit) => self.data(unit, next, rest.is_empty()).await,
+            Piece::Stretch(steps) => {
+                for step in steps {
+                    self.statement(step.number, step.statement).await?;
+                    self.done = step.number;
+                }
+                match next {
+                    Some(Piece::Stretch(next)) => self.reach(self.done, Some(next)).await,
+                    // The transaction has the next tally, and until then the traces tell.
+                    Some(_) | None => Ok(true),
+                }
+            }
+        }
+    }
+
+    /// In one transaction with the tally, or with the record of the whole migration.
+    async fn data(&mut self, unit: &Unit, next: Option<&Piece<'_>>, is_last: bool) -> Result<bool, Failure> {
+        let end = self.session.unended.clone().unwrap_or_default();
+        self.session.execute(&format!("START TRANSACTION; {end}")).await?;
+        for (number, statement) in (unit.first..).zip(&unit.statements) {
+            self.statement(number, statement).await?;
+        }
+        let next = match next {
+            Some(Piece::Stretch(steps)) => Some(steps.as_slice()),
+            _ => None,
+        };
+        let unseen = if is_last {
+            self.ended = true;
+            self.session.doing.statement(None);
+            let record = (self.change.record)(self.watch.elapsed(), self.marked);
+            self.session.execute(&record).await.map_err(|failure| unrecorded(failure, self.change))?;
+            true
+        } else {
+            self.reach(behind(unit), next).await?
+        };
+        let committed = self.session.execute("COMMIT").await;
+        committed.map_err(|failure| placed(failure, self.change.script.line, behind(unit), None))?;
+        self.session.unended = None;
+        (self.done, self.marked) = (behind(unit), true);
+        Ok(unseen)
+    }
+
+    /// Says how many statements are done, and that nothing of the next ones is there: false if something is.
+    async fn reach(&mut self, done: u32, next: Option<&[Step<'_>]>) -> Result<bool, Failure> {
+        let unseen = match next {
+            Some(steps) => self.session.unseen(steps).await?,
+            None => true,
+        };
+        let last = next.filter(|_| unseen).and_then(|steps| steps.last());
+        let mark = self.mark(done, last.map_or(done, |step| step.number));
+        match self.session.execute(&mark).await.map_err(|failure| unrecorded(failure, self.change))? {
+            1 => Ok(unseen),
+            _ => Err(Failure::new(Class::Transient, "locked", "somebody else is migrating this tenant")),
+        }
+    }
+
+    fn mark(&self, done: u32, looked: u32) -> String {
+        let counted = self.change.counted.as_ref().zip(Tally { done, looked }.number());
+        counted.map(|(mark, number)| mark(number, self.marked)).unwrap_or_default()
+    }
+
+    /// The record of it, where its last piece has not written it.
+    async fn end(&mut self) -> Result<(), Failure> {
+        if self.ended {
+            return Ok(());
+        }
+        self.session.doing.statement(None);
+        let record = (self.change.record)(self.watch.elapsed(), self.marked);
+        if self.marked && self.change.more && !self.session.stained {
+            self.session.unended = Some(record);
+            return Ok(());
+        }
+        self.session.finish().await?;
+        let recorded = self.session.execute(&record).await;
+        recorded.map(|_| ()).map_err(|failure| unrecorded(failure, self.change))
+    }
+
+    async fn statement(&mut self, number: u32, statement: &Statement) -> Result<(), Failure> {
+        self.session.doing.statement(Some(number));
+        let ran = self.session.statement(&statement.text).await;
+        ran.map_err(|failure| placed(failure, self.change.script.line, number, Some(statement)))
+    }
+
+    /// After an error. Where nobody knows how a statement ended, the mark stays, and the database is asked later.
+    async fn stopped(mut self, failure: Failure, units: &[Unit]) -> Failure {
+        if UNANSWERED.contains(&failure.code.as_str()) {
+            return with_what_stays(failure, self.done);
+        }
+        let _ = self.session.execute("ROLLBACK").await;
+        let _ = self.session.finish().await;
+        if self.done == 0 && self.marked {
+            let _ = self.session.execute(&self.change.unmark).await;
+        } else if self.done > 0 {
+            let _ = self.keep(units).await;
+        }
+        with_what_stays(failure, self.done)
+    }
+
+    /// Goes on with a record for each statement.
+    async fn goes_on_recorded(mut self, units: &[Unit]) -> Result<(), Failure> {
+        let progress = self.keep(units).await?;
+        let from = units.iter().position(|unit| unit.first > self.done).unwrap_or(units.len());
+        steps::run_from(self.session, self.change, units, Some(&progress), from).await
+    }
+
+    /// Writes down how far it came, so that a file that is mended meanwhile goes on behind what is done.
+    async fn keep(&mut self, units: &[Unit]) -> Result<Progress, Failure> {
+        let fingerprints = fingerprints(units, Engine::MySql).into_iter().take(self.done as usize);
+        let progress = Progress {
+            done: self.done,
+            fingerprints: fingerprints.collect(),
+            ..self.change.progress.clone()
+        };
+        for sql in written_down(self.session.site(PROGRESS_TABLE), &progress) {
+            self.session.execute(&sql).await?;
+        }
+        Ok(progress)
+    }
+}
+
+impl MySqlSession {
+    /// Writes the record of the migration before, if it is not written yet.
+    pub(super) async fn finish(&mut self) -> Result<(), Failure> {
+        if let Some(end) = self.unended.clone() {
+            self.execute(&end).await?;
+            self.unended = None;
+        }
+        Ok(())
+    }
+
+    /// Whether the database looks as if none of these were done.
+    async fn unseen(&mut self, steps: &[Step<'_>]) -> Result<bool, Failure> {
+        let traces: Vec<&Trace> = steps.iter().map(|step| &step.lone.trace).collect();
+        Ok(self.seen(&traces).await?.into_iter().all(|seen| seen != Some(true)))
+    }
+
+    /// Whether the database looks as it does once each of these is done. None: it looks the same.
+    async fn seen(&mut self, traces: &[&Trace]) -> Result<Vec<Option<bool>>, Failure> {
+        let looks: Vec<String> = traces.iter().filter_map(|trace| self.look_of(trace)).collect();
+        if looks.is_empty() {
+            return Ok(vec![None; traces.len()]);
+        }
+        let found = self.read(&format!("SELECT {}", looks.join(", "))).await?.unwrap_or_default();
+        let mut found = found.into_iter().flatten().map(|flag| flag.as_deref() == Some("1"));
+        let tells = |trace: &&Trace| if **trace == Trace::Harmless { None } else { found.next() };
+        Ok(traces.iter().map(tells).collect())
+    }
+
+    /// `1` where it is done.
+    fn look_of(&self, trace: &Trace) -> Option<String> {
+        let (not, object) = match trace {
+            Trace::Harmless => return None,
+            Trace::Made(object) => ("", object),
+            Trace::Gone(object) => ("NOT ", object),
+        };
+        Some(format!("CASE WHEN {not}EXISTS ({}) THEN '1' ELSE '0' END", self.look_for(object)))
+    }
+
+    /// What the traces tell of a migration whose mark was found. What is there of it must be its beginning: what is not
+    /// is somebody's doing, and leaves a doubt.
+    pub(super) async fn retraced(
+        &mut self,
+        progress: Progress,
+        looked: u32,
+        script: &Script,
+    ) -> Result<Progress, Failure> {
+        let Ok(Course::Steps(units)) = course(&script.text, Engine::MySql, script.marked) else {
+            return Ok(Progress { doubt: true, traceless: true, ..progress });
+        };
+        let numbered = |unit: &Unit| (unit.first..).zip(unit.statements.clone()).collect::<Vec<_>>();
+        let alone = units.iter().filter(|unit| !unit.session && !unit.atomic).flat_map(numbered);
+        let begun = alone.filter(|(number, _)| (progress.done + 1..=looked).contains(number));
+        let begun = begun.filter_map(|(number, statement)| Some((number, Lone::new(&statement.text)?.trace)));
+        let begun: Vec<(u32, Trace)> = begun.filter(|(_, trace)| *trace != Trace::Harmless).collect();
+        let traces: Vec<&Trace> = begun.iter().map(|(_, trace)| trace).collect();
+        let seen = self.seen(&traces).await?;
+        let is_seen = |at: &usize| seen[*at] == Some(true);
+        let last = (0..seen.len()).rev().find(is_seen);
+        let hole = (0..last.unwrap_or(0)).find(|at| !is_seen(at));
+        let done = match (hole, last) {
+            (Some(hole), _) => begun[hole].0 - 1,
+            (None, Some(last)) => begun[last].0,
+            (None, None) => progress.done,
+        };
+        let doubt = hole.is_some();
+        let known = fingerprints(&units, Engine::MySql).into_iter().take(done as usize + usize::from(doubt));
+        Ok(Progress { done, doubt, traceless: doubt, fingerprints: known.collect(), ..progress })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A word for each piece, with how many statements it has.
+    fn shape(sql: &str, counted: bool) -> Option<Vec<String>> {
+        let Ok(Course::Steps(units)) = course(sql, Engine::MySql, false) else { panic!("units: {sql}") };
+        let shown = |piece: &Piece<'_>| match piece {
+            Piece::Settings(unit) => format!("settings {}", unit.statements.len()),
+            Piece::Data(unit) => format!("data {}", unit.statements.len()),
+            Piece::Stretch(steps) => format!("stretch {}", steps.len()),
+        };
+        pieces(&units, counted).map(|pieces| pieces.iter().map(shown).collect())
+    }
+
+    #[test]
+    fn statements_that_tell_of_each_other_are_one_stretch() {
+        let sql = "CREATE TABLE t (a INT); CREATE INDEX i ON t (a); INSERT INTO t VALUES (1); ALTER TABLE t ADD b INT";
+        assert_eq!(shape(sql, true).unwrap(), ["stretch 2", "data 1", "stretch 1"]);
+        let sql = "CREATE TABLE t (a INT); ALTER TABLE t ADD b INT; DROP TABLE t";
+        assert_eq!(shape(sql, true).unwrap(), ["stretch 2", "stretch 1"]);
+        let sql = "DROP TABLE IF EXISTS a; DROP TABLE IF EXISTS b; CREATE TABLE c (n INT)";
+        assert_eq!(shape(sql, true).unwrap(), ["stretch 1", "stretch 2"]);
+    }
+
+    #[test]
+    fn what_leaves_no_trace_or_goes_elsewhere_has_a_record_of_its_own() {
+        assert_eq!(shape("CREATE TABLE t (a INT); TRUNCATE TABLE t", true), None);
+        assert_eq!(shape("USE other; CREATE TABLE t (a INT)", true), None);
+        assert_eq!(shape("CREATE TABLE t (a INT)", false), None);
+    }
+
+    #[test]
+    fn data_alone_needs_no_mark() {
+        let sql = "SET @a = 1; INSERT INTO t VALUES (@a); UPDATE t SET a = 2";
+        assert_eq!(shape(sql, false).unwrap(), ["settings 1", "data 2"]);
+        assert_eq!(shape("INSERT INTO t VALUES (1); SET @a = 1", false), None);
+        assert!(shape("", false).unwrap().is_empty());
+    }
+}
