@@ -21,6 +21,7 @@ mod kept;
 mod limits;
 mod long;
 mod mariadb;
+mod marked;
 mod once;
 mod outages;
 mod pgbouncer;

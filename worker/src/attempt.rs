@@ -262,7 +262,8 @@ impl<'a> Work<'a> {
             let progress = change::progress_of(rows.into_iter().nth(self.taken.len()).flatten());
             found = Found { locked: true, histories, progress, tables: None };
         }
-        found.progress = self.limits.answered(self.settled(session, &found.histories, found.progress)).await?;
+        found.progress =
+            self.limits.answered(self.settled(session, &found.histories, found.progress)).await?;
         Ok(found)
     }
 

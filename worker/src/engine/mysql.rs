@@ -13,9 +13,10 @@ mod stepwise;
 
 use std::{str::FromStr as _, sync::Arc};
 
+use futures::StreamExt as _;
 use sha2::{Digest as _, Sha256};
 use sqlx::{
-    AssertSqlSafe, ConnectOptions as _, Connection as _, MySqlConnection, Row as _,
+    AssertSqlSafe, ConnectOptions as _, Connection as _, Either, MySqlConnection, Row as _,
     mysql::{MySqlConnectOptions, MySqlDatabaseError, MySqlRow},
 };
 use tenantry_shared::{
@@ -33,7 +34,8 @@ use tenantry_shared::{
 
 use self::stepwise::Stopper;
 use super::{
-    Change, Doing, IDLE, Limits, Session, course_of, doing::Lock, failure, in_time, steps, whole_of,
+    Asks, Change, Doing, IDLE, Limits, Seen, Select, Session, course_of, doing::Lock, failure, in_time,
+    steps, whole_of,
 };
 
 const NO_SUCH_TABLE: u16 = 1146;
@@ -49,6 +51,7 @@ pub struct MySqlSession {
     limits: Limits,
     password: Option<String>,
     database: String,
+    is_maria: bool,
     /// Whether a migration may have left settings behind.
     stained: bool,
     /// What made the history that is known to be there.
@@ -72,12 +75,10 @@ impl Session for MySqlSession {
             "SET SESSION lock_wait_timeout = {seconds}, innodb_lock_wait_timeout = {seconds}, wait_timeout = {}",
             IDLE.as_secs()
         );
-        sqlx::raw_sql(AssertSqlSafe(settings)).execute(&mut connection).await.map_err(fail)?;
-        let who = sqlx::query("SELECT CAST(CONNECTION_ID() AS UNSIGNED)")
-            .fetch_one(&mut connection)
-            .await
-            .map_err(fail)?;
+        let who = format!("{settings}; SELECT CAST(CONNECTION_ID() AS UNSIGNED), VERSION()");
+        let who = sqlx::raw_sql(AssertSqlSafe(who)).fetch_one(&mut connection).await.map_err(fail)?;
         let number = who.try_get(0).map_err(fail)?;
+        let version: String = who.try_get(1).map_err(fail)?;
         let stopper = Stopper::new(options.clone(), number);
         Ok(Self {
             connection,
@@ -87,11 +88,37 @@ impl Session for MySqlSession {
             limits,
             database: access.place.database.clone(),
             password,
+            is_maria: version.to_ascii_lowercase().contains("mariadb"),
             stained: false,
             made: None,
             unended: None,
             doing: Arc::default(),
         })
+    }
+
+    /// Both locks, if they are to be had at once, and what is needed, as far as one message goes: the first table that is
+    /// not there ends it.
+    async fn begin(
+        _: Option<Self>,
+        access: &Access,
+        limits: Limits,
+        asks: &(dyn Fn(&Site) -> Asks + Sync),
+    ) -> Result<(Self, Result<Seen, Failure>), Failure> {
+        let mut session = Self::connect(access, limits).await?;
+        let Asks { needed, wanted, doing } = asks(&session.site(""));
+        session.tell(doing);
+        let seen = session.seen_at_once(needed, wanted).await;
+        Ok((session, seen))
+    }
+
+    async fn read_all(&mut self, selects: &[Select]) -> Result<Vec<Option<Vec<Row>>>, Failure> {
+        self.finish().await?;
+        let mut all = Vec::with_capacity(selects.len());
+        while all.len() < selects.len() {
+            let rest: Vec<&str> = selects[all.len()..].iter().map(|select| select.sql.as_str()).collect();
+            all.extend(self.answers(&rest).await?);
+        }
+        Ok(all)
     }
 
     fn tell(&mut self, doing: Arc<Doing>) {
@@ -215,6 +242,55 @@ impl MySqlSession {
     async fn stepped(&mut self, change: &Change<'_>, units: &[Unit]) -> Result<(), Failure> {
         self.finish().await?;
         steps::run(self, change, units).await
+    }
+
+    async fn seen_at_once(&mut self, needed: Vec<Select>, wanted: Vec<Select>) -> Result<Seen, Failure> {
+        let [own, sqlx] = [own_lock(&self.database), sqlx_lock(&self.database)];
+        let lock = format!(
+            "SELECT CASE WHEN GET_LOCK('{own}', 0) = 1 THEN CAST(GET_LOCK('{sqlx}', 0) AS CHAR) ELSE '0' END"
+        );
+        let mut all = vec![Select { table: None, sql: lock }];
+        let count = needed.len();
+        all.extend(needed.into_iter().chain(wanted));
+        let mut answers = self.read_all(&all).await?.into_iter();
+        let taken = answers.next().flatten().into_iter().flatten().flatten().next().flatten();
+        let locked = taken.as_deref() == Some("1");
+        let rows = if locked { answers.collect() } else { answers.take(count).collect() };
+        Ok(Seen { locked, rows })
+    }
+
+    /// What the first of these selections read, in one message, up to the first one whose table is not there.
+    async fn answers(&mut self, selects: &[&str]) -> Result<Vec<Option<Vec<Row>>>, Failure> {
+        let message = AssertSqlSafe(selects.join(";\n"));
+        let mut answers = vec![Some(Vec::new())];
+        let mut failed = None;
+        {
+            let mut results = sqlx::raw_sql(message).fetch_many(&mut self.connection);
+            while let Some(result) = results.next().await {
+                match result {
+                    Ok(Either::Left(_)) => answers.push(Some(Vec::new())),
+                    Ok(Either::Right(row)) => {
+                        if let Some(Some(rows)) = answers.last_mut() {
+                            rows.push(row);
+                        }
+                    }
+                    Err(error) => failed = Some(error),
+                }
+            }
+        }
+        let _ = answers.pop();
+        if let Some(error) = failed {
+            if number_of(&error) != Some(NO_SUCH_TABLE) {
+                return Err(self.fail(&error));
+            }
+            answers.push(None);
+        }
+        let read = |rows: Vec<MySqlRow>| rows.iter().map(texts).collect::<Result<Vec<Row>, _>>();
+        answers
+            .into_iter()
+            .map(|rows| rows.map(read).transpose())
+            .collect::<Result<_, _>>()
+            .map_err(|e| self.fail(&e))
     }
 
     async fn raw(&mut self, sql: &str) -> Result<(), Failure> {

@@ -31,7 +31,7 @@ impl MySqlSession {
         let database = schema.unwrap_or_default();
         let literal = Site { engine: Engine::MySql, schema: None, table: String::new() }.text(&database);
         // The text of an indexed expression is in a column that MariaDB has not.
-        let expression = if self.is_maria().await? { "''" } else { "expression" };
+        let expression = if self.is_maria { "''" } else { "expression" };
         let select = CATALOG.replace("{db}", &literal).replace("{expression}", expression);
         let rows = self.look(&format!("{SETTINGS}{select}")).await?;
         let mut objects: Vec<Object> = rows.iter().filter_map(|row| Object::from_row(row)).collect();
@@ -48,12 +48,6 @@ impl MySqlSession {
             object.definition = neutral(&object.definition, &database);
         }
         Ok(Catalog::new(objects, histories))
-    }
-
-    async fn is_maria(&mut self) -> Result<bool, Failure> {
-        let rows = self.look("SELECT VERSION()").await?;
-        let version = rows.into_iter().next().and_then(|row| row.into_iter().next().flatten());
-        Ok(version.is_some_and(|version| version.to_ascii_lowercase().contains("mariadb")))
     }
 
     async fn look(&mut self, select: &str) -> Result<Vec<Row>, Failure> {
