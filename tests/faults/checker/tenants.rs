@@ -125,7 +125,9 @@ fn of_whole(tenant: &Tenant, all: &[&Migration], seen: &Seen) -> Vec<String> {
 /// What was begun and not finished has done its first statements, each once, and says so; nothing where one transaction
 /// holds it.
 fn of_part(tenant: &Tenant, done: &[&Migration], next: &Migration, seen: &Seen) -> Vec<String> {
-    let begun = if tenant.is_stepwise(next) && seen.in_progress { next.steps.len() } else { 0 };
+    // A mark alone may tell how far it came.
+    let is_begun = seen.in_progress || seen.history.iter().any(|row| !row.2);
+    let begun = if tenant.is_stepwise(next) && is_begun { next.steps.len() } else { 0 };
     let broken = tenant.is_broken().and_then(|kind| next.breaks_at(kind)).unwrap_or(begun);
     let state = |steps: usize| after(&tenant.begin(), done, &next.steps[..steps]);
     // An index whose building was stopped stays behind, invalid, until the migration goes on.

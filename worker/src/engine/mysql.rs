@@ -10,6 +10,7 @@ mod catalog;
 mod holders;
 mod marked;
 mod stepwise;
+mod traces;
 
 use std::{str::FromStr as _, sync::Arc};
 
