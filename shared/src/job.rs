@@ -159,6 +159,19 @@ fn delay(attempt: u32, policy: &Policy, chance: f64) -> Duration {
     retry::delay(attempt, Duration::from_millis(base), Duration::from_millis(cap), chance)
 }
 
+/// What [`head_start`] gives at the most.
+pub const MOST_HEAD_START: Duration = Duration::from_millis(1_500);
+
+/// How much earlier than others a tenant is due in its next run whose last change took so long: who takes longest begins
+/// first, so that nobody waits for it at the end. It is seconds at the most, however long it took, and not the time itself:
+/// a run overtakes an earlier one by that.
+#[must_use]
+pub fn head_start(took: Duration) -> Duration {
+    // To the millisecond up to half a second, and coarser behind that.
+    let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    Duration::from_millis([1, 100, 10_000].map(|step_ms| (took_ms / step_ms).min(500)).iter().sum())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -211,6 +224,13 @@ mod tests {
         assert_eq!(after_failure(full(), 1, 20), Next::RetryIn(Duration::from_secs(1)));
         assert_eq!(after_failure(full(), 3, 20), Next::End(TargetState::Failed));
         assert_eq!(after_failure(full().in_migration(7), 3, 0), Next::End(TargetState::Failed));
+    }
+
+    #[test]
+    fn who_takes_longer_begins_earlier_and_nobody_by_more_than_moments() {
+        let of = |ms| head_start(Duration::from_millis(ms)).as_millis();
+        assert_eq!([0, 40, 300, 3_000, 300_000].map(of), [0, 40, 303, 530, 1_030]);
+        assert_eq!(head_start(Duration::MAX), MOST_HEAD_START);
     }
 
     #[test]

@@ -16,12 +16,14 @@
 //! sqlx reads nothing else of every database (no `BOOLEAN`, no `DECIMAL`, so no `sum()`). A statement that changes
 //! rows says how many it must touch, which are those it found: see [`expect_rows`].
 
-use std::{path::PathBuf, str::FromStr, time::Duration};
+use std::{path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
 use sqlx::{
     AnyConnection, AnyPool, AssertSqlSafe, Connection as _, Executor as _, Row as _,
     any::{AnyConnectOptions, AnyPoolOptions},
 };
+
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::pooling::for_driver;
 
@@ -100,6 +102,7 @@ impl Dialect {
 pub struct Store {
     pool: AnyPool,
     dialect: Dialect,
+    writing: Arc<Mutex<()>>,
 }
 
 impl Store {
@@ -150,7 +153,7 @@ impl Store {
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .after_connect(move |connection, _| Box::pin(prepare(connection, dialect)))
             .connect_lazy_with(options(url)?);
-        Ok(Self { pool, dialect })
+        Ok(Self { pool, dialect, writing: Arc::default() })
     }
 
     /// The pool, for one statement.
@@ -169,6 +172,12 @@ impl Store {
     pub(crate) async fn begin(&self) -> Result<sqlx::Transaction<'static, sqlx::Any>, StoreError> {
         let begin = if self.dialect == Dialect::Sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" };
         Ok(self.pool.begin_with(begin).await?)
+    }
+
+    /// Waits until nobody else of this process writes who asks here first, where there is one writer at a time anyway:
+    /// SQLite lets those sleep who come too early, longer each time.
+    pub(crate) async fn turn(&self) -> Option<MutexGuard<'_, ()>> {
+        if self.dialect == Dialect::Sqlite { Some(self.writing.lock().await) } else { None }
     }
 
     /// A statement in this database's dialect. `text` is ours and never holds a value.
@@ -222,7 +231,10 @@ async fn prepare(connection: &mut AnyConnection, dialect: Dialect) -> Result<(),
         Dialect::Sqlite => format!(
             "PRAGMA busy_timeout={SQLITE_BUSY_TIMEOUT_MS}; PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON"
         ),
-        Dialect::Postgres => format!("SET idle_in_transaction_session_timeout = '{IDLE_TRANSACTION_S}s'"),
+        // What PostgreSQL takes for costly here ends after a few rows: to compile it takes longer than all of its work.
+        Dialect::Postgres => {
+            format!("SET idle_in_transaction_session_timeout = '{IDLE_TRANSACTION_S}s'; SET jit = off")
+        }
         // Without locks on the gaps between rows, which make deadlocks. What does not fit is an error, whatever the server's mode.
         // MySQL cannot end a transaction that stands still, MariaDB can, and MySQL reads what is for it alone as a comment.
         Dialect::MySql => format!(

@@ -2,6 +2,7 @@
 //! queue and the ledger directly, and looks at what they did with SQL of its own.
 
 mod bench;
+mod bulk;
 mod caps;
 mod locks;
 mod machine;
@@ -25,6 +26,12 @@ use tokio::sync::Semaphore;
 
 use self::{
     bench::{Bench, failure, handler, success},
+    bulk::{
+        an_outcome_that_the_registry_refuses_costs_those_beside_it_nothing,
+        each_of_many_outcomes_is_answered_for_by_itself,
+        the_tenant_that_took_longest_last_time_is_begun_first,
+        two_who_record_the_same_at_once_do_not_wait_in_a_circle,
+    },
     caps::{
         a_cap_holds_for_all_consumers_together, a_claim_that_lapsed_holds_no_slot_of_its_server,
         a_new_cap_holds_for_the_next_claim, a_server_that_refuses_gets_a_limit_that_grows_until_it_is_off,
@@ -95,6 +102,10 @@ on_every_source! {
     what_a_program_said_does_not_cost_the_outcome: 1,
     a_schema_that_cannot_be_kept_does_not_cost_the_outcome: 1,
     no_duration_is_too_long: 1,
+    each_of_many_outcomes_is_answered_for_by_itself: 60,
+    an_outcome_that_the_registry_refuses_costs_those_beside_it_nothing: 20,
+    two_who_record_the_same_at_once_do_not_wait_in_a_circle: 90,
+    the_tenant_that_took_longest_last_time_is_begun_first: 20,
 }
 
 /// Promise 1.

@@ -1,8 +1,8 @@
 //! The conductor: a loop in every worker, of which one at a time is at work.
 //!
 //! **States.** *Waiting* (somebody else holds the lease) and *conducting*. Each beat begins by taking or renewing the lease;
-//! who does not get it waits for the next beat. The term is [`TERM`] by the registry's clock: a conductor that dies is
-//! followed within a term and a beat, one that stops gives the lease up. It stays until its worker's last outcome is
+//! who does not get it waits for a longer one. The term is [`TERM`] by the registry's clock: a conductor that dies is
+//! followed within a term and such a beat, one that stops gives the lease up. It stays until its worker's last outcome is
 //! recorded. One that panics is told of and begun again with backoff (`keep`).
 //!
 //! **Trust window.** The lease is looked at once a beat, not before each statement. So a conductor that is paused within a
@@ -54,9 +54,12 @@ pub const TERM: Duration = Duration::from_secs(3);
 const LEASE: &str = "conductor";
 const BEAT: Duration = Duration::from_millis(200);
 
+/// How often who waits asks for the lease: of many workers, all but one do.
+const WAITING_BEAT: Duration = Duration::from_secs(1);
+
 /// Not more jobs than these wait in a queue of its own: the rest is in the ledger.
-const CREDIT: u64 = 2_000;
-const SENT_AT_ONCE: u64 = 500;
+const CREDIT: u64 = 10_000;
+const SENT_AT_ONCE: u64 = 1_000;
 
 /// A job that nobody has claimed so long after it was sent is sent again.
 const RESEND: Duration = Duration::from_secs(30);
@@ -103,8 +106,10 @@ pub async fn conduct(conductor: Conductor, mut stop: watch::Receiver<bool>) {
         if last {
             break;
         }
-        if done.is_err() {
-            tokio::time::sleep(BEAT * 5).await;
+        match done {
+            Ok(true) => {}
+            Ok(false) => beat.reset_after(WAITING_BEAT),
+            Err(_) => tokio::time::sleep(BEAT * 5).await,
         }
     }
     if let Err(error) = conductor.ledger.drop_lease(LEASE, &conductor.owner).await {

@@ -9,7 +9,7 @@ use tenantry_shared::{
     failure::{Class, Failure},
     id::RunId,
     job::{Claim, Next, Outcome, Verdict, next},
-    ledger::{CANCELED, Ledger, LedgerError},
+    ledger::{CANCELED, Ledger, LedgerError, Recorder},
     registry::{Access, Registry, RegistryError},
     retry,
     run::{ActionKind, Back, Policy, TargetState},
@@ -42,14 +42,14 @@ const RECORD_BACKOFF_CAP: Duration = Duration::from_secs(10);
 pub struct House {
     /// Where tenants and bundles are.
     pub registry: Registry,
-    /// Where outcomes go.
+    /// What claims are made in.
     pub ledger: Ledger,
+    /// Where outcomes go.
+    pub recorder: Recorder,
     /// What opens tenants' URLs.
     pub key: MasterKey,
     /// What runs ask for.
     pub orders: Orders,
-    /// This process's name, unique per start.
-    pub owner: Arc<str>,
     /// How long a claim is good without being renewed.
     pub lease: Duration,
     /// Turns true when running attempts must stop at once.
@@ -230,7 +230,7 @@ fn canceled() -> Failure {
 async fn record(house: &House, claim: &Claim, outcome: &Outcome, policy: &Policy) {
     let next = next(claim, outcome, policy, clock::chance());
     for attempt in 1..=RECORD_TRIES {
-        match house.ledger.record(claim, &house.owner, outcome, next).await {
+        match house.recorder.record(claim, outcome, next).await {
             Ok(true) => {
                 report(claim, outcome, next);
                 return check_gates(house, claim, next).await;

@@ -5,7 +5,7 @@ use std::{collections::HashSet, path::PathBuf, sync::Arc, time::Duration};
 use tenantry_shared::{
     config::WorkerConfig,
     id::RunId,
-    ledger::{Ledger, WorkerState},
+    ledger::{Ledger, Recorder, WorkerState},
     queue::{Handler, Queue, Serve, serve},
     registry::Registry,
     secret::MasterKey,
@@ -72,9 +72,9 @@ impl Worker {
         let house = Arc::new(House {
             registry: parts.registry,
             ledger: ledger.clone(),
+            recorder: Recorder::new(ledger.clone(), owner.clone()),
             key: parts.key,
             orders: Orders::default(),
-            owner: owner.clone(),
             lease,
             abort: aborted,
             forced: to_stop,

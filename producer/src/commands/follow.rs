@@ -28,6 +28,9 @@ const SIGHTINGS: u32 = 50;
 /// How many tenants are told one by one that are worked now.
 const RUNNING: u32 = 100;
 
+/// For so many times as long as a look took none follows: it counts all targets of the run, and there may be a million.
+const PAUSE: u32 = 9;
+
 /// How to follow.
 pub(crate) struct Wait {
     pub(crate) timeout: Option<Duration>,
@@ -94,6 +97,7 @@ pub(crate) async fn until_ended(
     let mut progress = output.progress();
     let (mut last_seen, mut before) = (Stopwatch::start(), None);
     loop {
+        let began = Stopwatch::start();
         match look(ledger, run, before.as_ref()).await {
             Ok(view) if view.run.state.is_final() => {
                 progress.update(&view);
@@ -109,7 +113,19 @@ pub(crate) async fn until_ended(
             }
             Err(error) => return Err(error.into()),
         }
-        tokio::time::sleep(interval.max(Duration::from_millis(20))).await;
+        pause(ledger, run, interval.max(Duration::from_millis(20)), began.elapsed() * PAUSE).await;
+    }
+}
+
+/// Waits for an interval at least, and after a look that took long for longer, unless the run ends meanwhile.
+async fn pause(ledger: &Ledger, run: RunRef, interval: Duration, pause: Duration) {
+    let waited = Stopwatch::start();
+    loop {
+        tokio::time::sleep(interval).await;
+        let over = waited.elapsed() >= pause;
+        if over || ledger.find_run(run).await.is_ok_and(|run| run.state.is_final()) {
+            return;
+        }
     }
 }
 

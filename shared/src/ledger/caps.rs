@@ -15,7 +15,7 @@ use std::{
 use sqlx::{Any, Row as _, Transaction, any::AnyRow};
 
 use super::{
-    Ledger, LedgerError,
+    Ledger, LedgerError, bounded,
     claims::{CLAIMED, due, due_on, read_claims},
     ms,
     suspects::TRUSTED,
@@ -88,14 +88,18 @@ impl Ledger {
         set: &str,
         values: &[Value],
     ) -> Result<Vec<AnyRow>, LedgerError> {
+        let uncapped = async || {
+            let limited = [values, &[bounded(limit).into()]].concat();
+            self.change(&due(NONE_CAPPED, limited.len()), set, limited).await
+        };
         if !self.sight.is_capped() {
-            let rows = self.change(&due(NONE_CAPPED, limit), set, values.to_vec()).await?;
+            let rows = uncapped().await?;
             if !rows.is_empty() || !self.sees_caps().await? {
                 return Ok(rows);
             }
         }
         let Some(mut lanes) = self.lanes().await? else {
-            return self.change(&due(NONE_CAPPED, limit), set, values.to_vec()).await;
+            return uncapped().await;
         };
         lanes.push(Lane::Free(FILES));
         lanes.retain(|lane| capped || !matches!(lane, Lane::Capped(_)));

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// What a changed target gives: its job, and what else a claim is made of.
-const COLUMNS: &str = "run_id, tenant_id, attempt, attempt - uncounted, max_attempts, lapses";
+const COLUMNS: &str = "run_id, tenant_id, attempt, attempt - uncounted, max_attempts, lapses, due_at";
 
 /// `$1` is the owner, `$2` the lease.
 pub(super) const CLAIMED: &str = "state = 'running', attempt = attempt + 1, owner = $1, due_at = {now} + $2, sent_at = NULL, started_at = {now}, sighting = NULL";
@@ -103,6 +103,7 @@ impl Ledger {
             tx.commit().await?;
             return Ok(rows);
         }
+        let _turn = self.store.turn().await;
         self.change_in(&mut *self.store.pool().acquire().await?, ready, set, values).await
     }
 
@@ -172,16 +173,20 @@ impl Ledger {
     }
 }
 
-/// Up to so many targets that are due, the longest due first, of runs that are neither paused nor stopped, if `condition`
-/// holds. Suspects are not among them.
-pub(super) fn due(condition: &str, limit: u64) -> String {
+/// A target that may be claimed when it is due. Of one that waits or has ended, `due_at` tells that already: so no index on
+/// the state is of use, and PostgreSQL would take one all the same, and sort all that is due for the few that are claimed.
+const AT_REST: &str = "COALESCE(state, '') IN ('pending', 'retryable')";
+
+/// Targets that are due, the longest due first, of runs that are neither paused nor stopped, if `condition` holds. Suspects
+/// are not among them. How many is the value with the number `limit`: a statement for each would be prepared by itself.
+pub(super) fn due(condition: &str, limit: usize) -> String {
     format!(
-        "FROM targets {{by_due}} WHERE due_at <= {{now}} AND state IN ('pending', 'retryable') AND {TRUSTED} AND run_id NOT IN {HELD} AND {condition} AND {} ORDER BY due_at LIMIT {limit}",
+        "FROM targets {{by_due}} WHERE due_at <= (SELECT {{now}}) AND {AT_REST} AND {TRUSTED} AND run_id NOT IN {HELD} AND {condition} AND {} ORDER BY due_at LIMIT ${limit}",
         free()
     )
 }
 
-/// The same of one server, the suspects among them.
+/// Up to so many of one server, the suspects among them.
 pub(super) fn due_on(dialect: Dialect, server: impl Display, condition: &str, limit: u64) -> String {
     let there = match dialect {
         // As rows, and in their order: told that the server is one, it would go through what is due on all of them.

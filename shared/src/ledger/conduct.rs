@@ -8,7 +8,7 @@ use sqlx::{AnyConnection, Row as _, any::AnyRow};
 use super::{Ledger, LedgerError, bind_attempt, ms, number, read_job, suspects};
 use crate::{
     failure::{Class, Failure},
-    job::{Claim, Job, Next, Outcome, Verdict},
+    job::{Claim, Job, MOST_HEAD_START, Next, Outcome, Verdict},
     run::{RunState, TargetState},
     schema::Fingerprint,
     store::StoreError,
@@ -66,15 +66,23 @@ impl Ledger {
         Ok(self.store.query(sql).execute(self.store.pool()).await?.rows_affected())
     }
 
-    /// Jobs that are due to be handed to a queue, again if need be. Each is due once more after `resend`, so
+    /// Jobs that are due to be handed to a queue, again if need be, the longest due first. Each is due once more after `resend`, so
     /// that a crash between here and the queue, or a lost queue, only delays it. What is on a capped server is not sent:
     /// workers claim it from the ledger.
     ///
     /// # Errors
     /// When the registry cannot be reached.
     pub async fn take_due(&self, limit: u64, resend: Duration) -> Result<Vec<Job>, LedgerError> {
-        let set = "sent_at = {now}, due_at = {now} + $1";
-        self.change_due(limit, false, set, &[ms(resend).into()]).await?.iter().map(read_job).collect()
+        // They are sent in the order in which they were due: `due_at` keeps that, as far as a head start goes.
+        let early = ms(MOST_HEAD_START);
+        let set = format!(
+            "sent_at = {{now}}, due_at = {{now}} + $1 - CASE WHEN due_at > {{now}} - {early} THEN {{now}} - due_at ELSE {early} END"
+        );
+        let rows = self.change_due(limit, false, &set, &[ms(resend).into()]).await?;
+        let dated = |row: &AnyRow| Ok((row.try_get::<i64, _>(6)?, read_job(row)?));
+        let mut jobs = rows.iter().map(dated).collect::<Result<Vec<_>, LedgerError>>()?;
+        jobs.sort_by_key(|(due_at, _)| *due_at);
+        Ok(jobs.into_iter().map(|(_, job)| job).collect())
     }
 
     /// Makes jobs due again that were sent longer than `grace` ago to a queue that is empty now: it has lost them.

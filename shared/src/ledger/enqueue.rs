@@ -1,19 +1,22 @@
 //! Writing a run: the run and all its targets in one transaction. A crash before the commit leaves nothing,
 //! after it everything.
 
-use sqlx::{Any, Row as _, Transaction};
+use sqlx::{Any, Executor as _, Row as _, Transaction};
 
 use super::{Joined, Ledger, LedgerError, caps::SERVER_OF, rollout::NO_WAVE};
 use crate::{
     id::{RunId, TenantId},
     registry::{CENTRAL, clause::Clause},
     run::{ActionKind, Pick, RunSpec, RunState, Selection},
-    store::{StoreError, expect_rows, parameters},
+    store::{Dialect, StoreError, expect_rows, parameters},
     tenant::Slug,
 };
 
 /// How many names one statement carries: well below every database's limit of parameters.
 const NAMES_PER_STATEMENT: usize = 500;
+
+/// With so many new targets, what a server knows of them is worth nothing.
+const MANY: u64 = 1_000;
 
 /// A run that was written, or was there before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +78,22 @@ impl Ledger {
         )
         .await?;
         tx.commit().await?;
+        if targets >= MANY {
+            self.count_anew().await;
+        }
         Ok(Enqueued { id, number, targets, joined: None })
+    }
+
+    /// PostgreSQL plans by what it counted last, and keeps plans until it counts again. It would do so by itself, in a minute.
+    async fn count_anew(&self) {
+        if self.store.dialect() != Dialect::Postgres {
+            return;
+        }
+        let analyze =
+            "BEGIN; SET LOCAL default_statistics_target = 10; ANALYZE (SKIP_LOCKED) targets; COMMIT";
+        if let Err(error) = self.store.pool().execute(sqlx::raw_sql(analyze)).await {
+            tracing::debug!(%error, "the new targets were not counted");
+        }
     }
 
     async fn insert_run(
@@ -120,7 +138,7 @@ impl Ledger {
         let (columns, values) = match (policy.rollout.has_waves(), spec.central) {
             (true, _) => ("wave", NO_WAVE),
             (false, true) => ("wave", "1"),
-            (false, false) => ("wave, due_at", "1, {now}"),
+            (false, false) => ("wave, due_at", "1, {now} - t.head_start"),
         };
         let mut inserted = 0;
         for clause in clauses(selection, 3) {

@@ -8,10 +8,13 @@
 //! - an attempt is counted when it is claimed, so a job that kills its worker still runs out of attempts;
 //!   what the tenant is not to blame for is taken back as `uncounted`;
 //! - nothing is claimed of a run that is paused or stopped;
+//! - what is due longest is claimed first. A tenant whose last change took long is due earlier than others of its run, so that
+//!   nobody waits for it at the end: by 1.5 seconds at the most, and so no run overtakes an earlier one by more than that;
 //! - no two targets of a tenant are worked at once;
 //! - a tenant that failed for good is not tried again with the same bytes until somebody asks for it;
 //! - a final state never changes.
 
+mod bulk;
 mod caps;
 mod causes;
 mod claims;
@@ -24,6 +27,7 @@ mod once;
 mod outcomes;
 mod plans;
 mod read;
+mod recorder;
 mod repairs;
 mod rollout;
 mod schedules;
@@ -45,6 +49,7 @@ pub use knowledge::{Known, Unproven, Why};
 pub use once::Joined;
 pub use plans::Traces;
 pub use read::{AttemptRow, TargetQuery, TargetRow};
+pub use recorder::Recorder;
 pub use schedules::schedule_key;
 pub use schemas::{OutsiderRow, outsider_id};
 pub use servers::ServerRow;

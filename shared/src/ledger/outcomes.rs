@@ -3,11 +3,12 @@
 
 use sqlx::{Any, Transaction};
 
-use super::{Ledger, LedgerError, bind_attempt, ms};
+use super::{Ledger, LedgerError, bind_attempt, bounded, ms};
 use crate::{
+    clock::millis,
     codes::is_server_full,
     failure::Failure,
-    job::{Claim, Next, Outcome, Verdict},
+    job::{Claim, Next, Outcome, Verdict, head_start},
     run::TargetState,
     schema::Catalog,
     store::Statement,
@@ -43,7 +44,7 @@ impl Ledger {
     }
 
     /// A schema that the registry does not take must not cost the outcome: it is read anew when it is asked for.
-    async fn try_to_keep(&self, catalog: &Catalog, claim: &Claim) -> Result<(), LedgerError> {
+    pub(super) async fn try_to_keep(&self, catalog: &Catalog, claim: &Claim) -> Result<(), LedgerError> {
         match self.keep_schema(catalog).await {
             Err(error) if !error.is_temporary() => {
                 tracing::warn!(%error, tenant.id = %claim.job.tenant, "the schema of a tenant was not kept");
@@ -122,18 +123,25 @@ impl Ledger {
         outcome: &Outcome,
     ) -> Result<(), LedgerError> {
         let (changed, tenant) = (!outcome.steps.is_empty(), claim.job.tenant.to_string());
+        let pace = bounded(millis(head_start(outcome.duration)));
         let update = match (&outcome.verdict, &outcome.version) {
             (Verdict::Proven, Some(version)) => self
                 .store
-                .query("UPDATE tenants SET version = $1, version_at = {now}, schema_digest = CASE WHEN $2 = 1 THEN $3 ELSE schema_digest END WHERE id = $4")
+                .query("UPDATE tenants SET version = $1, version_at = {now}, schema_digest = CASE WHEN $2 = 1 THEN $3 ELSE schema_digest END,
+                    head_start = CASE WHEN $2 = 1 THEN $4 ELSE head_start END WHERE id = $5")
                 .bind(version.to_string())
                 .bind(i64::from(changed))
-                .bind(digest_of(outcome)),
+                .bind(digest_of(outcome))
+                .bind(pace),
             (Verdict::Proven, None) if changed => self
                 .store
-                .query("UPDATE tenants SET schema_digest = $1 WHERE id = $2")
-                .bind(digest_of(outcome)),
-            _ if changed => self.store.query("UPDATE tenants SET schema_digest = NULL WHERE id = $1"),
+                .query("UPDATE tenants SET schema_digest = $1, head_start = $2 WHERE id = $3")
+                .bind(digest_of(outcome))
+                .bind(pace),
+            _ if changed => self
+                .store
+                .query("UPDATE tenants SET schema_digest = NULL, head_start = $1 WHERE id = $2")
+                .bind(pace),
             _ => return Ok(()),
         };
         update.bind(tenant).execute(&mut **tx).await?;
@@ -185,7 +193,7 @@ pub(super) fn kept(text: &str) -> String {
     format!("{begin}{more}").replace('\0', "\u{fffd}")
 }
 
-fn digest_of(outcome: &Outcome) -> Option<String> {
+pub(super) fn digest_of(outcome: &Outcome) -> Option<String> {
     outcome.fingerprint.catalog.as_ref().map(|catalog| catalog.digest().to_string())
 }
 

@@ -42,7 +42,7 @@ impl Ledger {
     /// When the registry cannot be reached.
     pub async fn plan_of(&self, job: &Job) -> Result<Option<Vec<Version>>, LedgerError> {
         let sql = "SELECT g.plan FROM targets g JOIN runs r ON r.id = $1
-            WHERE g.tenant_id = $2 AND g.plan IS NOT NULL AND (g.run_id = r.id OR g.run_id = r.parent_id)
+            WHERE g.tenant_id = $2 AND g.plan IS NOT NULL AND g.run_id IN (r.id, r.parent_id)
             ORDER BY CASE WHEN g.run_id = r.id THEN 0 ELSE 1 END LIMIT 1";
         let row = self
             .store

@@ -16,6 +16,10 @@ use crate::{
 /// The wave of a tenant that has none yet. The central database, whose wave this is, is written last.
 pub(super) const NO_WAVE: &str = "0";
 
+/// A target that is due from now on: a tenant that takes long a little earlier than others, and so before them.
+pub(super) const DUE: &str =
+    "due_at = {now} - (SELECT t.head_start FROM tenants t WHERE t.id = targets.tenant_id)";
+
 impl Ledger {
     /// Puts the run's tenants that are tried into waves, and tells the run of them. The first wave is due, unless the central database
     /// comes first.
@@ -35,8 +39,8 @@ impl Ledger {
                 self.assign_next(tx, run, wave, *size).await?;
             }
             if !spec.central {
-                let due = "UPDATE targets SET due_at = {now} WHERE run_id = $1 AND wave = 1";
-                self.store.query(due).bind(run.to_string()).execute(&mut **tx).await?;
+                let due = format!("UPDATE targets SET {DUE} WHERE run_id = $1 AND wave = 1");
+                self.store.query(&due).bind(run.to_string()).execute(&mut **tx).await?;
             }
         }
         let update = "UPDATE runs SET waves = $1, wave = $2, deadline_at = {now} + $3 WHERE id = $4";

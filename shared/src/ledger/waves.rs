@@ -3,7 +3,7 @@
 
 use sqlx::{Row as _, any::AnyRow};
 
-use super::{Ledger, LedgerError, Swept, bounded};
+use super::{Ledger, LedgerError, Swept, bounded, rollout::DUE};
 use crate::{failure::Class, run::Policy, store::StoreError};
 
 /// The `id` of the central database's row, as a subquery: null where there is none.
@@ -102,8 +102,7 @@ impl Ledger {
 
     /// The targets first: after a crash in between, the run is found ready once more.
     async fn open(&self, run: &str, wave: u64) -> Result<u64, LedgerError> {
-        let sql =
-            format!("UPDATE targets SET due_at = {{now}} WHERE run_id = $1 AND wave = $2 AND {WAITING}");
+        let sql = format!("UPDATE targets SET {DUE} WHERE run_id = $1 AND wave = $2 AND {WAITING}");
         let open = self.store.query(&sql).bind(run).bind(signed(wave));
         let tenants = open.execute(self.store.pool()).await?.rows_affected();
         let sql = "UPDATE runs SET wave = $1, soak_until = NULL WHERE id = $2 AND wave = $3";

@@ -2,7 +2,7 @@
 //!
 //! It never returns an error to apalis, which would stop the worker and drop what is in flight: it waits with
 //! backoff and goes on. It never claims more than there are free slots, so that nothing is hoarded here while
-//! another worker idles.
+//! another worker idles, and it takes those slots before it asks: it waits for one, and does not look for it again and again.
 
 use std::{
     collections::VecDeque,
@@ -52,20 +52,23 @@ pub(super) struct Source {
 /// A claim on its way to its handler.
 pub(super) struct Held {
     pub(super) claim: Claim,
-    /// All slots of this process, where it must be worked alone. Whoever drops it on the way gives them back.
-    pub(super) slots: Option<OwnedSemaphorePermit>,
+    /// Its slot, or all of this process where it must be worked alone. Whoever drops it on the way gives them back.
+    pub(super) slots: OwnedSemaphorePermit,
 }
 
 impl Source {
-    /// What comes home during a drain is given back at once: apalis looks at its backend again only when all that
-    /// runs has ended, and a lease may lapse until then.
-    async fn fetch(self, limit: usize, idle: bool) -> Result<Vec<Held>, QueueError> {
-        let room = *self.room.borrow();
-        let claims = if room.made { Vec::new() } else { self.take(limit).await? };
+    /// Begins when a slot is free. What comes home during a drain is given back at once: apalis looks at its backend again
+    /// only when all that runs has ended, and a lease may lapse until then.
+    async fn fetch(self) -> Result<Vec<Held>, QueueError> {
+        let Some(mut slots) = self.free_slots().await else { return Ok(Vec::new()) };
+        let (room, idle) = (*self.room.borrow(), slots.num_permits() == self.concurrency);
+        let claims = if room.made { Vec::new() } else { self.take(slots.num_permits()).await? };
         let held: Vec<Held> = if claims.is_empty() && idle && room.wanted {
-            self.suspect().await?.into_iter().collect()
+            let claim = self.ledger.claim_suspect(&self.owner, self.lease).await?;
+            claim.map(|claim| Held { claim, slots }).into_iter().collect()
         } else {
-            claims.into_iter().map(|claim| Held { claim, slots: None }).collect()
+            let each = claims.into_iter().zip(std::iter::from_fn(|| slots.split(1)));
+            each.map(|(claim, slots)| Held { claim, slots }).collect()
         };
         if !*self.stop.borrow() {
             return Ok(held);
@@ -74,16 +77,23 @@ impl Source {
         Ok(Vec::new())
     }
 
-    async fn take(&self, limit: usize) -> Result<Vec<Claim>, QueueError> {
-        self.queue.take(&self.ledger, limit, &self.owner, self.lease).await
+    /// All slots that are free, and one at least: those of an earlier incarnation, too. None during a drain.
+    async fn free_slots(&self) -> Option<OwnedSemaphorePermit> {
+        let mut stop = self.stop.clone();
+        let mut free = tokio::select! {
+            slot = self.slots.clone().acquire_owned() => slot.ok()?,
+            _ = stop.wait_for(|stop| *stop) => return None,
+        };
+        // Those whose outcomes were written together become free together.
+        tokio::task::yield_now().await;
+        while let Ok(slot) = self.slots.clone().try_acquire_owned() {
+            free.merge(slot);
+        }
+        Some(free)
     }
 
-    /// All slots first: what an earlier incarnation began may still run.
-    async fn suspect(&self) -> Result<Option<Held>, QueueError> {
-        let all = u32::try_from(self.concurrency).unwrap_or(u32::MAX);
-        let Ok(slots) = self.slots.clone().try_acquire_many_owned(all) else { return Ok(None) };
-        let claim = self.ledger.claim_suspect(&self.owner, self.lease).await?;
-        Ok(claim.map(|claim| Held { claim, slots: Some(slots) }))
+    async fn take(&self, limit: usize) -> Result<Vec<Claim>, QueueError> {
+        self.queue.take(&self.ledger, limit, &self.owner, self.lease).await
     }
 
     async fn give_back(&self, held: impl IntoIterator<Item = Held>) {
@@ -113,14 +123,6 @@ pub(super) struct ClaimBackend {
 impl ClaimBackend {
     pub(super) fn new(source: Source) -> Self {
         Self { source, state: Mutex::new(State::Ready), claimed: VecDeque::new(), outages: 0, closing: None }
-    }
-
-    fn fetch(&self, busy: usize) -> State {
-        let free = self.source.concurrency.saturating_sub(busy).min(self.source.slots.available_permits());
-        if free == 0 {
-            return State::Waiting(Box::pin(tokio::time::sleep(clock::jitter(IDLE_POLL / 10))));
-        }
-        State::Fetching(tokio::spawn(self.source.clone().fetch(free, busy == 0)))
     }
 
     fn fetched(&mut self, result: Result<Vec<Held>, QueueError>) -> State {
@@ -165,7 +167,7 @@ impl Backend for ClaimBackend {
     fn poll_next(
         &mut self,
         cx: &mut Context<'_>,
-        worker: &WorkerContext,
+        _: &WorkerContext,
     ) -> Poll<Option<Result<Task<Held>, Infallible>>> {
         loop {
             if let Some(held) = self.claimed.pop_front() {
@@ -175,8 +177,8 @@ impl Backend for ClaimBackend {
             }
             match self.state.get_mut().unwrap_or_else(PoisonError::into_inner) {
                 State::Ready => {
-                    let next = self.fetch(worker.task_count());
-                    self.swap(next);
+                    let fetch = tokio::spawn(self.source.clone().fetch());
+                    self.swap(State::Fetching(fetch));
                 }
                 State::Fetching(fetch) => {
                     let result = ready!(fetch.poll_unpin(cx));

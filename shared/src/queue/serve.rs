@@ -37,15 +37,16 @@ pub struct Serve {
     pub concurrency: usize,
 }
 
+/// What apalis hands to each job. By itself, the type of a handler has a lifetime that apalis cannot be told.
 #[derive(Clone)]
 struct Work {
     handler: Handler,
-    slots: Arc<Semaphore>,
 }
 
 /// Takes jobs and works them until `stop` turns true; returns when all that was begun has ended.
 pub async fn serve(serve: Serve, handler: Handler, stop: watch::Receiver<bool>) {
     let slots = Arc::new(Semaphore::new(serve.concurrency));
+    let work = Work { handler };
     let (tell, room) = watch::channel(Room::default());
     let looking = look_out(serve.ledger.clone(), serve.owner.clone(), tell);
     let source = Source {
@@ -58,7 +59,6 @@ pub async fn serve(serve: Serve, handler: Handler, stop: watch::Receiver<bool>) 
         stop: stop.clone(),
         room,
     };
-    let work = Work { handler, slots: slots.clone() };
     tokio::select! {
         () = incarnations(&source, &work, &stop) => {}
         () = looking => {}
@@ -99,18 +99,12 @@ async fn until(mut stop: watch::Receiver<bool>) -> std::io::Result<()> {
 }
 
 /// The work runs in a task of its own and takes its slot with it: when apalis drops this future, the migration
-/// goes on and reports. A suspect has taken all slots when it was claimed.
+/// goes on and reports.
 async fn on_claim(held: Held, work: Data<Work>) -> Result<(), BoxDynError> {
-    let permit = match held.slots {
-        Some(all) => all,
-        None => match work.slots.clone().acquire_owned().await {
-            Ok(permit) => permit,
-            Err(_) => return Ok(()),
-        },
-    };
-    let running = (work.handler)(held.claim);
+    let Held { claim, slots } = held;
+    let running = (work.handler)(claim);
     let task = tokio::spawn(async move {
-        let _permit = permit;
+        let _slots = slots;
         running.await;
     });
     if let Err(error) = task.await {

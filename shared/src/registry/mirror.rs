@@ -113,7 +113,10 @@ impl Registry {
         let mut tx = self.store.begin().await?;
         for mirror in mirrors {
             self.insert_tenants(&mut tx, key, mirror.added, Some(mirror.source)).await?;
-            for edit in &mirror.edits {
+            // In the order in which outcomes lock tenants, too.
+            let mut edits: Vec<_> = mirror.edits.iter().collect();
+            edits.sort_unstable_by_key(|edit| edit.id);
+            for edit in edits {
                 // The row is locked by this guard until the commit.
                 let guard = "UPDATE tenants SET source = $1 WHERE id = $2 AND status = $3 AND coalesce(source, '') = $4";
                 let guard = self.store.query(guard).bind(mirror.source).bind(edit.id.to_string());

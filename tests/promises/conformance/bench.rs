@@ -7,7 +7,7 @@ use tenantry_shared::{
     failure::{Class, Failure},
     format::File,
     job::{Claim, Job, Next, Outcome, Verdict},
-    ledger::Ledger,
+    ledger::{Ledger, Recorder},
     place::DatabaseUrl,
     queue::{Handler, Queue, Serve, serve},
     registry::{NewTenant, Registry},
@@ -27,6 +27,7 @@ use super::{LEASE, SHORT_LEASE};
 pub(super) struct Bench {
     pub(super) registry: Registry,
     pub(super) ledger: Ledger,
+    pub(super) recorder: Recorder,
     pub(super) queue: Queue,
     pub(super) sql: TenantDb,
     pub(super) spec: RunSpec,
@@ -44,8 +45,10 @@ impl Bench {
         let file = File { name: "1_first.sql".into(), content: "SELECT 1;".into() };
         let bundle = Bundle::new(vec![file]).expect("a bundle");
         registry.put_bundle(&bundle).await.expect("a stored bundle");
+        let ledger = Ledger::new(registry.store().clone());
         Self {
-            ledger: Ledger::new(registry.store().clone()),
+            recorder: Recorder::new(ledger.clone(), "a test".into()),
+            ledger,
             queue,
             sql: TenantDb::registry(&url),
             spec: RunSpec {
@@ -70,7 +73,8 @@ impl Bench {
 
     /// The same for another process, which has seen nothing yet.
     pub(super) fn elsewhere(&self) -> Self {
-        Self { ledger: Ledger::new(self.registry.store().clone()), ..self.clone() }
+        let ledger = Ledger::new(self.registry.store().clone());
+        Self { recorder: Recorder::new(ledger.clone(), "a test".into()), ledger, ..self.clone() }
     }
 
     pub(super) async fn enqueue(&self) {
@@ -118,7 +122,7 @@ impl Bench {
 
     pub(super) async fn record(&self, claim: &Claim, verdict: Verdict, next: Next) -> bool {
         let outcome = outcome(verdict);
-        self.ledger.record(claim, "a test", &outcome, next).await.expect("an answer")
+        self.recorder.record(claim, &outcome, next).await.expect("an answer")
     }
 
     pub(super) async fn succeed(&self, claim: &Claim) -> bool {

@@ -27,7 +27,7 @@ pub(super) async fn an_outcome_is_written_whatever_its_texts_hold(bench: Bench) 
         // What is remembered of a tenant that failed holds the same texts.
         let outcome =
             Outcome { verdict: failure(message), bytes: Some(bench.spec.digest.clone()), ..success() };
-        let written = bench.ledger.record(claim, "a", &outcome, Next::End(TargetState::Failed)).await;
+        let written = bench.recorder.record(claim, &outcome, Next::End(TargetState::Failed)).await;
         assert!(written.expect("an answer"));
     }
     assert_eq!(bench.targets("state = 'failed' AND message LIKE '%🦀%' AND hint LIKE '%🦀'").await, 2);
@@ -41,7 +41,7 @@ pub(super) async fn what_a_program_said_does_not_cost_the_outcome(bench: Bench) 
     bench.enqueue().await;
     let claim = bench.take(1, "a", LEASE).await.remove(0);
     let outcome = Outcome { output: Some(ODD.repeat(1_000)), ..success() };
-    assert!(bench.ledger.record(&claim, "a", &outcome, ENDED).await.expect("an answer"));
+    assert!(bench.recorder.record(&claim, &outcome, ENDED).await.expect("an answer"));
     assert_eq!(bench.sql.number("SELECT count(*) FROM attempts WHERE output LIKE '%🦀'").await, 1);
 }
 
@@ -51,6 +51,6 @@ pub(super) async fn a_schema_that_cannot_be_kept_does_not_cost_the_outcome(bench
     bench.sql.execute("ALTER TABLE catalogs RENAME TO elsewhere").await;
     let fingerprint = Fingerprint { catalog: Some(Catalog::default()), appeared: Vec::new() };
     let outcome = Outcome { fingerprint, ..success() };
-    assert!(bench.ledger.record(&claim, "a", &outcome, ENDED).await.expect("an answer"));
+    assert!(bench.recorder.record(&claim, &outcome, ENDED).await.expect("an answer"));
     assert_eq!(bench.targets("state = 'applied'").await, 1);
 }
