@@ -105,7 +105,8 @@ impl Ledger {
     pub async fn rescue(&self, lapsed_until: i64) -> Result<u64, LedgerError> {
         let sql = format!(
             "SELECT run_id, tenant_id, attempt, attempt - uncounted, max_attempts, lapses, owner, {{now}} - started_at, version, sighting
-             FROM targets WHERE state = 'running' AND due_at <= {{now}} AND due_at <= $1 ORDER BY due_at LIMIT {RESCUED_PER_CALL}"
+             FROM targets WHERE run_id IN (SELECT r.id FROM runs r WHERE r.state IN ('pending', 'running'))
+                AND state = 'running' AND due_at <= {{now}} AND due_at <= $1 ORDER BY due_at LIMIT {RESCUED_PER_CALL}"
         );
         let (mut rescued, mut failed) = (0, None);
         for row in self.store.query(&sql).bind(lapsed_until).fetch_all(self.store.pool()).await? {

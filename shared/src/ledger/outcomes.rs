@@ -43,14 +43,15 @@ impl Ledger {
         Ok(true)
     }
 
-    /// A schema that the registry does not take must not cost the outcome: it is read anew when it is asked for.
-    pub(super) async fn try_to_keep(&self, catalog: &Catalog, claim: &Claim) -> Result<(), LedgerError> {
+    /// A schema that the registry does not take must not cost the outcome: it is read anew when it is asked for. `false`: it
+    /// was not kept.
+    pub(super) async fn try_to_keep(&self, catalog: &Catalog, claim: &Claim) -> Result<bool, LedgerError> {
         match self.keep_schema(catalog).await {
             Err(error) if !error.is_temporary() => {
                 tracing::warn!(%error, tenant.id = %claim.job.tenant, "the schema of a tenant was not kept");
-                Ok(())
+                Ok(false)
             }
-            kept => kept.map(|_| ()),
+            kept => kept.map(|_| true),
         }
     }
 

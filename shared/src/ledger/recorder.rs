@@ -5,7 +5,7 @@
 //! each of those that were to be written with it is written alone then. Failures go alone always: they are few, and change more.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -13,7 +13,9 @@ use tokio::sync::oneshot;
 
 use super::{Ledger, LedgerError, bulk::Plain};
 use crate::{
+    digest::Digest,
     job::{Claim, Next, Outcome},
+    schema::Catalog,
     store::Dialect,
 };
 
@@ -23,12 +25,16 @@ const AT_ONCE: usize = 256;
 /// So many transactions at once: while one waits for the disk, another one is worked on. `SQLite` has one writer.
 const WRITERS: usize = 2;
 
+/// So many schemas that the registry has are remembered.
+const REMEMBERED: usize = 1_000;
+
 /// Writes the outcomes of one worker.
 #[derive(Clone, Debug)]
 pub struct Recorder {
     ledger: Ledger,
     owner: Arc<str>,
     desk: Arc<Mutex<Desk>>,
+    kept: Arc<Mutex<HashSet<Digest>>>,
 }
 
 #[derive(Debug, Default)]
@@ -55,7 +61,7 @@ impl Recorder {
     /// The one of a worker of this name.
     #[must_use]
     pub fn new(ledger: Ledger, owner: Arc<str>) -> Self {
-        Self { ledger, owner, desk: Arc::default() }
+        Self { ledger, owner, desk: Arc::default(), kept: Arc::default() }
     }
 
     /// Records how an attempt ended. `false`: a later attempt exists, and this result changes nothing. It is written even
@@ -71,7 +77,7 @@ impl Recorder {
     ) -> Result<bool, Arc<LedgerError>> {
         if let Some(row) = Plain::of(claim, outcome, next) {
             if let Some(catalog) = &outcome.fingerprint.catalog {
-                self.ledger.try_to_keep(catalog, claim).await?;
+                self.keep(catalog, claim).await?;
             }
             match self.bring(row).await {
                 Ok(Answer::Written(written)) => return Ok(written),
@@ -80,6 +86,19 @@ impl Recorder {
             }
         }
         Ok(self.ledger.record(claim, &self.owner, outcome, next).await?)
+    }
+
+    /// Tenants that were brought to the same version mostly have the same schema, and what is kept stays so.
+    async fn keep(&self, catalog: &Catalog, claim: &Claim) -> Result<(), LedgerError> {
+        let digest = catalog.digest();
+        let known = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if !known().contains(&digest) && self.ledger.try_to_keep(catalog, claim).await? {
+            let mut known = known();
+            if known.len() < REMEMBERED {
+                known.insert(digest);
+            }
+        }
+        Ok(())
     }
 
     fn bring(&self, row: Plain) -> oneshot::Receiver<Answer> {
