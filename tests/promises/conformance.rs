@@ -557,7 +557,7 @@ async fn a_late_claim_is_given_back(bench: Bench) {
     registry.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(lock))).await.expect("a lock");
     bench.queue.send(&[bench.job("t01").await]).await.expect("sent");
     let blocked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
-        AND query LIKE 'WITH ready%SET state = ''running''%'";
+        AND query LIKE 'WITH ready%' AND (query LIKE '%SET state = ''running''%' OR query LIKE '%IN (VALUES%')";
     until("a claim waits for the lock", || async { bench.sql.number(blocked).await == 1 }).await;
     served.stop.send_replace(true);
     registry.execute(sqlx::raw_sql("COMMIT")).await.expect("a commit");

@@ -55,7 +55,7 @@ const LEASE: &str = "conductor";
 const BEAT: Duration = Duration::from_millis(200);
 
 /// How often who waits asks for the lease: of many workers, all but one do.
-const WAITING_BEAT: Duration = Duration::from_secs(1);
+const WAITING_BEAT: Duration = Duration::from_millis(500);
 
 /// Not more jobs than these wait in a queue of its own: the rest is in the ledger.
 const CREDIT: u64 = 10_000;

@@ -53,7 +53,7 @@ impl Ledger {
         }
         let ready = format!(
             "FROM targets WHERE (run_id, tenant_id) IN ({{rows}} {})
-                AND state IN ('pending', 'retryable') AND (sent_at IS NOT NULL OR due_at <= {{now}}) AND {TRUSTED} AND run_id NOT IN {HELD}
+                AND {AT_REST} AND (sent_at IS NOT NULL OR due_at <= {{now}}) AND {TRUSTED} AND run_id NOT IN {HELD}
                 AND server_id NOT IN {CAPPED} AND {}",
             pairs(3, jobs.len()),
             free()
@@ -72,7 +72,7 @@ impl Ledger {
     async fn put_back(&self, jobs: &[Job]) -> Result<(), LedgerError> {
         let capped = format!(
             "UPDATE targets SET sent_at = NULL, due_at = {{now}} WHERE (run_id, tenant_id) IN ({{rows}} {})
-                AND state IN ('pending', 'retryable') AND sent_at IS NOT NULL AND server_id IN {CAPPED}",
+                AND {AT_REST} AND sent_at IS NOT NULL AND server_id IN {CAPPED}",
             pairs(1, jobs.len())
         );
         let back = self.store.query(&capped).bind_all(jobs.iter().flat_map(ids));
@@ -81,7 +81,7 @@ impl Ledger {
         }
         let waiting = format!(
             "FROM targets WHERE (run_id, tenant_id) IN ({{rows}} {})
-                AND state IN ('pending', 'retryable') AND sent_at IS NOT NULL AND NOT {}",
+                AND {AT_REST} AND sent_at IS NOT NULL AND NOT {}",
             pairs(1, jobs.len()),
             free()
         );
