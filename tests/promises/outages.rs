@@ -301,6 +301,8 @@ async fn ledger_text(home: &Home, sql: &str) -> String {
 async fn a_worker_that_is_paused_in_a_transaction_does_not_keep_its_locks_in_postgres() {
     let home = Home::new().with_postgres_registry().await;
     let _fleet = sqlite_tenants(&home, 1).await;
+    // A success is one statement there, which ends by itself.
+    home.migration("2_broken.sql", "SELECT * FROM nowhere;");
     let mut registry = PgConnection::connect(&home.registry_url()).await.expect("postgres");
     sqlx::raw_sql("BEGIN; LOCK TABLE attempts").execute(&mut registry).await.expect("a lock");
     let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
