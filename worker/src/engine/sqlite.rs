@@ -4,24 +4,18 @@
 //! beginning, and looks once more whether somebody else has applied it since the plan was made.
 
 mod catalog;
+mod message;
 mod rehearsal;
+mod script;
 
-use std::{
-    collections::HashMap,
-    str::FromStr as _,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-};
+use std::{collections::HashMap, str::FromStr as _, sync::Arc};
 
-use futures::StreamExt as _;
 use sqlx::{
     AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _, SqliteConnection,
     sqlite::{SqliteConnectOptions, SqliteRow},
 };
 use tenantry_shared::{
-    clock::{Stopwatch, millis},
+    clock::Stopwatch,
     failure::{Class, Failure},
     format::Script,
     place::Engine,
@@ -29,23 +23,17 @@ use tenantry_shared::{
     registry::Access,
     schema::Catalog,
     site::{Row, Site},
-    statement::{Course, Statement, split},
+    statement::Course,
 };
 
 use super::{
     Change, Doing, Limits, Session, course_of,
     doing::Lock,
-    failure, in_time, numbered, run_all,
+    failure, in_time, numbered,
     steps::{self, Stepwise},
     unrecorded,
 };
-
-/// How many of SQLite's instructions run between two looks at the clock.
-const INSTRUCTIONS_PER_LOOK: i32 = 10_000;
-
-/// What asks whether foreign keys hold, and the code of the answer that they do not.
-const CHECK: &str = "foreign_key_check";
-const VIOLATED: &str = "787";
+use script::Deadline;
 
 /// What may be waited for by one who reads, begins to write, and ends it. Reading and ending may be slow in themselves.
 const READS: &str = "a read lock (or the disk) of";
@@ -60,6 +48,10 @@ pub struct SqliteSession {
     seen: HashMap<String, Option<Vec<Row>>>,
     /// Whether a migration may have left settings behind.
     stained: bool,
+    /// Whether it holds what it writes to foreign keys.
+    foreign_keys: bool,
+    /// When SQLite is to stop a script. None: it was not told to ask yet.
+    deadline: Option<Arc<Deadline>>,
     doing: Arc<Doing>,
 }
 
@@ -67,9 +59,18 @@ impl Session for SqliteSession {
     async fn connect(access: &Access, limits: Limits) -> Result<Self, Failure> {
         let options = SqliteConnectOptions::from_str(access.url.expose()).map_err(|e| fail(&e))?;
         let options = options.create_if_missing(false).busy_timeout(limits.lock).disable_statement_logging();
+        let options = options.foreign_keys(true);
         let connect = async { SqliteConnection::connect_with(&options).await.map_err(|e| fail(&e)) };
         let connection = in_time(limits.connect, connect).await?;
-        Ok(Self { connection, limits, seen: HashMap::new(), stained: false, doing: Arc::default() })
+        Ok(Self {
+            connection,
+            limits,
+            seen: HashMap::new(),
+            stained: false,
+            foreign_keys: true,
+            deadline: None,
+            doing: Arc::default(),
+        })
     }
 
     fn tell(&mut self, doing: Arc<Doing>) {
@@ -97,10 +98,7 @@ impl Session for SqliteSession {
 
     async fn run(&mut self, change: &Change<'_>) -> Result<(), Failure> {
         let course = course_of(change, Engine::Sqlite)?;
-        let hold = if change.foreign_keys { "ON" } else { "OFF" };
-        self.raw(&format!("PRAGMA foreign_keys = {hold}")).await?;
-        self.raw(change.preamble.unwrap_or_default()).await?;
-        self.stained |= change.preamble.is_some();
+        self.settings(change).await?;
         match course {
             Course::Whole { text } => {
                 self.stained |= may_set(&text);
@@ -150,77 +148,42 @@ impl Session for SqliteSession {
 }
 
 impl SqliteSession {
+    /// What it has from its beginning is not said again.
+    async fn settings(&mut self, change: &Change<'_>) -> Result<(), Failure> {
+        if self.foreign_keys != change.foreign_keys {
+            let hold = if change.foreign_keys { "ON" } else { "OFF" };
+            self.raw(&format!("PRAGMA foreign_keys = {hold}")).await?;
+            self.foreign_keys = change.foreign_keys;
+        }
+        if let Some(preamble) = change.preamble {
+            self.stained = true;
+            self.raw(preamble).await?;
+        }
+        Ok(())
+    }
+
     async fn run_in_transaction(&mut self, change: &Change<'_>, text: String) -> Result<(), Failure> {
-        self.raw(Self::BEGIN).await?;
-        self.nobody_came_between(&change.select).await?;
-        self.raw(&change.create).await?;
+        self.begin_change(&change.select).await?;
         let watch = Stopwatch::start();
         self.doing.whole(&change.script.text, true);
-        let ran = self.run_script(text).await;
+        let ran = self.run_script(&change.create, text).await;
         self.doing.statement(None);
         ran.map_err(|failure| numbered(failure, change.script, Engine::Sqlite))?;
         let record = (change.record)(watch.elapsed(), false);
-        self.raw(&record).await.map_err(|failure| unrecorded(failure, change))?;
-        self.read(&change.select).await?;
-        self.raw("COMMIT").await
+        self.end_change(&record, &change.select).await.map_err(|failure| unrecorded(failure, change))
     }
 
     /// The plan was made of a history that was read without the write lock.
     async fn nobody_came_between(&mut self, select: &str) -> Result<(), Failure> {
         let now = self.rows(select).await?;
-        if self.seen.get(select).is_none_or(|seen| *seen == now) {
+        self.is_as_planned(select, &now)
+    }
+
+    fn is_as_planned(&self, select: &str, now: &Option<Vec<Row>>) -> Result<(), Failure> {
+        if self.seen.get(select).is_none_or(|seen| seen == now) {
             return Ok(());
         }
         Err(Failure::new(Class::Transient, "locked", "somebody else is migrating this tenant"))
-    }
-
-    async fn rows(&mut self, select: &str) -> Result<Option<Vec<Row>>, Failure> {
-        self.doing.lock(Some(Lock::File(READS)));
-        let rows = sqlx::raw_sql(AssertSqlSafe(select.to_owned())).fetch_all(&mut self.connection).await;
-        self.doing.lock(None);
-        match rows {
-            Ok(rows) => rows.iter().map(texts).collect::<Result<_, _>>().map(Some).map_err(|e| fail(&e)),
-            // SQLite has no code of its own for it.
-            Err(sqlx::Error::Database(e)) if e.message().starts_with("no such table") => Ok(None),
-            Err(error) => Err(fail(&error)),
-        }
-    }
-
-    async fn run_script(&mut self, text: String) -> Result<(), Failure> {
-        // When the running statement began, in milliseconds of this watch.
-        let (watch, begun) = (Stopwatch::start(), Arc::new(AtomicU64::new(0)));
-        let asks = asks_for_check(&text);
-        let given_up = GivenUp::default();
-        let (limit, begins, stop) =
-            (self.limits.statement.map_or(u64::MAX, millis), begun.clone(), given_up.0.clone());
-        self.connection.lock_handle().await.map_err(|e| fail(&e))?.set_progress_handler(
-            INSTRUCTIONS_PER_LOOK,
-            move || {
-                let end = begins.load(Ordering::Relaxed).saturating_add(limit);
-                watch.elapsed_ms() < end && !stop.load(Ordering::Relaxed)
-            },
-        );
-        let statements =
-            sqlx::raw_sql(AssertSqlSafe(text)).execute_many(&mut self.connection).inspect(|_| {
-                begun.store(watch.elapsed_ms(), Ordering::Relaxed);
-                self.doing.next();
-            });
-        let result = run_all(statements.boxed())
-            .await
-            .map_err(|(statement, error)| Failure { statement: Some(statement), ..fail(&error) });
-        self.connection.lock_handle().await.map_err(|e| fail(&e))?.remove_progress_handler();
-        result?;
-        if asks { self.foreign_keys_hold().await } else { Ok(()) }
-    }
-
-    /// A file that asks for it is heard: what it finds would be rows that nobody reads.
-    async fn foreign_keys_hold(&mut self) -> Result<(), Failure> {
-        let found = "SELECT '\"' || \"table\" || '\" row ' || coalesce(rowid, '?') || ' refers to no row of \"' || parent || '\"' FROM pragma_foreign_key_check LIMIT 1";
-        let found = self.rows(found).await?.unwrap_or_default();
-        match found.into_iter().next().and_then(|row| row.into_iter().next()).flatten() {
-            None => Ok(()),
-            Some(message) => Err(Failure::new(Class::Permanent, VIOLATED, message)),
-        }
     }
 
     async fn raw(&mut self, sql: &str) -> Result<(), Failure> {
@@ -239,7 +202,7 @@ impl Stepwise for SqliteSession {
     }
 
     async fn statement(&mut self, text: &str) -> Result<(), Failure> {
-        self.run_script(text.to_owned()).await
+        self.run_script("", text.to_owned()).await
     }
 
     async fn clear(&mut self, _: &str) -> Result<(), Failure> {
@@ -266,26 +229,6 @@ fn lock_of(sql: &str) -> Option<Lock> {
         SqliteSession::BEGIN => Some(Lock::File(WRITES)),
         "COMMIT" => Some(Lock::File(ENDS)),
         _ => None,
-    }
-}
-
-/// Whether a script asks if foreign keys hold.
-fn asks_for_check(text: &str) -> bool {
-    let is_check = |statement: &Statement| {
-        let text = statement.text.to_ascii_lowercase();
-        text.starts_with("pragma") && text.contains(CHECK)
-    };
-    text.to_ascii_lowercase().contains(CHECK)
-        && split(text, Engine::Sqlite).is_ok_and(|statements| statements.iter().any(is_check))
-}
-
-/// Says so once nobody waits for a script any more: SQLite runs it in a thread of its own, to its end.
-#[derive(Default)]
-struct GivenUp(Arc<AtomicBool>);
-
-impl Drop for GivenUp {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }
 
