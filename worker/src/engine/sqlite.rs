@@ -27,12 +27,13 @@ use tenantry_shared::{
 };
 
 use super::{
-    Change, Doing, Limits, Session, course_of,
+    Ahead, Asks, Change, Doing, Limits, Seen, Select, Session, course_of,
     doing::Lock,
     failure, in_time, numbered,
     steps::{self, Stepwise},
     unrecorded,
 };
+use message::After;
 use script::Deadline;
 
 /// What may be waited for by one who reads, begins to write, and ends it. Reading and ending may be slow in themselves.
@@ -52,6 +53,9 @@ pub struct SqliteSession {
     foreign_keys: bool,
     /// When SQLite is to stop a script. None: it was not told to ask yet.
     deadline: Option<Arc<Deadline>>,
+    /// What will be read after the next migration, and what was read after the last one.
+    ahead: Option<Ahead>,
+    after: After,
     doing: Arc<Doing>,
 }
 
@@ -69,8 +73,22 @@ impl Session for SqliteSession {
             stained: false,
             foreign_keys: true,
             deadline: None,
+            ahead: None,
+            after: After::default(),
             doing: Arc::default(),
         })
+    }
+
+    /// There is no lock that could be somebody else's.
+    async fn begin(
+        _: Option<Self>,
+        access: &Access,
+        limits: Limits,
+        asks: &(dyn Fn(&Site) -> Asks + Sync),
+    ) -> Result<(Self, Result<Seen, Failure>), Failure> {
+        let mut session = Self::connect(access, limits).await?;
+        let rows = session.first_look(asks(&session.site(""))).await;
+        Ok((session, rows.map(|rows| Seen { locked: true, rows })))
     }
 
     fn tell(&mut self, doing: Arc<Doing>) {
@@ -92,17 +110,31 @@ impl Session for SqliteSession {
         Ok(rows)
     }
 
+    async fn read_all(&mut self, selects: &[Select]) -> Result<Vec<Option<Vec<Row>>>, Failure> {
+        let Some(rows) = self.after.rows_of(selects) else {
+            return self.look(selects, selects.len()).await;
+        };
+        self.seen.extend(selects.iter().map(|select| select.sql.clone()).zip(rows.iter().cloned()));
+        Ok(rows)
+    }
+
     async fn lock(&mut self) -> Result<(), Failure> {
         Ok(())
     }
 
+    fn foresee(&mut self, next: Ahead) {
+        self.ahead = Some(next);
+    }
+
     async fn run(&mut self, change: &Change<'_>) -> Result<(), Failure> {
+        let ahead = self.ahead.take();
+        self.after = After::default();
         let course = course_of(change, Engine::Sqlite)?;
         self.settings(change).await?;
         match course {
             Course::Whole { text } => {
                 self.stained |= may_set(&text);
-                self.run_in_transaction(change, text).await
+                self.run_in_transaction(change, text, ahead).await
             }
             Course::Steps(units) => {
                 self.stained = true;
@@ -138,7 +170,11 @@ impl Session for SqliteSession {
     }
 
     async fn catalog(&mut self, histories: &[&str]) -> Result<Catalog, Failure> {
-        self.read_catalog(histories).await
+        let rows = match self.after.catalog_without(histories) {
+            Some(rows) => rows,
+            None => self.rows(catalog::CATALOG).await?.unwrap_or_default(),
+        };
+        Ok(catalog::read(&rows, histories))
     }
 
     async fn close(self) {
@@ -162,7 +198,12 @@ impl SqliteSession {
         Ok(())
     }
 
-    async fn run_in_transaction(&mut self, change: &Change<'_>, text: String) -> Result<(), Failure> {
+    async fn run_in_transaction(
+        &mut self,
+        change: &Change<'_>,
+        text: String,
+        ahead: Option<Ahead>,
+    ) -> Result<(), Failure> {
         self.begin_change(&change.select).await?;
         let watch = Stopwatch::start();
         self.doing.whole(&change.script.text, true);
@@ -170,7 +211,7 @@ impl SqliteSession {
         self.doing.statement(None);
         ran.map_err(|failure| numbered(failure, change.script, Engine::Sqlite))?;
         let record = (change.record)(watch.elapsed(), false);
-        self.end_change(&record, &change.select).await.map_err(|failure| unrecorded(failure, change))
+        self.end_change(&record, &change.select, ahead).await.map_err(|failure| unrecorded(failure, change))
     }
 
     /// The plan was made of a history that was read without the write lock.

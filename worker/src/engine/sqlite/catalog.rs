@@ -5,25 +5,21 @@
 //! case of words, and quotes around plain names.
 
 use tenantry_shared::{
-    failure::Failure,
     schema::{Catalog, Kind, Object},
+    site::Row,
 };
 
-use super::SqliteSession;
-
-const CATALOG: &str =
+/// Reads what the catalog is made of.
+pub(super) const CATALOG: &str =
     "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite~_%' ESCAPE '~'";
 
-impl SqliteSession {
-    /// The tenant's schema, without these history tables.
-    pub(super) async fn read_catalog(&mut self, histories: &[&str]) -> Result<Catalog, Failure> {
-        let mut objects = Vec::new();
-        for row in self.rows(CATALOG).await?.unwrap_or_default() {
-            let text = |at: usize| row.get(at).cloned().flatten().unwrap_or_default();
-            objects.extend(objects_of(&text(0), &text(1), &text(2), &text(3)));
-        }
-        Ok(Catalog::new(objects, histories))
-    }
+/// The schema that the rows of [`CATALOG`] tell of, without these history tables.
+pub(super) fn read(rows: &[Row], histories: &[&str]) -> Catalog {
+    let objects = rows.iter().flat_map(|row| {
+        let text = |at: usize| row.get(at).and_then(Option::as_deref).unwrap_or_default();
+        objects_of(text(0), text(1), text(2), text(3))
+    });
+    Catalog::new(objects.collect(), histories)
 }
 
 fn objects_of(kind: &str, name: &str, table: &str, sql: &str) -> Vec<Object> {
