@@ -147,12 +147,18 @@ impl Store {
 
     async fn connect(url: &str, dialect: Dialect) -> Result<Self, StoreError> {
         // The pool would try for its whole time limit and then say only that the time is over.
-        connect_once(url, dialect).await?.close().await?;
+        let first = connect_once(url, dialect).await?;
         let pool = AnyPoolOptions::new()
             .max_connections(if dialect == Dialect::Sqlite { 4 } else { 8 })
             .acquire_timeout(ACQUIRE_TIMEOUT)
+            // A file is always there.
+            .test_before_acquire(dialect != Dialect::Sqlite)
             .after_connect(move |connection, _| Box::pin(prepare(connection, dialect)))
             .connect_lazy_with(options(url)?);
+        // The last one to leave a file writes its log back and waits for the disk.
+        let second = if dialect == Dialect::Sqlite { Some(pool.acquire().await?) } else { None };
+        first.close().await?;
+        drop(second);
         Ok(Self { pool, dialect, writing: Arc::default() })
     }
 

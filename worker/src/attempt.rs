@@ -232,6 +232,11 @@ impl<'a> Work<'a> {
         trail: &mut Trail,
     ) -> Result<Found, Failure> {
         let Seen { locked, rows } = match seen {
+            Err(_) if session.was_hasty() => {
+                let needed = self.asks(&session.site("")).needed;
+                let rows = self.limits.answered(self.read(session, &needed)).await?;
+                Seen { locked: false, rows }
+            }
             Err(failure) => {
                 let explained = async { Err(foreign::explained(session, &self.own(), failure).await) };
                 return self.limits.answered(explained).await;

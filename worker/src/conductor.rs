@@ -46,7 +46,7 @@ use tenantry_shared::{
 };
 use tokio::sync::watch;
 
-use crate::grace::Grace;
+use crate::{grace::Grace, pulse::Pulse};
 
 /// How long the lease is good.
 pub const TERM: Duration = Duration::from_secs(3);
@@ -87,6 +87,8 @@ pub struct Conductor {
     pub owner: Arc<str>,
     /// How long a claim is good without being renewed.
     pub lease: Duration,
+    /// What tells that there is something to close, and is told of a run that has ended.
+    pub pulse: Pulse,
 }
 
 /// Conducts until `stop` turns true, and does one more beat then: what was worked until now is closed.
@@ -98,6 +100,7 @@ pub async fn conduct(conductor: Conductor, mut stop: watch::Receiver<bool>) {
     loop {
         let last = tokio::select! {
             _ = beat.tick() => false,
+            () = conductor.pulse.idle() => false,
             _ = stop.wait_for(|stop| *stop) => true,
         };
         let mut troubles = Troubles::new();
@@ -149,7 +152,7 @@ async fn one_beat(
         ("stop", stop_runs(ledger).boxed()),
         ("waves", begin_waves(ledger).boxed()),
         ("end", end_stopped(ledger).boxed()),
-        ("close", close(ledger).boxed()),
+        ("close", close(ledger, &conductor.pulse).boxed()),
         ("send", send_due(ledger, queue).boxed()),
     ];
     let mut done = Ok(true);
@@ -237,9 +240,10 @@ async fn begin_waves(ledger: &Ledger) -> Done {
     Ok(swept.failed)
 }
 
-async fn close(ledger: &Ledger) -> Done {
+async fn close(ledger: &Ledger, pulse: &Pulse) -> Done {
     for run in ledger.close_runs().await? {
         tracing::info!(run.number = run.number, state = %run.state, "the run ended");
+        pulse.run_ended();
     }
     Ok(Vec::new())
 }

@@ -28,6 +28,7 @@ use crate::{
     keep,
     notes::Notes,
     orders::{Order, Orders},
+    pulse::Pulse,
     revert,
     watch::Watch,
 };
@@ -58,12 +59,16 @@ pub struct House {
     pub forced: watch::Receiver<HashSet<RunId>>,
     /// What bounds the looks at attempts that take long.
     pub looks: Semaphore,
+    /// Who is told that nothing is worked any more.
+    pub pulse: Pulse,
     /// Sessions between two tenants.
     pub keeper: Arc<Keeper>,
 }
 
 /// Works one claim to its end. Never panics, never fails: what happens is recorded.
 pub async fn consume(house: Arc<House>, claim: Claim) {
+    // Until its outcome is recorded.
+    let _works = house.pulse.works();
     let watch = Stopwatch::start();
     let notes = Notes::of(&house.ledger, &claim);
     let mut trail = Trail { notes, keeping: keeping(&house, &claim), ..Trail::default() };

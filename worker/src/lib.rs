@@ -20,6 +20,7 @@ pub mod mend;
 pub mod notes;
 pub mod orders;
 pub mod preview;
+pub mod pulse;
 pub mod rehearse;
 pub mod revert;
 pub mod signals;

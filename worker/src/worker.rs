@@ -19,6 +19,7 @@ use crate::{
     health,
     keep::keep,
     orders::Orders,
+    pulse::Pulse,
     watch::looks,
 };
 
@@ -53,6 +54,7 @@ pub struct Worker {
     abort: watch::Sender<bool>,
     tasks: JoinSet<()>,
     beat: Beat,
+    pulse: Pulse,
     beating: tokio::task::JoinHandle<()>,
 }
 
@@ -68,7 +70,7 @@ impl Worker {
             format!("{host}/{}/{}", std::process::id(), uuid::Uuid::now_v7().simple()).into();
         let ledger = Ledger::new(parts.registry.store().clone());
         let (concurrency, lease) = (parts.config.concurrency, parts.config.lease.max(SHORTEST_LEASE));
-        let keeper = Keeper::new(concurrency);
+        let (keeper, pulse) = (Keeper::new(concurrency), Pulse::default());
         let house = Arc::new(House {
             registry: parts.registry,
             ledger: ledger.clone(),
@@ -80,6 +82,7 @@ impl Worker {
             forced: to_stop,
             looks: looks(),
             keeper: keeper.clone(),
+            pulse: pulse.clone(),
         });
         let handler: Handler = Arc::new(move |claim| Box::pin(consume(house.clone(), claim)));
         let mut tasks = JoinSet::new();
@@ -100,7 +103,7 @@ impl Worker {
             lease,
             concurrency,
         };
-        let conductor = Conductor { ledger, queue: parts.queue, owner, lease };
+        let conductor = Conductor { ledger, queue: parts.queue, owner, lease, pulse: pulse.clone() };
         // The conductor stays until the last outcome is recorded: nobody else may be there to close the run.
         let (ended, all_ended) = watch::channel(false);
         tasks.spawn(async move {
@@ -111,7 +114,13 @@ impl Worker {
         tasks.spawn(async move {
             keep("conductor", || conductor::conduct(conductor.clone(), all_ended.clone())).await;
         });
-        Self { stop, abort, tasks, beat, beating }
+        Self { stop, abort, tasks, beat, pulse, beating }
+    }
+
+    /// What tells that a run has ended.
+    #[must_use]
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.clone()
     }
 
     /// Takes no more jobs; what runs goes on. [`Self::ended`] tells when it has ended.

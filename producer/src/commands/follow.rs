@@ -11,7 +11,7 @@ use tenantry_shared::{
     store::Dialect,
     summary::{Causes, Counts},
 };
-use tenantry_worker::signals::Signals;
+use tenantry_worker::{pulse::Pulse, signals::Signals};
 
 use crate::{
     app::App,
@@ -59,7 +59,7 @@ pub(crate) async fn follow(
     let mut signals = Signals::listen()?;
     let run = RunRef::Id(app.ledger.find_run(run).await?.id);
     let unfinished = tokio::select! {
-        view = until_ended(&app.ledger, run, wait.interval, output) => {
+        view = until_ended(&app.ledger, run, wait.interval, Pulse::default(), output) => {
             let view = view?;
             output.run_ended(&view, on_stdout);
             return Ok(exit_of(&view));
@@ -87,11 +87,12 @@ async fn over(timeout: Option<Duration>) {
     }
 }
 
-/// Shows progress until the run has ended.
+/// Shows progress until the run has ended: looks every so often, and when this process has ended one.
 pub(crate) async fn until_ended(
     ledger: &Ledger,
     run: RunRef,
     interval: Duration,
+    pulse: Pulse,
     output: &Output,
 ) -> Result<RunView, Fault> {
     let mut progress = output.progress();
@@ -113,7 +114,11 @@ pub(crate) async fn until_ended(
             }
             Err(error) => return Err(error.into()),
         }
-        pause(ledger, run, interval.max(Duration::from_millis(20)), began.elapsed() * PAUSE).await;
+        let paused = pause(ledger, run, interval.max(Duration::from_millis(20)), began.elapsed() * PAUSE);
+        tokio::select! {
+            () = paused => {}
+            () = pulse.end() => {}
+        }
     }
 }
 

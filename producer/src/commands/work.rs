@@ -33,7 +33,7 @@ pub(crate) async fn until_ended(
     let mut worker =
         Worker::start(Parts { registry: app.registry.clone(), queue, key, config, health_file: None });
     let result = tokio::select! {
-        view = follow::until_ended(&app.ledger, run, LOOK_EVERY, output) => view.map(Ok),
+        view = follow::until_ended(&app.ledger, run, LOOK_EVERY, worker.pulse(), output) => view.map(Ok),
         exit = signals.next() => Ok(Err(exit)),
     };
     if matches!(result, Ok(Err(_))) {
