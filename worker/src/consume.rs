@@ -23,6 +23,7 @@ use tokio::{
 };
 
 use crate::{
+    accesses::Accesses,
     attempt::{Trail, attempt},
     engine::kept::{Keeper, Keeping},
     keep,
@@ -59,6 +60,8 @@ pub struct House {
     pub forced: watch::Receiver<HashSet<RunId>>,
     /// What bounds the looks at attempts that take long.
     pub looks: Semaphore,
+    /// How tenants are reached.
+    pub accesses: Accesses,
     /// Who is told that nothing is worked any more.
     pub pulse: Pulse,
     /// Sessions between two tenants.
@@ -171,8 +174,12 @@ async fn aim(
 async fn load(house: &House, claim: &Claim) -> Result<(Arc<Order>, Access), Failure> {
     let order =
         house.orders.get(&house.registry, &house.ledger, claim.job.run).await.map_err(|e| unloaded(&e))?;
-    let labels = order.bundle.asks_for_labels();
-    let access = house.registry.access(&house.key, claim.job.tenant, labels).await;
+    let (registry, key, tenant) = (&house.registry, &house.key, claim.job.tenant);
+    let access = if order.bundle.asks_for_labels() {
+        registry.access(key, tenant, true).await
+    } else {
+        house.accesses.get(registry, key, tenant).await
+    };
     Ok((order, access.map_err(|e| unloaded(&LedgerError::from(e)))?))
 }
 

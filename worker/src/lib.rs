@@ -4,6 +4,7 @@
 //! [`conductor`] keeps the runs going, [`worker`] puts them together. Nothing here knows the operator's
 //! commands, and nothing here prints.
 
+pub mod accesses;
 pub mod attempt;
 mod baseline;
 pub mod change;

@@ -13,6 +13,7 @@ use tenantry_shared::{
 use tokio::{sync::watch, task::JoinSet, time::MissedTickBehavior};
 
 use crate::{
+    accesses::Accesses,
     conductor::{self, Conductor},
     consume::{House, consume},
     engine::kept::Keeper,
@@ -81,6 +82,7 @@ impl Worker {
             abort: aborted,
             forced: to_stop,
             looks: looks(),
+            accesses: Accesses::default(),
             keeper: keeper.clone(),
             pulse: pulse.clone(),
         });

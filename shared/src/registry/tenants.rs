@@ -169,8 +169,29 @@ impl Registry {
         if labels {
             self.load_labels(std::slice::from_mut(&mut tenant)).await?;
         }
-        let url = opened_url(key, &tenant, &row)?;
-        Ok(Access { slug: tenant.slug, place: tenant.place, url, labels: tenant.labels, scope: tenant.scope })
+        access_of(key, tenant, &row)
+    }
+
+    /// The same of several tenants, without their labels. Those that cannot be read are left out.
+    ///
+    /// # Errors
+    /// When the registry cannot be reached.
+    pub async fn accesses(
+        &self,
+        key: &MasterKey,
+        ids: &[TenantId],
+    ) -> Result<HashMap<TenantId, Access>, RegistryError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM tenants t JOIN servers s ON s.id = t.server_id WHERE t.id IN ({})",
+            parameters(1, ids.len())
+        );
+        let query = self.store.query(&sql).bind_all(ids.iter().map(ToString::to_string));
+        let rows = query.fetch_all(self.store.pool()).await?;
+        let access = |row| {
+            let tenant = read_tenant(row).ok()?;
+            Some((tenant.id, access_of(key, tenant, row).ok()?))
+        };
+        Ok(rows.iter().filter_map(access).collect())
     }
 
     pub(super) async fn load_labels(&self, tenants: &mut [Tenant]) -> Result<(), RegistryError> {
@@ -191,6 +212,11 @@ impl Registry {
         }
         Ok(())
     }
+}
+
+fn access_of(key: &MasterKey, tenant: Tenant, row: &AnyRow) -> Result<Access, RegistryError> {
+    let url = opened_url(key, &tenant, row)?;
+    Ok(Access { slug: tenant.slug, place: tenant.place, url, labels: tenant.labels, scope: tenant.scope })
 }
 
 /// A tenant's URL out of its row.
