@@ -11,14 +11,17 @@ use std::{
 
 use tenantry_shared::{
     job::{Claim, Next, Outcome, Verdict},
-    ledger::Ledger,
+    ledger::{Ledger, Recorder},
     queue::{Handler, Queue, Serve, serve},
     registry::Registry,
     run::TargetState,
     schema::Fingerprint,
     store::Store,
 };
-use tenantry_worker::conductor::{Conductor, conduct};
+use tenantry_worker::{
+    conductor::{Conductor, conduct},
+    pulse::Pulse,
+};
 use tokio::sync::watch;
 
 const LEASE: Duration = Duration::from_secs(60);
@@ -35,27 +38,27 @@ async fn main() {
     let queue = Queue::open(queue.as_deref(), &url, &identity).await.expect("a queue");
     let ledger = Ledger::new(registry.store().clone());
     let (stop, stopped) = watch::channel(false);
-    let work = Arc::new(Work {
-        ledger: ledger.clone(),
-        owner: "fleet-queue".into(),
-        left: AtomicUsize::new(jobs),
-        stop,
-    });
-    let owner = work.owner.clone();
+    let owner: Arc<str> = "fleet-queue".into();
+    let recorder = Recorder::new(ledger.clone(), owner.clone());
+    let work = Arc::new(Work { recorder, left: AtomicUsize::new(jobs), stop });
     let handler: Handler = Arc::new(move |claim| {
         let work = work.clone();
         Box::pin(async move { work.record(claim).await })
     });
     // A queue of its own gets what is due from the conductor.
-    let conductor =
-        Conductor { ledger: ledger.clone(), queue: queue.clone(), owner: owner.clone(), lease: LEASE };
+    let conductor = Conductor {
+        ledger: ledger.clone(),
+        queue: queue.clone(),
+        owner: owner.clone(),
+        lease: LEASE,
+        pulse: Pulse::default(),
+    };
     let served = Serve { queue, ledger, owner, lease: LEASE, concurrency };
     tokio::join!(serve(served, handler, stopped.clone()), conduct(conductor, stopped));
 }
 
 struct Work {
-    ledger: Ledger,
-    owner: Arc<str>,
+    recorder: Recorder,
     left: AtomicUsize,
     stop: watch::Sender<bool>,
 }
@@ -63,7 +66,7 @@ struct Work {
 impl Work {
     async fn record(&self, claim: Claim) {
         let next = Next::End(TargetState::Current);
-        let recorded = self.ledger.record(&claim, &self.owner, &nothing(), next).await;
+        let recorded = self.recorder.record(&claim, &nothing(), next).await;
         assert!(recorded.expect("the registry"), "the claim was lost");
         if self.left.fetch_sub(1, Ordering::Relaxed) == 1 {
             self.stop.send_replace(true);
