@@ -45,6 +45,7 @@ mod sqlite;
 mod sqlx;
 mod stage;
 mod state;
+mod survey;
 mod terminal;
 mod tools;
 mod traps;

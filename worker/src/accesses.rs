@@ -1,7 +1,10 @@
 //! Where tenants are and how they are reached, read for several attempts in one statement: those that ask while the registry
 //! answers share the next one. Each is read after its claim, and nothing is kept.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
 
 use tenantry_shared::{
     id::TenantId,
@@ -52,7 +55,8 @@ impl Accesses {
         let later = asked.split_off(asked.len().min(MOST));
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).splice(..0, later);
         let tenants: Vec<TenantId> = asked.iter().map(|(tenant, _)| *tenant).collect();
-        let mut found = registry.accesses(key, &tenants).await.unwrap_or_default();
+        let found = registry.accesses(key, &tenants, false).await.unwrap_or_default();
+        let mut found: HashMap<TenantId, Access> = found.into_iter().collect();
         for (tenant, answer) in asked {
             if let Some(access) = found.remove(&tenant) {
                 // Whoever asked may be gone.

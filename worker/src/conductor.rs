@@ -152,7 +152,10 @@ async fn one_beat(
         ("stop", stop_runs(ledger).boxed()),
         ("waves", begin_waves(ledger).boxed()),
         ("end", end_stopped(ledger).boxed()),
-        ("close", close(ledger, &conductor.pulse).boxed()),
+        (
+            "close",
+            async { close(ledger, &conductor.pulse).await.map(|()| Vec::new()).map_err(Into::into) }.boxed(),
+        ),
         ("send", send_due(ledger, queue).boxed()),
     ];
     let mut done = Ok(true);
@@ -240,10 +243,11 @@ async fn begin_waves(ledger: &Ledger) -> Done {
     Ok(swept.failed)
 }
 
-async fn close(ledger: &Ledger, pulse: &Pulse) -> Done {
+/// Ends runs that have nothing left to do.
+pub(crate) async fn close(ledger: &Ledger, pulse: &Pulse) -> Result<(), LedgerError> {
     for run in ledger.close_runs().await? {
         tracing::info!(run.number = run.number, state = %run.state, "the run ended");
         pulse.run_ended();
     }
-    Ok(Vec::new())
+    Ok(())
 }

@@ -25,6 +25,7 @@ pub mod pulse;
 pub mod rehearse;
 pub mod revert;
 pub mod signals;
+mod survey;
 pub mod variables;
 pub mod verify;
 pub mod watch;

@@ -6,7 +6,7 @@ use tenantry_shared::{
     config::WorkerConfig,
     id::RunId,
     ledger::{Ledger, Recorder, WorkerState},
-    queue::{Handler, Queue, Serve, serve},
+    queue::{Before, Handler, Queue, Serve, serve},
     registry::Registry,
     secret::MasterKey,
 };
@@ -21,6 +21,7 @@ use crate::{
     keep::keep,
     orders::Orders,
     pulse::Pulse,
+    survey::Surveys,
     watch::looks,
 };
 
@@ -86,6 +87,11 @@ impl Worker {
             keeper: keeper.clone(),
             pulse: pulse.clone(),
         });
+        let surveys = Surveys::new(house.clone(), parts.queue.clone(), concurrency, stopped.clone());
+        let before: Before = {
+            let surveys = surveys.clone();
+            Arc::new(move |idle| Box::pin(surveys.clone().look(idle)))
+        };
         let handler: Handler = Arc::new(move |claim| Box::pin(consume(house.clone(), claim)));
         let mut tasks = JoinSet::new();
         let beat = Beat {
@@ -104,6 +110,7 @@ impl Worker {
             owner: owner.clone(),
             lease,
             concurrency,
+            before,
         };
         let conductor = Conductor { ledger, queue: parts.queue, owner, lease, pulse: pulse.clone() };
         // The conductor stays until the last outcome is recorded: nobody else may be there to close the run.
@@ -111,6 +118,7 @@ impl Worker {
         tasks.spawn(async move {
             keep("queue", || serve(served.clone(), handler.clone(), stopped.clone())).await;
             keeper.close().await;
+            surveys.over().await;
             ended.send_replace(true);
         });
         tasks.spawn(async move {

@@ -48,6 +48,12 @@ async fn nothing_done(app: &App, run: &Run, tenant: &Slug, output: &Output) -> R
             output.program()
         ));
     }
+    if target.state == "current" {
+        return Ok(format!(
+            "run #{} has made no attempt at {tenant}: its history, read with those of many, had all",
+            run.number
+        ));
+    }
     let why = target.message.map(|message| format!(": {message}")).unwrap_or_default();
     Ok(format!("run #{} has made no attempt at {tenant}, which is {}{why}", run.number, target.state))
 }

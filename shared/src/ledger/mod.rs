@@ -7,9 +7,9 @@
 //! - a target whose workers were lost twice is claimed only by a worker that works nothing else;
 //! - an attempt is counted when it is claimed, so a job that kills its worker still runs out of attempts;
 //!   what the tenant is not to blame for is taken back as `uncounted`;
-//! - nothing is claimed of a run that is paused or stopped;
 //! - what is due longest is claimed first. A tenant whose last change took long is due earlier than others of its run, so that
 //!   nobody waits for it at the end: by 1.5 seconds at the most, and so no run overtakes an earlier one by more than that;
+//! - nothing is claimed of a run that is paused or stopped, or while it is surveyed;
 //! - no two targets of a tenant are worked at once;
 //! - a tenant that failed for good is not tried again with the same bytes until somebody asks for it;
 //! - a final state never changes.
@@ -37,6 +37,7 @@ mod sightings;
 mod selected;
 mod stops;
 mod suspects;
+mod survey;
 mod waves;
 mod workers;
 
@@ -55,6 +56,7 @@ pub use schemas::{OutsiderRow, outsider_id};
 pub use servers::ServerRow;
 pub use sightings::{Seen, Sighting};
 pub use stops::{CANCELED, Stopped};
+pub use survey::{End, Found, Page, Survey};
 pub use suspects::Suspects;
 pub use waves::Begun;
 pub use workers::{WorkerRow, WorkerState};

@@ -64,6 +64,12 @@ impl Recorder {
         Self { ledger, owner, desk: Arc::default(), kept: Arc::default() }
     }
 
+    /// Whose outcomes these are.
+    #[must_use]
+    pub fn owner(&self) -> &str {
+        &self.owner
+    }
+
     /// Records how an attempt ended. `false`: a later attempt exists, and this result changes nothing. It is written even
     /// if the caller stops waiting.
     ///

@@ -11,9 +11,9 @@ use crate::{
     store::StoreError,
 };
 
-/// The runs of which nothing may be claimed now, as a subquery.
+/// The runs of which nothing may be claimed now, as a subquery: those that are paused, stopped, or being surveyed.
 pub(super) const HELD: &str = "(SELECT h.id FROM runs h WHERE h.state IN ('pending', 'running')
-    AND (h.paused_at IS NOT NULL OR h.stop_code IS NOT NULL))";
+    AND (h.paused_at IS NOT NULL OR h.stop_code IS NOT NULL OR h.survey_until > {now}))";
 
 /// Something of the run has not ended. Without that it only waits to be closed.
 const OPEN: &str = "EXISTS (SELECT 1 FROM targets o WHERE o.run_id = runs.id AND o.state IN ('pending', 'running', 'retryable'))";

@@ -26,7 +26,7 @@ use tokio::{
     time::Sleep,
 };
 
-use super::{Queue, QueueError, suspects::Room};
+use super::{Before, Queue, QueueError, suspects::Room};
 use crate::{clock, job::Claim, ledger::Ledger, retry};
 
 const IDLE_POLL: Duration = Duration::from_millis(200);
@@ -47,6 +47,8 @@ pub(super) struct Source {
     pub(super) stop: watch::Receiver<bool>,
     /// Whether a suspect is to be worked.
     pub(super) room: watch::Receiver<Room>,
+    /// What comes before jobs.
+    pub(super) before: Before,
 }
 
 /// A claim on its way to its handler.
@@ -61,7 +63,9 @@ impl Source {
     /// only when all that runs has ended, and a lease may lapse until then.
     async fn fetch(self) -> Result<Vec<Held>, QueueError> {
         let Some(mut slots) = self.free_slots().await else { return Ok(Vec::new()) };
-        let (room, idle) = (*self.room.borrow(), slots.num_permits() == self.concurrency);
+        let idle = slots.num_permits() == self.concurrency;
+        (self.before)(idle).await;
+        let room = *self.room.borrow();
         let claims = if room.made { Vec::new() } else { self.take(slots.num_permits()).await? };
         let held: Vec<Held> = if claims.is_empty() && idle && room.wanted {
             let claim = self.ledger.claim_suspect(&self.owner, self.lease).await?;

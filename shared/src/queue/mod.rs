@@ -18,7 +18,7 @@ mod suspects;
 
 use std::time::Duration;
 
-pub use serve::{Handler, Serve, serve};
+pub use serve::{Before, Handler, Serve, serve};
 
 use self::redis::RedisQueue;
 use crate::{

@@ -22,6 +22,10 @@ const RESTART_CAP: Duration = Duration::from_secs(10);
 /// Works one claim to its end and records the outcome. It must not panic.
 pub type Handler = Arc<dyn Fn(Claim) -> BoxFuture<'static, ()> + Send + Sync>;
 
+/// Called before jobs are looked for: what there is may be done without any. It is told whether the worker is idle, and is
+/// waited for.
+pub type Before = Arc<dyn Fn(bool) -> BoxFuture<'static, ()> + Send + Sync>;
+
 /// What a worker serves.
 #[derive(Clone)]
 pub struct Serve {
@@ -35,6 +39,8 @@ pub struct Serve {
     pub lease: Duration,
     /// Tenants at once.
     pub concurrency: usize,
+    /// What comes before jobs.
+    pub before: Before,
 }
 
 /// What apalis hands to each job. By itself, the type of a handler has a lifetime that apalis cannot be told.
@@ -58,6 +64,7 @@ pub async fn serve(serve: Serve, handler: Handler, stop: watch::Receiver<bool>) 
         concurrency: serve.concurrency,
         stop: stop.clone(),
         room,
+        before: serve.before,
     };
     tokio::select! {
         () = incarnations(&source, &work, &stop) => {}

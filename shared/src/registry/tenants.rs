@@ -169,10 +169,12 @@ impl Registry {
         if labels {
             self.load_labels(std::slice::from_mut(&mut tenant)).await?;
         }
-        access_of(key, tenant, &row)
+        let url = opened_url(key, &tenant, &row)?;
+        Ok(access_of(tenant, url))
     }
 
-    /// The same of several tenants, without their labels. Those that cannot be read are left out.
+    /// The same for many at once, in no order. Those that are not there, cannot be read, or whose URL does not
+    /// open are left out.
     ///
     /// # Errors
     /// When the registry cannot be reached.
@@ -180,18 +182,27 @@ impl Registry {
         &self,
         key: &MasterKey,
         ids: &[TenantId],
-    ) -> Result<HashMap<TenantId, Access>, RegistryError> {
-        let sql = format!(
-            "SELECT {COLUMNS} FROM tenants t JOIN servers s ON s.id = t.server_id WHERE t.id IN ({})",
-            parameters(1, ids.len())
-        );
-        let query = self.store.query(&sql).bind_all(ids.iter().map(ToString::to_string));
-        let rows = query.fetch_all(self.store.pool()).await?;
-        let access = |row| {
-            let tenant = read_tenant(row).ok()?;
-            Some((tenant.id, access_of(key, tenant, row).ok()?))
-        };
-        Ok(rows.iter().filter_map(access).collect())
+        labels: bool,
+    ) -> Result<Vec<(TenantId, Access)>, RegistryError> {
+        let mut accesses = Vec::with_capacity(ids.len());
+        for some in ids.chunks(500) {
+            let sql = format!(
+                "SELECT {COLUMNS} FROM tenants t JOIN servers s ON s.id = t.server_id WHERE t.id IN ({})",
+                parameters(1, some.len())
+            );
+            let query = self.store.query(&sql).bind_all(some.iter().map(ToString::to_string));
+            let rows = query.fetch_all(self.store.pool()).await?;
+            let (mut tenants, read): (Vec<Tenant>, Vec<&AnyRow>) =
+                rows.iter().filter_map(|row| Some((read_tenant(row).ok()?, row))).unzip();
+            if labels {
+                self.load_labels(&mut tenants).await?;
+            }
+            accesses.extend(tenants.into_iter().zip(read).filter_map(|(tenant, row)| {
+                let url = opened_url(key, &tenant, row).ok()?;
+                Some((tenant.id, access_of(tenant, url)))
+            }));
+        }
+        Ok(accesses)
     }
 
     pub(super) async fn load_labels(&self, tenants: &mut [Tenant]) -> Result<(), RegistryError> {
@@ -214,9 +225,8 @@ impl Registry {
     }
 }
 
-fn access_of(key: &MasterKey, tenant: Tenant, row: &AnyRow) -> Result<Access, RegistryError> {
-    let url = opened_url(key, &tenant, row)?;
-    Ok(Access { slug: tenant.slug, place: tenant.place, url, labels: tenant.labels, scope: tenant.scope })
+fn access_of(tenant: Tenant, url: DatabaseUrl) -> Access {
+    Access { slug: tenant.slug, place: tenant.place, url, labels: tenant.labels, scope: tenant.scope }
 }
 
 /// A tenant's URL out of its row.

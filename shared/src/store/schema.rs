@@ -116,6 +116,7 @@ fn own_migrations(dialect: Dialect) -> Vec<Migration> {
                 10 "sightings",
                 11 "suspects",
                 12 "pace",
+                13 "survey",
             }
         };
     }

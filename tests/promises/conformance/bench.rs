@@ -144,6 +144,7 @@ impl Bench {
     pub(super) fn serve(&self, owner: &str, concurrency: usize, lease: Duration, handler: Handler) -> Served {
         let (stop, stopped) = watch::channel(false);
         let served = Serve {
+            before: Arc::new(|_| Box::pin(async {})),
             queue: self.queue.clone(),
             ledger: self.ledger.clone(),
             owner: owner.into(),

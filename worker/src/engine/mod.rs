@@ -15,6 +15,7 @@
 pub(crate) mod command;
 mod doing;
 mod failure;
+pub(crate) mod heads;
 mod holder;
 pub mod kept;
 mod mysql;
@@ -43,9 +44,12 @@ use tenantry_shared::{
 pub use doing::{Doing, Now};
 use failure::{OWN_HISTORY, failure, hint, numbered, unreadable, unrecorded, unwritten};
 use kept::{Keeper, Key, Shelf};
+pub(crate) use mysql::MyHeads;
 pub use mysql::MySqlSession;
+pub(crate) use postgres::PgHeads;
 pub use postgres::PostgresSession;
 pub(crate) use rehearsal::first_bar;
+pub(crate) use sqlite::FileHeads;
 pub use sqlite::SqliteSession;
 pub(crate) use steps::{PROGRESS_TABLE, TRACELESS, cleared, settled, written_down};
 pub use waiting::{Wait, waited_for};

@@ -7,6 +7,7 @@
 //! `GET_LOCK` wants a time limit: MariaDB answers NULL to the endless one that sqlx asks for, and locks nothing.
 
 mod catalog;
+mod heads;
 mod holders;
 mod marked;
 mod stepwise;
@@ -33,6 +34,7 @@ use tenantry_shared::{
     statement::{Course, Unit, leaves_settings},
 };
 
+pub(crate) use self::heads::MyHeads;
 use self::stepwise::Stopper;
 use super::{
     Asks, Change, Doing, IDLE, Limits, Seen, Select, Session, course_of, doing::Lock, failure, in_time,

@@ -9,6 +9,7 @@
 
 mod begun;
 mod catalog;
+mod heads;
 mod holders;
 mod keys;
 mod lent;
@@ -37,6 +38,7 @@ use tenantry_shared::{
     statement::Course,
 };
 
+pub(crate) use self::heads::PgHeads;
 use self::{
     catalog::Outskirts,
     keys::{own_key, sqlx_key},

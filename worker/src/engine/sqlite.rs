@@ -4,6 +4,7 @@
 //! beginning, and looks once more whether somebody else has applied it since the plan was made.
 
 mod catalog;
+mod heads;
 mod message;
 mod rehearsal;
 mod script;
@@ -26,6 +27,7 @@ use tenantry_shared::{
     statement::Course,
 };
 
+pub(crate) use self::heads::FileHeads;
 use super::{
     Ahead, Asks, Change, Doing, Limits, Seen, Select, Session, course_of,
     doing::Lock,

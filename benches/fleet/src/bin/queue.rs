@@ -53,7 +53,8 @@ async fn main() {
         lease: LEASE,
         pulse: Pulse::default(),
     };
-    let served = Serve { queue, ledger, owner, lease: LEASE, concurrency };
+    let served =
+        Serve { queue, ledger, owner, lease: LEASE, concurrency, before: Arc::new(|_| Box::pin(async {})) };
     tokio::join!(serve(served, handler, stopped.clone()), conduct(conductor, stopped));
 }
 

@@ -54,6 +54,10 @@ pub(super) enum Event {
     BeginWaves,
     EndStopped,
     CloseRuns,
+    /// A run is surveyed: all that nobody has claimed is read.
+    Survey,
+    /// What was read is written down as current, however much later.
+    Found,
     Pause {
         first: bool,
     },
@@ -124,6 +128,8 @@ fn events() -> impl Strategy<Value = Event> {
         6 => Just(Event::BeginWaves),
         2 => Just(Event::EndStopped),
         3 => Just(Event::CloseRuns),
+        2 => Just(Event::Survey),
+        2 => Just(Event::Found),
         1 => first.prop_map(|first| Event::Pause { first }),
         2 => first.prop_map(|first| Event::Resume { first }),
         1 => prop::bool::weighted(0.3).prop_flat_map(move |go| (Just(go), first, any::<bool>()))

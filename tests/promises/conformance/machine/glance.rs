@@ -14,8 +14,7 @@ const TARGETS: &str = "SELECT g.run_id, g.tenant_id, g.state, g.attempt, g.uncou
         (SELECT count(*) FROM attempts a WHERE a.run_id = g.run_id AND a.tenant_id = g.tenant_id), g.finished_at
     FROM targets g";
 
-const RUNS: &str =
-    "SELECT id, state, wave, waves, soak_until, deadline_at, paused_at, stop_code, finished_at FROM runs";
+const RUNS: &str = "SELECT id, state, wave, waves, soak_until, deadline_at, paused_at, stop_code, finished_at, surveyed FROM runs";
 
 /// A second way into the registry.
 pub(super) struct Window {
@@ -83,6 +82,7 @@ fn line(row: &AnyRow, now: i64) -> Line {
         deadline: left(row, 5, now),
         paused: row.get::<Option<i64>, _>(6).is_some(),
         stop: row.get(7),
+        surveyed: row.get(9),
     };
     assert_eq!(row.get::<Option<i64>, _>(8).is_some(), line.state.is_final(), "when {line:?} ended");
     line

@@ -55,6 +55,8 @@ pub(super) struct Line {
     pub(super) deadline: Option<i64>,
     pub(super) paused: bool,
     pub(super) stop: Option<String>,
+    /// The last wave that was surveyed.
+    pub(super) surveyed: i64,
 }
 
 /// What stops a run, and how long its waves are watched.
@@ -128,6 +130,41 @@ impl Model {
             waits(target.state) && run.goes_on() && !run.paused && ready(key, target)
         };
         self.targets.iter().filter(|(key, target)| free(key, target)).map(|(key, _)| *key).collect()
+    }
+
+    /// The run whose survey is to be had. A wave without tenants has none.
+    pub(super) fn survey(&mut self) -> Option<RunId> {
+        let wave = |line: &Line| i64::try_from(line.wave).expect("a wave");
+        let wanted = |line: &Line| line.goes_on() && !line.paused && line.surveyed < wave(line);
+        let (run, line) = self.runs.iter_mut().find(|(_, line)| wanted(line))?;
+        line.surveyed = wave(line);
+        (line.wave > 0).then_some(*run)
+    }
+
+    /// Those of a run that nobody has claimed and that are due, or in a queue.
+    pub(super) fn unclaimed(&self, run: RunId) -> BTreeSet<Key> {
+        let line = &self.runs[&run];
+        let is = |target: &Target| target.due == Some(0) || target.sent.is_some();
+        let free = self.free(|key, target| key.0 == run && target.attempt == 0 && is(target));
+        if line.goes_on() { free } else { BTreeSet::new() }
+    }
+
+    /// Writes down those that nobody has claimed since, and lets the run go on.
+    pub(super) fn found(&mut self, run: RunId, read: &BTreeSet<Key>, owner: &str) -> u64 {
+        let goes_on = self.runs[&run].goes_on() && !self.runs[&run].paused;
+        let mut found = 0;
+        for (_, target) in self.targets.iter_mut().filter(|(key, _)| goes_on && read.contains(key)) {
+            if target.state == TargetState::Pending && target.attempt == 0 {
+                (target.state, target.due, target.sent) = (TargetState::Current, None, None);
+                target.owner = Some(owner.to_owned());
+                found += 1;
+            }
+        }
+        let sent = |key: &Key, target: &Target| key.0 == run && waits(target.state) && target.sent.is_some();
+        for (_, target) in self.targets.iter_mut().filter(|(key, target)| sent(key, target)) {
+            send_again(target);
+        }
+        found
     }
 
     pub(super) fn claim(&mut self, claim: &Claim, owner: &str) {

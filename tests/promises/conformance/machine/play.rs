@@ -3,12 +3,14 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Range,
+    time::Duration,
 };
 
 use tenantry_shared::{
     failure::Failure,
     id::RunId,
     job::{Claim, Direction, Job, Outcome, Step, Verdict, next},
+    ledger::{End as Side, Found, Page, Survey},
     run::{Pick, Policy, RunSpec, RunState, Selection, TargetState},
     summary::exit_of,
     wave::{Canary, Rollout, Share},
@@ -35,6 +37,8 @@ pub(super) struct Play<'a> {
     limits: BTreeMap<RunId, Limits>,
     /// Every claim that was ever given.
     claims: Vec<Claim>,
+    /// What was read for a survey and is not written down.
+    survey: Option<(Survey, Page)>,
     queue: Vec<Job>,
     model: Model,
 }
@@ -59,6 +63,7 @@ impl<'a> Play<'a> {
             model: window.look().await,
             window,
             claims: Vec::new(),
+            survey: None,
             queue: Vec::new(),
         };
         play.is_whole(shape);
@@ -211,6 +216,24 @@ impl<'a> Play<'a> {
             }
             Event::CloseRuns => {
                 assert_eq!(ledger.close_runs().await.expect("closed runs").len() as u64, self.model.close());
+            }
+            Event::Survey => {
+                let survey = ledger.begin_survey(1, Duration::ZERO).await.expect("an answer");
+                assert_eq!(survey.map(|survey| survey.run), self.model.survey());
+                let Some(survey) = survey else { return };
+                let page = ledger.survey_page(survey, Side::Last(None), TENANTS + 1).await.expect("a page");
+                let read = page.tenants.iter().map(|tenant| (survey.run, *tenant)).collect();
+                assert_eq!(self.model.unclaimed(survey.run), read);
+                self.survey = Some((survey, page));
+            }
+            Event::Found => {
+                let Some((survey, page)) = self.survey.take() else { return };
+                let read = page.tenants.iter().map(|tenant| (survey.run, *tenant)).collect();
+                let found = [Found { version: Some(1.into()), tenants: page.tenants.clone() }];
+                let written =
+                    ledger.found_current(survey, &page, &found, "a survey").await.expect("an answer");
+                ledger.end_survey(survey, true).await.expect("an end");
+                assert_eq!(written, self.model.found(survey.run, &read, "a survey"));
             }
             Event::Pause { first } => {
                 let run = self.run(first);

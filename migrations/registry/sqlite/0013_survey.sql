@@ -1,0 +1,4 @@
+-- surveyed: the wave up to which somebody has looked which tenants are at the run's version already. survey_until: so long
+-- that somebody is at it, and nothing of the run is claimed meanwhile.
+ALTER TABLE runs ADD COLUMN surveyed INTEGER NOT NULL DEFAULT -1;
+ALTER TABLE runs ADD COLUMN survey_until INTEGER;

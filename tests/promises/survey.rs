@@ -1,0 +1,194 @@
+//! Surveys: a fleet that is up to date is found so without an attempt at each tenant, and nothing else is.
+
+use serde_json::Value;
+use tenantry_tests::{
+    Fleet, Home, TenantDb,
+    fleet::{Kind, create_postgres_database, unique},
+    server::{self, Private, with_database},
+};
+
+use crate::stage::with_every_set_up;
+
+const MIGRATION: (&str, &str) =
+    ("20260301000000_things.sql", "CREATE TABLE things (id BIGINT PRIMARY KEY);\n");
+const ANOTHER: (&str, &str) = ("20260302000000_more.sql", "CREATE TABLE more (id BIGINT PRIMARY KEY);\n");
+
+/// So many schemas of a database.
+async fn schemas(server: &str, count: usize) -> Fleet {
+    let name = unique("surveyed");
+    create_postgres_database(server, &name).await;
+    let url = with_database(server, &name);
+    let tenant =
+        |id: String| TenantDb { schema: Some(id.clone()), id, kind: Kind::PostgresSchema, url: url.clone() };
+    let fleet = Fleet { tenants: (0..count).map(|_| tenant(unique("schema"))).collect() };
+    let all = fleet.tenants.iter().map(|tenant| format!("CREATE SCHEMA {}", tenant.id)).collect::<Vec<_>>();
+    TenantDb { schema: None, kind: Kind::PostgresDatabase, ..fleet.tenants[0].clone() }
+        .execute(&all.join(";"))
+        .await;
+    fleet
+}
+
+/// A registry with these tenants, all of them migrated.
+fn migrated(home: &Home, fleet: &Fleet) {
+    home.migration(MIGRATION.0, MIGRATION.1);
+    home.migration(ANOTHER.0, ANOTHER.1);
+    let _ = home.run(&["registry", "init"]).exits(0);
+    fleet.register(home);
+    let all = migrate(home, &[], 0);
+    assert_eq!(all["counts"]["applied"], fleet.tenants.len(), "{all}");
+}
+
+fn migrate(home: &Home, flags: &[&str], code: i32) -> Value {
+    let words = [&["migrate", "--all", "--json", "--max-attempts", "1"], flags].concat();
+    home.run(&words).exits(code).json()
+}
+
+/// The tenants at which the newest run has made attempts, in order, each with what became of it.
+async fn attempted(home: &Home) -> Vec<String> {
+    let sql = "SELECT t.slug || '=' || g.state AS line FROM targets g JOIN tenants t ON t.id = g.tenant_id
+        JOIN runs r ON r.id = g.run_id
+        WHERE r.number = (SELECT max(number) FROM runs) AND (g.attempt > 0
+            OR EXISTS (SELECT 1 FROM attempts a WHERE a.run_id = g.run_id AND a.tenant_id = g.tenant_id))";
+    let registry = TenantDb::registry(&home.registry_url());
+    let all = match registry.kind {
+        Kind::MariaDb => sql.replace("t.slug || '=' || g.state", "concat(t.slug, '=', g.state)"),
+        _ => sql.to_owned(),
+    };
+    let fold = match registry.kind {
+        Kind::MariaDb => format!("SELECT CAST(group_concat(line ORDER BY line) AS CHAR) FROM ({all}) x"),
+        Kind::Sqlite => format!("SELECT group_concat(line) FROM (SELECT line FROM ({all}) ORDER BY line)"),
+        _ => format!("SELECT string_agg(line, ',' ORDER BY line) FROM ({all}) x"),
+    };
+    let text = registry.text(&fold).await.unwrap_or_default();
+    text.split(',').filter(|line| !line.is_empty()).map(str::to_owned).collect()
+}
+
+/// Whether exactly these got an attempt; on a machine that is too busy for the survey to end within its hold, some of those
+/// that are current may have got one, too.
+fn are_those(attempted: &[String], expected: &[String], fleet: &Fleet) -> bool {
+    let (current, others): (Vec<_>, Vec<_>) = attempted.iter().partition(|line| line.ends_with("=current"));
+    others.into_iter().eq(expected) && current.len() * 2 < fleet.tenants.len()
+}
+
+fn sorted<const N: usize>(mut lines: [String; N]) -> Vec<String> {
+    lines.sort();
+    lines.to_vec()
+}
+
+#[tokio::test]
+async fn two_hundred_schemas_are_proven_current_by_a_few_questions() {
+    let server = Private::start("postgres", "-c log_statement=all");
+    let home = Home::new();
+    let fleet = schemas(&server.url, 200).await;
+    migrated(&home, &fleet);
+    let before = std::fs::read_to_string(server.log()).expect("a log").len();
+    let run = migrate(&home, &[], 0);
+    assert_eq!(run["counts"]["current"], 200, "{run}");
+    assert!(are_those(&attempted(&home).await, &[], &fleet), "{run}");
+    let log = std::fs::read_to_string(server.log()).expect("a log");
+    let questions = log[before..].lines().filter(|line| line.contains("statement: ")).count();
+    assert!((1..=100).contains(&questions), "{questions} questions for 200 tenants");
+}
+
+with_every_set_up!(only_those_that_are_not_current_get_an_attempt);
+
+async fn only_those_that_are_not_current_get_an_attempt(home: Home) {
+    let mut fleet = schemas(&server::postgres(), 20).await;
+    for kind in [Kind::PostgresDatabase, Kind::MariaDb, Kind::Sqlite] {
+        fleet.add(kind, 6, home.path()).await;
+    }
+    migrated(&home, &fleet);
+    let all = &fleet.tenants;
+    let (behind, changed, dirty, maria, lite, database) =
+        (&all[3], &all[5], &all[7], &all[27], &all[33], &all[21]);
+    behind.execute("DELETE FROM _sqlx_migrations WHERE version = 20260302000000; DROP TABLE more").await;
+    changed.execute("UPDATE _sqlx_migrations SET checksum = '\\x00' WHERE version = 20260301000000").await;
+    dirty.execute("UPDATE _sqlx_migrations SET success = false WHERE version = 20260302000000").await;
+    database.execute("DELETE FROM _sqlx_migrations WHERE version = 20260302000000; DROP TABLE more").await;
+    maria.execute("UPDATE _sqlx_migrations SET success = 0 WHERE version = 20260302000000").await;
+    lite.execute("DELETE FROM _sqlx_migrations WHERE version = 20260302000000; DROP TABLE more").await;
+    let run = migrate(&home, &[], 100);
+    let line = |tenant: &TenantDb, state: &str| format!("{}={state}", tenant.id);
+    let expected = sorted([
+        line(behind, "applied"),
+        line(changed, "failed"),
+        line(dirty, "failed"),
+        line(database, "applied"),
+        line(maria, "failed"),
+        line(lite, "applied"),
+    ]);
+    let attempted = attempted(&home).await;
+    assert!(are_those(&attempted, &expected, &fleet), "{attempted:?} for {expected:?}: {run}");
+    assert_eq!(run["counts"]["current"], 32, "{run}");
+}
+
+#[tokio::test]
+async fn what_is_not_there_or_does_not_answer_is_left_to_attempts() {
+    let home = Home::new();
+    let server = Private::start("postgres", "");
+    let mut fleet = schemas(&server::postgres(), 30).await;
+    let gone = schemas(&server.url, 3).await;
+    let away: Vec<String> = gone.tenants.iter().map(|tenant| format!("{}=failed", tenant.id)).collect();
+    fleet.tenants.extend(gone.tenants);
+    migrated(&home, &fleet);
+    server.stop("immediate");
+    fleet.tenants[4].execute(&format!("DROP SCHEMA {} CASCADE", fleet.tenants[4].id)).await;
+    fleet.tenants[9].execute("ALTER TABLE _sqlx_migrations RENAME COLUMN checksum TO sum").await;
+    let run = migrate(&home, &[], 100);
+    let mut expected = away;
+    expected.extend([4, 9].map(|at| format!("{}=failed", fleet.tenants[at].id)));
+    expected.sort();
+    let attempted = attempted(&home).await;
+    assert!(are_those(&attempted, &expected, &fleet), "{attempted:?} for {expected:?}: {run}");
+}
+
+#[tokio::test]
+async fn a_fleet_that_has_to_be_migrated_is_migrated_after_a_survey() {
+    let home = Home::new();
+    let fleet = schemas(&server::postgres(), 40).await;
+    migrated(&home, &fleet);
+    home.migration("20260303000000_last.sql", "CREATE TABLE last (id BIGINT);\n");
+    let run = migrate(&home, &[], 0);
+    assert_eq!((&run["counts"]["applied"], attempted(&home).await.len()), (&Value::from(40), 40));
+}
+
+#[tokio::test]
+async fn every_wave_is_surveyed() {
+    let home = Home::new();
+    let fleet = schemas(&server::postgres(), 60).await;
+    migrated(&home, &fleet);
+    let run = migrate(&home, &["--canary", "20", "--waves", "70%"], 0);
+    assert_eq!(run["counts"]["current"], 60, "{run}");
+    assert!(are_those(&attempted(&home).await, &[], &fleet), "{run}");
+}
+
+#[tokio::test]
+async fn a_surveyor_that_died_holds_its_run_back_for_a_moment_only() {
+    let home = Home::new();
+    let fleet = schemas(&server::postgres(), 20).await;
+    migrated(&home, &fleet);
+    let _ = home.run(&["enqueue", "--all"]).exits(0);
+    let registry = TenantDb::registry(&home.registry_url());
+    registry
+        .execute("UPDATE runs SET surveyed = wave, survey_until = CAST(unixepoch('subsec') * 1000 AS INTEGER) + 1000 WHERE state = 'pending'")
+        .await;
+    let _worker = home.worker(&[]);
+    let run = home.run(&["wait", "--json"]).exits(0).json();
+    assert_eq!(run["counts"]["current"], 20, "{run}");
+    assert_eq!(attempted(&home).await.len(), 20);
+}
+
+#[tokio::test]
+async fn what_a_survey_finds_is_told_as_what_an_attempt_finds() {
+    let home = Home::new();
+    let fleet = schemas(&server::postgres(), 20).await;
+    migrated(&home, &fleet);
+    let _ = migrate(&home, &[], 0);
+    let tenant = &fleet.tenants[0].id;
+    let logs = home.run(&["logs", "-t", tenant]).exits(0);
+    assert!(format!("{logs:?}").contains("read with those of many"), "{logs:?}");
+    let status = home.run(&["status", "--json"]).exits(0).json();
+    assert_eq!(status["runs"][0]["counts"]["current"], 20, "{status}");
+    let shown = home.run(&["tenants", "show", tenant, "--json"]).exits(0).json();
+    assert_eq!(shown["tenant"]["version"], "20260302000000", "{shown}");
+}

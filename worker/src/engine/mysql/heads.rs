@@ -1,0 +1,145 @@
+//! Histories of many databases of a server.
+//!
+//! The rows themselves are read: MariaDB makes a table of its own for each part of a union that is folded, which takes it
+//! twenty times as long.
+
+use std::{str::FromStr as _, time::Duration};
+
+use sqlx::{
+    AssertSqlSafe, ConnectOptions as _, Connection as _, MySqlConnection, mysql::MySqlConnectOptions,
+};
+use tenantry_shared::{
+    failure::Failure,
+    place::{Engine, Place},
+    registry::Access,
+    site::{Row, Site},
+};
+
+use super::texts;
+use crate::engine::{
+    PROGRESS_TABLE, failure,
+    heads::{Heads, Table, Together, answers, digest},
+    in_time,
+};
+
+/// A connection to a MySQL or MariaDB server.
+pub(crate) struct MyHeads {
+    connection: MySqlConnection,
+    password: Option<String>,
+}
+
+impl Heads for MyHeads {
+    async fn open(access: &Access, limit: Duration) -> Result<Self, Failure> {
+        let password = access.url.password();
+        let fail = |e: sqlx::Error| failure(&e, Engine::MySql, password.as_deref());
+        let options =
+            MySqlConnectOptions::from_str(access.url.expose()).map_err(fail)?.disable_statement_logging();
+        let connect = async { MySqlConnection::connect_with(&options).await.map_err(fail) };
+        let connection = in_time(limit, connect).await?;
+        let mut heads = Self { connection, password };
+        heads.ask("SET SESSION lock_wait_timeout = 1, wait_timeout = 15".to_owned()).await?;
+        Ok(heads)
+    }
+
+    async fn whole(&mut self, place: &Place, tables: &[Table]) -> Result<Option<Vec<Vec<Row>>>, Failure> {
+        if self.ready(&[place], tables).await? != [true] {
+            return Ok(None);
+        }
+        let selects: Vec<_> =
+            tables.iter().map(|table| table.select(Engine::MySql, Some(&place.database))).collect();
+        let rows = self.ask(selects.join("; ")).await?;
+        Ok(Some(rows).filter(|rows| rows.len() == tables.len()))
+    }
+
+    async fn close(self) {
+        // The server ends the session by itself when this does not arrive.
+        let _ = self.connection.close().await;
+    }
+}
+
+impl Together for MyHeads {
+    /// What a history marks as begun is told by itself. Asking for a table in many databases makes MariaDB look for a file in
+    /// each.
+    async fn ready(&mut self, places: &[&Place], tables: &[Table]) -> Result<Vec<bool>, Failure> {
+        if tables.iter().all(|table| table.marks) {
+            return Ok(vec![true; places.len()]);
+        }
+        let site = Site { engine: Engine::MySql, schema: None, table: String::new() };
+        let all: Vec<_> = places.iter().map(|place| site.text(&place.database)).collect();
+        let sql = format!(
+            "SELECT CAST(table_schema AS CHAR) FROM information_schema.tables WHERE table_name = '{PROGRESS_TABLE}' AND table_schema IN ({})",
+            all.join(",")
+        );
+        let found: Vec<String> = self.ask(sql).await?.into_iter().flatten().flatten().flatten().collect();
+        let is_half = |place: &&Place| found.iter().any(|name| name.eq_ignore_ascii_case(&place.database));
+        Ok(places.iter().map(|place| !is_half(place)).collect())
+    }
+
+    async fn digests(
+        &mut self,
+        places: &[&Place],
+        tables: &[Table],
+        _: &[usize],
+    ) -> Result<Vec<Option<Vec<String>>>, Failure> {
+        let one = |table: &Table, at: usize, place: &Place| {
+            numbered(at, &table.select(Engine::MySql, Some(&place.database)))
+        };
+        let union = |table: &Table| {
+            let parts = places.iter().enumerate().map(|(at, place)| one(table, at, place));
+            parts.collect::<Vec<_>>().join(" UNION ALL ")
+        };
+        let answers = self.ask(tables.iter().map(union).collect::<Vec<_>>().join("; ")).await?;
+        let mut found = vec![Some(Vec::new()); places.len()];
+        for rows in answers {
+            for (digests, rows) in found.iter_mut().zip(by_number(rows, places.len())) {
+                match digests {
+                    Some(digests) if !rows.is_empty() => digests.push(digest(&rows)),
+                    _ => *digests = None,
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl MyHeads {
+    /// The rows of each statement of a message.
+    async fn ask(&mut self, sql: String) -> Result<Vec<Vec<Row>>, Failure> {
+        let results = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_many(&mut self.connection);
+        let fail = |e: sqlx::Error| failure(&e, Engine::MySql, self.password.as_deref());
+        answers(results, texts).await.map_err(fail)
+    }
+}
+
+/// A history with a number before each row. The order of a part of a union is kept only where it has a limit.
+fn numbered(at: usize, select: &str) -> String {
+    let select = select.replacen("SELECT ", &format!("SELECT '{at}', "), 1);
+    match select.contains(" ORDER BY ") {
+        true => format!("({select} LIMIT 18446744073709551615)"),
+        false => select,
+    }
+}
+
+/// The rows of each number, in their order.
+fn by_number(rows: Vec<Row>, count: usize) -> Vec<Vec<Row>> {
+    let mut found = vec![Vec::new(); count];
+    for mut row in rows {
+        let number = row.remove(0).and_then(|number| number.parse::<usize>().ok());
+        if let Some(rows) = number.and_then(|number| found.get_mut(number)) {
+            rows.push(row);
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_history_in_an_order_keeps_it_among_others() {
+        assert_eq!(numbered(3, "SELECT a FROM t"), "SELECT '3', a FROM t");
+        let ordered = numbered(0, "SELECT a FROM t ORDER BY id");
+        assert_eq!(ordered, "(SELECT '0', a FROM t ORDER BY id LIMIT 18446744073709551615)");
+    }
+}

@@ -1,0 +1,268 @@
+//! Surveys: before the tenants of a run are claimed one by one, their histories are read together, and those that are at
+//! the run's version are written down as current in bulk.
+//!
+//! Reading harms nobody, so a survey claims and locks nothing, and what it does not prove it leaves as it was: the ordinary
+//! attempt finds out why. Nothing is remembered from one survey to the next. While one is fruitful, the run's claims are held
+//! back; it ends at the first page of which less than half was current, and a hung server costs a read's limit.
+
+mod judge;
+mod reader;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tenantry_shared::{
+    clock::Stopwatch,
+    id::TenantId,
+    ledger::{End, Found, LedgerError, Page, Survey},
+    queue::Queue,
+    registry::Access,
+};
+use tokio::{sync::watch, task::JoinHandle};
+
+use self::{
+    judge::can_tell,
+    reader::{Current, Reader},
+};
+use crate::{conductor, consume::House};
+
+/// Fewer tenants are done sooner without.
+const FEWEST: u64 = 16;
+
+/// So many tenants of each end of a run are looked at first.
+const SAMPLE: usize = 25;
+
+/// So many tenants are read, and written down, together.
+const PAGE: usize = 500;
+
+/// How long claims are held back without a sign of success.
+const HOLD: Duration = Duration::from_secs(2);
+
+/// How often the hold is renewed.
+const RENEW: Duration = Duration::from_millis(500);
+
+/// How long claims are held back in all where others of the run wait to be begun.
+const HELD_AT_MOST: Duration = Duration::from_secs(2);
+
+/// How long a worker that has nothing else waits for the end of its survey before it looks for jobs.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// A worker that is busy does not look more often for a run to be surveyed.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// The surveys of one process: one at a time.
+pub(crate) struct Surveys {
+    house: Arc<House>,
+    queue: Queue,
+    concurrency: usize,
+    stop: watch::Receiver<bool>,
+    /// When it was last looked for one.
+    looked: Mutex<Option<Stopwatch>>,
+    /// Whether one goes on.
+    on: watch::Sender<bool>,
+}
+
+impl Surveys {
+    pub(crate) fn new(
+        house: Arc<House>,
+        queue: Queue,
+        concurrency: usize,
+        stop: watch::Receiver<bool>,
+    ) -> Arc<Self> {
+        let on = watch::Sender::new(false);
+        Arc::new(Self { house, queue, concurrency, stop, looked: Mutex::default(), on })
+    }
+
+    /// Begins a survey where a run wants one. A worker that is idle waits a moment for its end.
+    pub(crate) async fn look(self: Arc<Self>, idle: bool) {
+        if !*self.on.borrow() {
+            if *self.stop.borrow() || !self.is_time() {
+                return;
+            }
+            match self.house.ledger.begin_survey(FEWEST, HOLD).await {
+                Ok(None) => return,
+                Ok(Some(survey)) => {
+                    self.on.send_replace(true);
+                    tokio::spawn(self.clone().conduct(survey));
+                }
+                Err(error) => return tracing::debug!(%error, "no survey was begun"),
+            }
+        }
+        if idle {
+            let _ = tokio::time::timeout(PATIENCE, self.over()).await;
+        }
+    }
+
+    /// Whether it was not looked just now. It is so from now on.
+    fn is_time(&self) -> bool {
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_time = looked.as_ref().is_none_or(|looked| looked.elapsed() >= LOOK_EVERY);
+        if is_time {
+            *looked = Some(Stopwatch::start());
+        }
+        is_time
+    }
+
+    /// Returns when no survey goes on.
+    pub(crate) async fn over(&self) {
+        let _ = self.on.subscribe().wait_for(|on| !on).await; // the sender is ours
+    }
+
+    async fn conduct(self: Arc<Self>, survey: Survey) {
+        let _off = Off(self.on.clone());
+        let ledger = &self.house.ledger;
+        if let Err(error) = self.survey(survey).await {
+            tracing::debug!(%error, run.id = %survey.run, "a survey was given up");
+        }
+        let ended = async {
+            ledger.end_survey(survey, matches!(self.queue, Queue::Redis(_))).await?;
+            // A run of which all is current has ended, and need not wait for the conductor.
+            conductor::close(ledger, &self.house.pulse).await
+        };
+        if let Err(error) = ended.await {
+            tracing::debug!(%error, run.id = %survey.run, "the hold of a survey ends by itself");
+        }
+    }
+
+    async fn survey(&self, survey: Survey) -> Result<(), LedgerError> {
+        let House { registry, ledger, orders, .. } = &*self.house;
+        let order = orders.get(registry, ledger, survey.run).await?;
+        if !can_tell(&order) {
+            return Ok(());
+        }
+        let labels = order.bundle.asks_for_labels();
+        let walk =
+            Walk { surveys: self, survey, labels, reader: Arc::new(Reader::new(order, self.concurrency)) };
+        let surveyed = walk.sample_and_rest().await;
+        walk.reader.close().await;
+        surveyed
+    }
+}
+
+/// Some targets with what is needed to reach them.
+struct Sheet {
+    page: Page,
+    tenants: Vec<(TenantId, Access)>,
+}
+
+/// The way of one survey through a run.
+struct Walk<'a> {
+    surveys: &'a Surveys,
+    survey: Survey,
+    labels: bool,
+    reader: Arc<Reader>,
+}
+
+impl Walk<'_> {
+    /// A few of both ends first: where they have to be migrated, so have most.
+    async fn sample_and_rest(&self) -> Result<(), LedgerError> {
+        let first = self.sheet(End::First, SAMPLE).await?;
+        let last = self.sheet(End::Last(None), SAMPLE).await?;
+        let (mut seen, mut current) = (0, 0);
+        for Sheet { page, tenants } in [first, last] {
+            seen += page.tenants.len();
+            let found = self.reader.current(tenants).await;
+            current += found.len();
+            self.write(page, found).ended().await?;
+        }
+        if seen == 0 || current * 2 < seen {
+            return Ok(());
+        }
+        self.rest().await
+    }
+
+    /// From the newest tenant to the oldest. While a page is read from the tenants, the one before it is written down and
+    /// the one after it is fetched.
+    async fn rest(&self) -> Result<(), LedgerError> {
+        let (mut hold, mut writing) = (Hold::new(), Writing::default());
+        let mut sheet = self.sheet(End::Last(None), PAGE).await?;
+        while let Some(last) = sheet.page.tenants.last().copied() {
+            if *self.surveys.stop.borrow() {
+                break;
+            }
+            let (current, next) =
+                tokio::join!(self.reader.current(sheet.tenants), self.sheet(End::Last(Some(last)), PAGE));
+            let (found, seen) = (current.len(), sheet.page.tenants.len());
+            writing.ended().await?;
+            writing = self.write(sheet.page, current);
+            if found * 2 < seen {
+                break;
+            }
+            hold.renew(self, found * 10 >= seen * 9).await?;
+            sheet = next?;
+        }
+        writing.ended().await
+    }
+
+    async fn sheet(&self, end: End, limit: usize) -> Result<Sheet, LedgerError> {
+        let House { registry, ledger, key, .. } = &*self.surveys.house;
+        let page = ledger.survey_page(self.survey, end, limit).await?;
+        let tenants = registry.accesses(key, &page.tenants, self.labels).await?;
+        Ok(Sheet { page, tenants })
+    }
+
+    fn write(&self, page: Page, current: Vec<Current>) -> Writing {
+        let mut by_version = BTreeMap::<_, Vec<TenantId>>::new();
+        for (tenant, version) in current {
+            by_version.entry(version).or_default().push(tenant);
+        }
+        let found = |(version, tenants)| Found { version, tenants };
+        let found: Vec<Found> = by_version.into_iter().map(found).collect();
+        let (house, survey) = (self.surveys.house.clone(), self.survey);
+        Writing((!found.is_empty()).then(|| {
+            tokio::spawn(async move {
+                house.ledger.found_current(survey, &page, &found, house.recorder.owner()).await
+            })
+        }))
+    }
+}
+
+/// What is being written down beside the reading.
+#[derive(Default)]
+struct Writing(Option<JoinHandle<Result<u64, LedgerError>>>);
+
+impl Writing {
+    async fn ended(&mut self) -> Result<(), LedgerError> {
+        match self.0.take() {
+            // A panic is told of by the runtime; what was not written down is left to the attempts.
+            Some(writing) => writing.await.unwrap_or(Ok(0)).map(|_| ()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// How long the run's claims are held back.
+struct Hold {
+    begun: Stopwatch,
+    renewed: Stopwatch,
+    ended: bool,
+}
+
+impl Hold {
+    fn new() -> Self {
+        Self { begun: Stopwatch::start(), renewed: Stopwatch::start(), ended: false }
+    }
+
+    /// Goes on while nearly all is current, and else until others have waited long enough.
+    async fn renew(&mut self, walk: &Walk<'_>, nearly_all: bool) -> Result<(), LedgerError> {
+        if self.ended || self.renewed.elapsed() < RENEW {
+            return Ok(());
+        }
+        self.renewed = Stopwatch::start();
+        self.ended = !nearly_all && self.begun.elapsed() >= HELD_AT_MOST;
+        let hold = if self.ended { Duration::ZERO } else { HOLD };
+        walk.surveys.house.ledger.hold_survey(walk.survey, hold).await
+    }
+}
+
+/// Says that no survey goes on, however it ended.
+struct Off(watch::Sender<bool>);
+
+impl Drop for Off {
+    fn drop(&mut self) {
+        self.0.send_replace(false);
+    }
+}

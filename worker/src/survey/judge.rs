@@ -1,0 +1,123 @@
+//! What rows come to: whether a tenant with these histories has nothing left to do. Equal rows come to the same, so each is
+//! judged once in a survey, by the plan that an attempt would make.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tenantry_shared::{
+    bundle::{Chain, Link, Scope, Taken},
+    format::Entry,
+    place::Engine,
+    plan::newest,
+    registry::Access,
+    run::ActionKind,
+    site::{Row, Site},
+    tenant::Labels,
+    version::Version,
+};
+
+use crate::{
+    attempt::Work,
+    engine::heads::{Table, digest},
+    orders::Order,
+};
+
+/// The version that a tenant was found at, where its history knows one. None: it is not proven to have nothing to do.
+pub(super) type Verdict = Option<Option<Version>>;
+
+/// Tenants that take the same migrations.
+#[derive(Debug)]
+pub(super) struct Kind {
+    /// The histories of one of them.
+    pub(super) tables: Vec<Table>,
+    engine: Engine,
+    scope: Scope,
+    labels: Labels,
+    known: Mutex<HashMap<Vec<String>, Verdict>>,
+    /// How many columns each history has, once one was read.
+    columns: Mutex<Option<Vec<usize>>>,
+}
+
+impl Kind {
+    /// What was found out of such histories.
+    pub(super) fn known(&self, digests: &[String]) -> Option<Verdict> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).get(digests).cloned()
+    }
+
+    /// How many columns each history has. None: nothing is known yet.
+    pub(super) fn columns(&self) -> Option<Vec<usize>> {
+        self.columns.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Judges histories, and keeps what was found out.
+    pub(super) fn judge(&self, order: &Order, access: &Access, rows: &[Vec<Row>]) -> Verdict {
+        let digests: Vec<String> = rows.iter().map(|rows| digest(rows)).collect();
+        if let Some(verdict) = self.known(&digests) {
+            return verdict;
+        }
+        let columns: Option<Vec<usize>> = rows.iter().map(|rows| rows.first().map(Vec::len)).collect();
+        let mut known_columns = self.columns.lock().unwrap_or_else(PoisonError::into_inner);
+        *known_columns = known_columns.take().or(columns);
+        let verdict = verdict(&Work::of(order, access), rows);
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(digests, verdict.clone());
+        verdict
+    }
+}
+
+/// The kinds of tenants that were met.
+#[derive(Debug, Default)]
+pub(super) struct Kinds(Vec<(Vec<Vec<bool>>, Arc<Kind>)>);
+
+impl Kinds {
+    /// That of a tenant. None: it takes nothing, and no history says so.
+    pub(super) fn of(&mut self, order: &Order, access: &Access) -> Option<Arc<Kind>> {
+        let asks = order.bundle.asks_for_labels();
+        let like = |kind: &Kind| kind.scope == access.scope && kind.engine == access.place.engine;
+        if let Some((_, kind)) =
+            self.0.iter().find(|(_, kind)| like(kind) && (!asks || kind.labels == access.labels))
+        {
+            return Some(kind.clone());
+        }
+        let taken = order.bundle.taken_by(access.scope, &access.labels);
+        let links: Vec<Vec<bool>> = taken.iter().map(|taken| taken.links.clone()).collect();
+        if let Some((_, kind)) = self.0.iter().find(|(have, kind)| like(kind) && *have == links) {
+            return Some(kind.clone());
+        }
+        let kind = Arc::new(Kind {
+            tables: taken.iter().map(|taken| table(taken.chain, access.place.engine)).collect(),
+            engine: access.place.engine,
+            scope: access.scope,
+            labels: access.labels.clone(),
+            known: Mutex::default(),
+            columns: Mutex::default(),
+        });
+        let kind = Some(kind).filter(|kind| !kind.tables.is_empty())?;
+        self.0.push((links, kind.clone()));
+        Some(kind)
+    }
+}
+
+/// Whether a survey can say of an order's tenants that there is nothing to do: by their histories alone.
+pub(super) fn can_tell(order: &Order) -> bool {
+    let chains = order.bundle.chains();
+    matches!(order.action, ActionKind::Apply) && chains.iter().all(|chain| chain.rules.proves())
+}
+
+fn table(chain: &Chain, engine: Engine) -> Table {
+    let site = Site { engine, schema: None, table: chain.table.clone() };
+    let marks = |link: &Link| {
+        chain.rules.begin(&site, Entry { migration: &link.migration, previous: None }).is_some()
+    };
+    let marks = chain.command.is_some() || chain.links.first().is_none_or(marks);
+    Table { rules: chain.rules, name: chain.table.clone(), marks }
+}
+
+fn verdict(work: &Work<'_>, rows: &[Vec<Row>]) -> Verdict {
+    let of = |(taken, rows): (&Taken<'_>, &Vec<Row>)| taken.chain.history(rows);
+    let histories: Vec<_> = work.taken.iter().zip(rows).map(of).collect();
+    let done = work.pending(&histories, None).is_ok_and(|pending| pending.is_empty());
+    let first = work.taken.first().zip(histories.first())?;
+    done.then(|| newest(first.0.chain, first.1))
+}
