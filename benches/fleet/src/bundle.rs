@@ -21,6 +21,11 @@ impl Migration {
         self.statements.iter().map(|statement| format!("{statement};\n")).collect()
     }
 
+    /// The table that it makes, if it makes one.
+    pub fn table(&self) -> Option<&str> {
+        self.statements[0].strip_prefix("CREATE TABLE ")?.split(' ').next()
+    }
+
     /// The checksum that sqlx writes into the history, in hexadecimal digits.
     pub fn checksum(&self) -> String {
         Sha384::digest(self.text()).iter().map(|byte| format!("{byte:02x}")).collect()

@@ -16,10 +16,6 @@ use crate::{house, server::Server};
 /// How many tenants are made or removed at once.
 const AT_ONCE: usize = 8;
 
-/// Ends who is still in the database, and waits until they are gone.
-const END_SESSIONS: &str =
-    "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE datname = 'fleet'";
-
 /// What a tenant is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Kind {
@@ -38,6 +34,9 @@ pub struct Fleet {
     pub kind: Kind,
     pub count: usize,
     pub server: Option<Arc<Server>>,
+    /// The database of all schemas, and what is in it besides them, as SQL.
+    database: String,
+    beside: String,
     dir: PathBuf,
     /// How often it was made.
     times: AtomicUsize,
@@ -47,7 +46,13 @@ impl Fleet {
     /// So many tenants, which [`Self::empty`] makes.
     pub fn new(kind: Kind, count: usize, server: Option<Arc<Server>>) -> Self {
         let dir = house::directory("fleet").join("files");
-        Self { kind, count, server, dir, times: AtomicUsize::new(0) }
+        let (database, beside) = ("fleet".into(), String::new());
+        Self { kind, count, server, database, beside, dir, times: AtomicUsize::new(0) }
+    }
+
+    /// As many schemas in another database of the same server, with more beside them, which this SQL makes.
+    pub fn another(&self, database: String, beside: String) -> Self {
+        Self { database, beside, ..Self::new(self.kind, self.count, self.server.clone()) }
     }
 
     /// The same with a server of its own, where it needs one.
@@ -68,7 +73,7 @@ impl Fleet {
     /// How a tenant is reached.
     pub fn url(&self, at: usize) -> String {
         match self.kind {
-            Kind::Schemas => self.at_server("fleet"),
+            Kind::Schemas => self.at_server(&self.database),
             Kind::Databases | Kind::Mariadb => self.at_server(&Self::name(at)),
             Kind::Sqlite => format!("sqlite:{}", self.file(at).display()),
         }
@@ -95,6 +100,18 @@ impl Fleet {
         }
     }
 
+    /// How many tables of these names all tenants have together, where one look tells.
+    pub async fn tables(&self, names: &[&str]) -> Option<usize> {
+        if self.kind != Kind::Schemas {
+            return None;
+        }
+        let select =
+            "SELECT count(*) FROM pg_tables WHERE schemaname ~ '^t[0-9]{5}$' AND tablename = ANY ($1)";
+        let mut database = postgres(&self.url(0)).await;
+        let count = sqlx::query_scalar::<_, i64>(select).bind(names).fetch_one(&mut database).await;
+        Some(usize::try_from(count.expect("a count")).expect("a count"))
+    }
+
     /// Has all written that is in memory only, so that one round does not pay for another.
     pub async fn settle(&self) {
         if let Some(server) = &self.server {
@@ -105,19 +122,20 @@ impl Fleet {
 
     /// A database each time; the last one keeps its tenants under another name.
     async fn empty_schemas(&self, time: usize) {
-        let mut server = postgres(&self.at_server("postgres")).await;
+        let (mut server, name) = (postgres(&self.at_server("postgres")).await, &self.database);
         if time == 0 {
-            pg(&mut server, "CREATE DATABASE fleet_empty").await;
-            let mut template = postgres(&self.at_server("fleet_empty")).await;
+            pg(&mut server, &format!("CREATE DATABASE {name}_empty")).await;
+            let mut template = postgres(&self.at_server(&format!("{name}_empty"))).await;
             for at in 0..self.count {
                 pg(&mut template, &format!("CREATE SCHEMA {}", Self::name(at))).await;
             }
+            pg(&mut template, &self.beside).await;
             template.close().await.expect("close");
         } else {
-            pg(&mut server, &format!("{END_SESSIONS}; ALTER DATABASE fleet RENAME TO fleet_was_{time}"))
-                .await;
+            let old = format!("ALTER DATABASE {name} RENAME TO {name}_was_{time}");
+            pg(&mut server, &format!("{}; {old}", end_sessions(name))).await;
         }
-        pg(&mut server, "CREATE DATABASE fleet TEMPLATE fleet_empty").await;
+        pg(&mut server, &format!("CREATE DATABASE {name} TEMPLATE {name}_empty")).await;
     }
 
     async fn empty_databases(&self, time: usize) {
@@ -172,6 +190,13 @@ impl Fleet {
     async fn mariadb(&self) -> MySqlConnection {
         MySqlConnection::connect(&self.at_server("mysql")).await.expect("mariadb")
     }
+}
+
+/// Ends who is still in a database, and waits until they are gone.
+fn end_sessions(database: &str) -> String {
+    format!(
+        "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE datname = '{database}'"
+    )
 }
 
 /// A connection.

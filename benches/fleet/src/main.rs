@@ -55,7 +55,7 @@ struct Args {
     /// The program
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/release/tenantry"))]
     program: PathBuf,
-    /// Also let sqlx-cli and dbmate do it, by xargs, where tests/tools has installed them
+    /// Also let sqlx-cli, dbmate and django-tenants do it, where tests/tools has installed them
     #[arg(long)]
     peers: bool,
     /// The whole of docs/performance.md; other flags but --program, --json and --registry are not looked at
@@ -128,8 +128,10 @@ async fn all(args: &Args) {
 
 async fn cases(args: &Args, report: &mut Report) {
     if args.peers {
-        for peer in peers::Peer::ALL.into_iter().filter(|peer| peer.program().is_none()) {
-            report.say(&format!("{} is missing (hint: tests/tools install)", peer.name()));
+        let wanted =
+            peers::Peer::ALL.into_iter().filter(|peer| args.fleets.iter().any(|kind| peer.knows(*kind)));
+        for peer in wanted.filter(|peer| peer.program().is_none()) {
+            report.say(&format!("{} is missing (hint: tests/tools install {})", peer.name(), peer.package()));
         }
     }
     let mut registries = Registries::default();

@@ -49,8 +49,23 @@ struct Turns<'a> {
     case: Case,
     home: Home,
     migrations: Vec<Migration>,
-    /// With their programs and files.
-    peers: Vec<(Peer, PathBuf, PathBuf)>,
+    peers: Vec<Found>,
+}
+
+/// A peer that is installed.
+struct Found {
+    peer: Peer,
+    program: PathBuf,
+    files: PathBuf,
+    /// Where it needs one.
+    own_fleet: Option<Fleet>,
+}
+
+impl Found {
+    fn new(peer: Peer, fleet: &Fleet, case: Case, migrations: &[Migration]) -> Option<Self> {
+        let (program, files) = (peer.program()?, peer.write(migrations));
+        Some(Self { peer, program, files, own_fleet: peer.own_fleet(fleet, &case.word()) })
+    }
 }
 
 /// Measures one case and prints its line; gives the time that floor and ours took.
@@ -65,14 +80,14 @@ pub async fn measure(
     let home = Home::new(&args.program, address);
     home.write(&migrations);
     home.import(fleet, fleet.count, None);
-    let wanted = Peer::ALL.into_iter().filter(|_| args.peers);
-    let peers = wanted.filter_map(|peer| Some((peer, peer.program()?, peer.write(&migrations)))).collect();
+    let wanted = Peer::ALL.into_iter().filter(|peer| args.peers && peer.knows(fleet.kind));
+    let peers = wanted.filter_map(|peer| Found::new(peer, fleet, case, &migrations)).collect();
     let turns = Turns { fleet, case, home, migrations, peers };
     if case == Case::Noop {
         turns.make_current().await;
     }
     let mut runners = vec![Runner::Floor, Runner::Ours];
-    runners.extend(turns.peers.iter().map(|peer| Runner::Peer(peer.0)));
+    runners.extend(turns.peers.iter().map(|found| Runner::Peer(found.peer)));
     let scores = turns.play(args, &runners).await;
     let line = turns.line(args).await;
     report.line(&turns.cells(&scores[0], &scores[1], line));
@@ -105,10 +120,11 @@ impl Turns<'_> {
 
     /// One round, from an empty fleet to a counted result.
     async fn go(&self, runner: Runner, concurrency: usize) -> Took {
+        let fleet = self.fleet_of(runner);
         if self.case != Case::Noop {
-            self.fleet.empty().await;
+            fleet.empty().await;
         }
-        self.fleet.settle().await;
+        fleet.settle().await;
         let first = self.fleet.server.as_ref().map(|server| server.pid());
         let server = || first.map(meter::server).unwrap_or_default();
         let before = server();
@@ -119,27 +135,45 @@ impl Turns<'_> {
         };
         let took = Took { server: server().saturating_sub(before), ..took };
         match runner {
-            Runner::Peer(peer) => self.verify(peer.history()).await,
-            Runner::Floor | Runner::Ours => self.verify("_sqlx_migrations").await,
+            Runner::Peer(peer) => self.verify(fleet, peer.history()).await,
+            Runner::Floor | Runner::Ours => self.verify(fleet, "_sqlx_migrations").await,
         }
         took
     }
 
     fn peer(&self, peer: Peer, concurrency: usize) -> Took {
-        let found = self.peers.iter().find(|found| found.0 == peer).expect("a peer that was found");
-        peer.migrate(&found.1, self.fleet, &found.2, concurrency)
+        let Found { program, files, .. } = self.found(peer);
+        peer.migrate(program, self.fleet_of(Runner::Peer(peer)), files, concurrency)
     }
 
-    /// Has everything applied, by us and by each peer that keeps a history of its own, which finds the tables there.
+    fn found(&self, peer: Peer) -> &Found {
+        self.peers.iter().find(|found| found.peer == peer).expect("a peer that was found")
+    }
+
+    fn fleet_of(&self, runner: Runner) -> &Fleet {
+        match runner {
+            Runner::Floor | Runner::Ours => self.fleet,
+            Runner::Peer(peer) => self.found(peer).own_fleet.as_ref().unwrap_or(self.fleet),
+        }
+    }
+
+    /// Has everything applied, by us and by each peer that keeps a history of its own, which finds the tables there unless
+    /// it has a fleet of its own, too.
     async fn make_current(&self) {
         self.fleet.empty().await;
         self.home.migrate("applied", 8);
-        for (peer, program, _) in self.peers.iter().filter(|peer| peer.0 != Peer::Sqlx) {
+        for found in self.peers.iter().filter(|found| found.peer != Peer::Sqlx) {
+            if let Some(fleet) = &found.own_fleet {
+                fleet.empty().await;
+                self.peer(found.peer, 8);
+                continue;
+            }
             let nothing = self
                 .migrations
                 .iter()
                 .map(|migration| Migration { statements: vec!["SELECT 1".into()], ..migration.clone() });
-            peer.migrate(program, self.fleet, &peer.write(&nothing.collect::<Vec<_>>()), 8);
+            let files = found.peer.write(&nothing.collect::<Vec<_>>());
+            found.peer.migrate(&found.program, self.fleet, &files, 8);
         }
     }
 
@@ -161,9 +195,13 @@ impl Turns<'_> {
     }
 
     /// Counts what is applied, by other code than what has applied it.
-    async fn verify(&self, history: &str) {
-        let found = floor::count(self.fleet, history).await;
-        assert_eq!(found, self.fleet.count * self.migrations.len(), "histories");
+    async fn verify(&self, fleet: &Fleet, history: &str) {
+        let found = floor::count(fleet, history).await;
+        assert_eq!(found, fleet.count * self.migrations.len(), "histories");
+        let tables: Vec<&str> = self.migrations.iter().filter_map(Migration::table).collect();
+        if let Some(found) = fleet.tables(&tables).await {
+            assert_eq!(found, fleet.count * tables.len(), "tables");
+        }
     }
 
     /// A line for each of us and the peers.
