@@ -556,9 +556,17 @@ async fn a_late_claim_is_given_back(bench: Bench) {
     );
     registry.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(lock))).await.expect("a lock");
     bench.queue.send(&[bench.job("t01").await]).await.expect("sent");
-    let blocked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
-        AND query LIKE 'WITH ready%' AND (query LIKE '%SET state = ''running''%' OR query LIKE '%IN (VALUES%')";
-    until("a claim waits for the lock", || async { bench.sql.number(blocked).await == 1 }).await;
+    // The server cuts a long statement's end off. A conductor that looks for what is due beside Redis is no claim.
+    let claim = if bench.queue.kind() == "ledger" {
+        "query LIKE '%FROM targets  WHERE due_at%' AND query NOT LIKE '%lapses >= 2%'"
+    } else {
+        "(query LIKE '%SET state = ''running''%' OR query LIKE '%IN (VALUES%')"
+    };
+    let blocked = format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
+            AND query LIKE 'WITH ready%' AND {claim}"
+    );
+    until("a claim waits for the lock", || async { bench.sql.number(&blocked).await == 1 }).await;
     served.stop.send_replace(true);
     registry.execute(sqlx::raw_sql("COMMIT")).await.expect("a commit");
     until("the late claim is given back", || async {

@@ -77,17 +77,20 @@ async fn each_death_is_healed(moment: Moment) {
 }
 
 /// Promise 2.
+/// Promise 2.
 #[tokio::test]
 async fn a_mariadb_worker_that_dies_before_any_message_leaves_what_the_next_one_finishes() {
     each_death_is_healed(Moment::Before).await;
 }
 
 /// Promise 2.
+/// Promise 2.
 #[tokio::test]
 async fn a_mariadb_worker_that_dies_after_any_message_leaves_what_the_next_one_finishes() {
     each_death_is_healed(Moment::After).await;
 }
 
+/// Promise 2.
 #[tokio::test]
 async fn a_mariadb_table_that_was_there_before_is_never_taken_for_the_migrations_own() {
     let site = Site::new(&[Kind::MariaDb], 1).await;

@@ -113,13 +113,30 @@ fn position_of(error: &sqlx::Error) -> Option<usize> {
 /// The record with the duration as the server measures it. None: it is not a number of its own in it.
 fn measured(record: &dyn Fn(Duration, bool) -> String) -> Option<String> {
     let with = |took: Duration| {
-        let text = record(took, false);
-        let nanos =
-            text.replace(&took.as_nanos().to_string(), &format!("{MEASURED} * 1000000000 AS bigint)"));
-        nanos.replace(&took.as_millis().to_string(), &format!("{MEASURED} * 1000 AS bigint)"))
+        let nanos = (took.as_nanos(), format!("{MEASURED} * 1000000000 AS bigint)"));
+        let millis = (took.as_millis(), format!("{MEASURED} * 1000 AS bigint)"));
+        [nanos, millis]
+            .iter()
+            .fold(record(took, false), |text, (number, sql)| in_place_of(&text, *number, sql))
     };
     let [one, other] = STAND_INS.map(with);
     (one == other).then_some(one)
+}
+
+/// A text with SQL in place of a number, where that stands by itself and not within a literal.
+fn in_place_of(text: &str, number: u128, sql: &str) -> String {
+    let number = number.to_string();
+    let goes_on = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '.');
+    let (mut replaced, mut rest) = (String::new(), text);
+    while let Some(at) = rest.find(&number) {
+        let (before, behind) = (&rest[..at], &rest[at + number.len()..]);
+        replaced.push_str(before);
+        let alone = !goes_on(replaced.chars().next_back()) && !goes_on(behind.chars().next());
+        let is_code = replaced.matches('\'').count().is_multiple_of(2);
+        replaced.push_str(if alone && is_code { sql } else { &number });
+        rest = behind;
+    }
+    replaced + rest
 }
 
 impl PostgresSession {
@@ -225,7 +242,7 @@ mod tests {
         assert_eq!(measured(&sqlx).as_deref(), Some(there));
         let flyway = |took: Duration, _| format!("VALUES ({})", took.as_millis());
         assert!(measured(&flyway).is_some_and(|text| text.contains("* 1000 AS bigint")));
-        let prisma = |took: Duration, _| format!("VALUES (now() - interval '{} s')", took.as_secs());
+        let prisma = |took: Duration, _| format!("now() - interval '{} microseconds'", took.as_micros());
         assert_eq!(measured(&prisma), None);
     }
 
@@ -233,6 +250,8 @@ mod tests {
     fn a_number_that_only_looks_like_a_duration_stays() {
         let named = |took: Duration, _| format!("VALUES ('1234567891', {})", took.as_millis());
         assert_eq!(measured(&named), None);
+        let said = |took: Duration, _| format!("VALUES ('took {} ms')", took.as_millis());
+        assert_eq!(measured(&said), None);
         assert_eq!(measured(&|_, _| "VALUES ('1234567891')".to_owned()), None);
         assert_eq!(measured(&|_, _| "VALUES ('a')".to_owned()).as_deref(), Some("VALUES ('a')"));
     }
