@@ -1,6 +1,12 @@
 //! MariaDB, where DDL commits by itself: what is left behind is told truly.
 
-use tenantry_tests::{TenantDb, fleet::Kind, home::finish, wait::until};
+use tenantry_tests::{
+    Fleet, Home, TenantDb,
+    fleet::{Kind, create_mariadb_database},
+    home::finish,
+    server::{self, Private},
+    wait::until,
+};
 
 use crate::site::Site;
 
@@ -246,4 +252,27 @@ async fn an_error_whose_message_is_no_text_is_known_by_its_code() {
         let cause = site.fails(100, &[]);
         assert_eq!((&cause["code"], &cause["statement"]), (&"1644".into(), &2.into()), "{message}: {cause}");
     }
+}
+
+/// How many definitions of tables the server has read.
+const OPENED: &str = "SELECT CAST(VARIABLE_VALUE AS SIGNED) FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = 'OPENED_TABLE_DEFINITIONS'";
+
+#[tokio::test]
+async fn a_mariadb_tenant_costs_its_server_no_look_at_the_others() {
+    const OTHERS: i64 = 150;
+    let server = Private::start("mariadb", "");
+    create_mariadb_database(&server.url, "look").await;
+    let url = server::with_database(&server.url, "look");
+    let tenant = TenantDb { id: "look".into(), kind: Kind::MariaDb, url, schema: None };
+    let others = (0..OTHERS)
+        .map(|n| format!("CREATE DATABASE other_{n}; CREATE TABLE other_{n}.t (n INT CHECK (n > 0));"));
+    tenant.execute(&others.collect::<String>()).await;
+    let site = Site::of(Home::new(), Fleet { tenants: vec![tenant] });
+    site.home.migration("1_all.sql", "CREATE TABLE posts (id INT PRIMARY KEY, n INT CHECK (n > 0)); CREATE INDEX i ON posts (n);\nCREATE TRIGGER t BEFORE INSERT ON posts FOR EACH ROW SET NEW.n = 1;\n");
+    let tenant = site.tenant();
+    tenant.execute("FLUSH TABLES").await;
+    let before = tenant.number(OPENED).await;
+    let _ = site.migrate(&[]).exits(0);
+    let opened = tenant.number(OPENED).await - before;
+    assert!(opened < OTHERS / 2, "{opened} definitions were read beside {OTHERS} other databases");
 }

@@ -32,7 +32,10 @@ impl MySqlSession {
         let literal = Site { engine: Engine::MySql, schema: None, table: String::new() }.text(&database);
         // The text of an indexed expression is in a column that MariaDB has not.
         let expression = if self.is_maria { "''" } else { "expression" };
+        // There, a name of a constraint is one of its table; the view of the other has no tables.
+        let of_table = if self.is_maria { "AND c.table_name = t.table_name" } else { "" };
         let select = CATALOG.replace("{db}", &literal).replace("{expression}", expression);
+        let select = select.replace("{of_table}", of_table);
         let rows = self.look(&format!("{SETTINGS}{select}")).await?;
         let mut objects: Vec<Object> = rows.iter().filter_map(|row| Object::from_row(row)).collect();
         let tables: HashSet<String> =

@@ -83,7 +83,8 @@ impl MySqlSession {
         };
         let schema = match view {
             "ROUTINES" => "ROUTINE_SCHEMA",
-            "TRIGGERS" => "TRIGGER_SCHEMA",
+            // By its own schema the server goes through all databases.
+            "TRIGGERS" => "EVENT_OBJECT_SCHEMA",
             "EVENTS" => "EVENT_SCHEMA",
             _ => "TABLE_SCHEMA",
         };
