@@ -40,7 +40,7 @@ use tenantry_shared::{
 
 pub(crate) use self::heads::PgHeads;
 use self::{
-    catalog::Outskirts,
+    catalog::{Looks, Outskirts},
     keys::{own_key, sqlx_key},
     lent::Lent,
     message::{Message, Ready},
@@ -86,8 +86,7 @@ pub struct PostgresSession {
     /// What will be read after the next migration.
     ahead: Option<Ahead>,
     ready: Ready,
-    /// Whether the queries of looks are prepared.
-    prepared: bool,
+    looks: Looks,
     outskirts: Outskirts,
     /// How many tenants it has served before this one, and since when.
     served: u32,
@@ -295,7 +294,7 @@ impl PostgresSession {
             there: HashSet::new(),
             ahead: None,
             ready: Ready::default(),
-            prepared: false,
+            looks: Looks::default(),
             outskirts: Outskirts::default(),
             served: 0,
             born: Stopwatch::start(),

@@ -7,6 +7,9 @@
 //! made anew under another search path: the prepared ones are begun under an empty one, take on the tenant's, and lay it
 //! off when all is read.
 //!
+//! What few tenants have is left out at first: a row tells where there is any of it. Then all is read, and from then on at once
+//! in this session, since tenants are alike.
+//!
 //! What is around a tenant is told by the schemas that have no history. To look through all schemas takes longer the more there
 //! are, so it is done now and then, and meanwhile those that it found and those that are newer are looked at. Where the server
 //! has begun to count its objects anew between two of these, a new schema is not seen.
@@ -50,14 +53,17 @@ const LAY_OFF: &str =
 /// Behind this line is what few tenants have.
 const RARE: &str = "-- Of what few tenants have.";
 
-/// In its place: a row if a database has any of that, or may have.
+/// In its place: a row if a tenant has any of that, or may have.
 const MORE: &str = "UNION ALL SELECT 'more', NULL, NULL, NULL
     WHERE EXISTS (SELECT FROM member WHERE classid IN ('pg_type'::regclass, 'pg_proc'::regclass))
         OR EXISTS (SELECT FROM rel WHERE relkind IN ('v', 'm') OR relhasrules)
-        OR EXISTS (SELECT FROM pg_trigger WHERE NOT tgisinternal) OR EXISTS (SELECT FROM pg_policy)";
+        OR EXISTS (SELECT FROM {triggers} WHERE NOT tgisinternal) OR EXISTS (SELECT FROM {policies}) ";
 
-/// The names of what is prepared.
-pub(super) const PREPARED: [&str; 2] = ["tenantry_catalog", "tenantry_outsiders"];
+/// The names of what is prepared: what most tenants have, all, and what is around.
+pub(super) const PREPARED: [&str; 3] = ["tenantry_common", "tenantry_catalog", "tenantry_outsiders"];
+const COMMON: &str = PREPARED[0];
+const ALL: &str = PREPARED[1];
+const AROUND: &str = PREPARED[2];
 
 /// A migration that failed has left its transaction open.
 const FAILED_TRANSACTION: &str = "25P02";
@@ -84,6 +90,14 @@ const PREPARED_PATH: &str =
 const FOR_GROWTH: &str =
     "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; ";
 
+/// What a session knows of its looks.
+#[derive(Default)]
+pub(super) struct Looks {
+    prepared: HashSet<&'static str>,
+    /// Whether there was a tenant that has more than most have.
+    all: bool,
+}
+
 /// The schemas that may be anybody's.
 #[derive(Default)]
 pub(super) struct Outskirts {
@@ -104,7 +118,10 @@ impl PostgresSession {
     pub(super) async fn read_catalog(&mut self, histories: &[&str]) -> Result<Catalog, Failure> {
         let rows = match self.ready.catalog.take() {
             Some(rows) if !rows.iter().any(is_more) => rows,
-            _ => self.look(&self.catalog_query()).await?,
+            answered => {
+                self.looks.all |= answered.is_some();
+                self.look(&self.catalog_query()).await?
+            }
         };
         Ok(self.catalog_of(&rows, histories))
     }
@@ -136,7 +153,7 @@ impl PostgresSession {
                     return Ok(before);
                 }
                 self.find_schemas(histories).await?;
-                self.look(&self.outsiders_query()).await?
+                self.look_around().await?
             }
         };
         let mut outside = self.outside_of(&rows);
@@ -227,21 +244,44 @@ impl PostgresSession {
             let path = quoted(Engine::Postgres, &self.schema);
             let all = self.catalog_query();
             // A new session has nothing planned, and planning takes longer than all else.
-            let few = all.split(RARE).next().unwrap_or_default();
-            return (format!("{SETTINGS}SET LOCAL search_path = {path}; {few}{MORE}"), false);
+            let few = common(&all, ["pg_trigger", "pg_policy"]);
+            return (format!("{SETTINGS}SET LOCAL search_path = {path}; {few}"), false);
         }
-        let mut text = format!("{SETTINGS}{PREPARED_PATH}");
-        if !self.prepared {
-            text.push_str(&format!("{FOR_GROWTH}{}", prepare()));
-        }
-        let name = self.site("").text(&self.schema);
-        text.push_str(&format!("EXECUTE {}({name})", PREPARED[0]));
+        let catalog = if self.looks.all { ALL } else { COMMON };
         let histories: Vec<&str> = histories.iter().map(String::as_str).collect();
         let around = self.knows_schemas(&histories);
+        let name = self.site("").text(&self.schema);
+        let mut text =
+            format!("{SETTINGS}{PREPARED_PATH}{}EXECUTE {catalog}({name})", self.looks.prepare(catalog));
         if around {
-            text.push_str(&format!("; EXECUTE {}({})", PREPARED[1], self.around().join(", ")));
+            let arguments = self.around().join(", ");
+            text.push_str(&format!("; {}EXECUTE {AROUND}({arguments})", self.looks.prepare(AROUND)));
         }
         (text, around)
+    }
+
+    /// What the message of [`Self::look_ahead`] has prepared.
+    pub(super) fn looked_ahead(&mut self, around: bool) {
+        if !self.whole {
+            let catalog = if self.looks.all { ALL } else { COMMON };
+            self.looks.prepared.insert(catalog);
+            self.looks.prepared.extend(around.then_some(AROUND));
+        }
+    }
+
+    async fn look_around(&mut self) -> Result<Vec<Row>, Failure> {
+        if self.lent.is_some() {
+            return self.look(&self.outsiders_query()).await;
+        }
+        let (prepare, arguments) = (self.looks.prepare(AROUND), self.around().join(", "));
+        match self.look(&format!("{PREPARED_PATH}{prepare}EXECUTE {AROUND}({arguments})")).await {
+            Ok(rows) => {
+                self.looks.prepared.insert(AROUND);
+                Ok(rows)
+            }
+            // A migration may have taken away what was prepared.
+            Err(_) => self.look(&self.outsiders_query()).await,
+        }
     }
 
     async fn look(&mut self, select: &str) -> Result<Vec<Row>, Failure> {
@@ -288,16 +328,34 @@ fn of_outsiders([schema, known, newest, histories]: [&str; 4]) -> String {
     text.replace("{histories}", histories).replace("{most}", &(MOST_SCHEMAS + 1).to_string())
 }
 
-fn prepare() -> String {
-    let of_schema = OF_SCHEMA.replace("{first}", TAKE_ON);
-    let catalog =
-        CATALOG.replace("{member}", &of_schema).replace("{last}", LAY_OFF).replace("{whole}", "false");
-    let [catalog_name, outsiders_name] = PREPARED;
-    format!(
-        "PREPARE {catalog_name}(text) AS {}; PREPARE {outsiders_name}(name, oid[], oid, name[]) AS {}; ",
-        catalog.replace("{schema}", "$1"),
-        of_outsiders(["$1", "$2", "$3", "$4"])
-    )
+/// Without what few tenants have.
+fn common(all: &str, [triggers, policies]: [&str; 2]) -> String {
+    let few = all.split(RARE).next().unwrap_or_default();
+    format!("{few}{}", MORE.replace("{triggers}", triggers).replace("{policies}", policies))
+}
+
+impl Looks {
+    /// Prepares this query, if it is not.
+    fn prepare(&self, name: &str) -> String {
+        if self.prepared.contains(name) {
+            return String::new();
+        }
+        let (arguments, query) = match name {
+            AROUND => ("name, oid[], oid, name[]", of_outsiders(["$1", "$2", "$3", "$4"])),
+            _ => ("text", of_schema(name == ALL)),
+        };
+        format!("{FOR_GROWTH}PREPARE {name}({arguments}) AS {query}; ")
+    }
+}
+
+fn of_schema(all: bool) -> String {
+    let member = OF_SCHEMA.replace("{first}", TAKE_ON);
+    let query = CATALOG.replace("{member}", &member).replace("{whole}", "false").replace("{schema}", "$1");
+    if all {
+        return query.replace("{last}", LAY_OFF);
+    }
+    let here = ["rel JOIN pg_trigger ON tgrelid = rel.oid", "rel JOIN pg_policy ON polrelid = rel.oid"];
+    format!("{}{LAY_OFF}", common(&query, here))
 }
 
 /// A function's name without its arguments, any other name as it is.

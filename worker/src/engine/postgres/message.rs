@@ -201,7 +201,9 @@ impl PostgresSession {
         let selects = ahead.selects;
         let rows: Vec<_> = sets.into_iter().take(selects.len()).map(Some).collect();
         if rows.len() == selects.len() {
-            self.prepared |= looked && !self.whole;
+            if looked {
+                self.looked_ahead(around);
+            }
             self.ready = Ready { read: Some(Answers { selects, rows }), catalog, outsiders };
         }
     }
