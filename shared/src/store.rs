@@ -11,6 +11,7 @@
 //! | `{by_due}`, `{by_server}` | behind `targets`: go through them by `due_at`, of all or of one server, where the database has to be told |
 //! | `{by_lapses}` | the same, by `lapses` |
 //! | `{rows}` | before a list of pairs in `IN (…)`, where the database wants a word there |
+//! | `{opaque}` | behind the value of a `LIMIT`: SQLite plans a statement anew for each value of one that it sees |
 //!
 //! Times and durations are `BIGINT` milliseconds, JSON is text. What a statement gives is a `BIGINT` or a text:
 //! sqlx reads nothing else of every database (no `BOOLEAN`, no `DECIMAL`, so no `sum()`). A statement that changes
@@ -23,7 +24,7 @@ use sqlx::{
     any::{AnyConnectOptions, AnyPoolOptions},
 };
 
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::Mutex;
 
 use crate::pooling::for_driver;
 
@@ -31,9 +32,11 @@ mod error;
 mod pooler;
 mod schema;
 mod statement;
+mod turn;
 
 pub use error::{StoreError, expect_rows};
 pub(crate) use statement::{Statement, Value, pairs, parameters};
+pub(crate) use turn::Turn;
 
 /// How long to wait for a connection from the pool, or for the first one at all.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -85,6 +88,7 @@ impl Dialect {
                 "",
             ),
         };
+        let opaque = if self == Self::Sqlite { " + 0" } else { "" };
         let words = [
             ("{now}", now),
             ("{skip_locked}", skip_locked),
@@ -92,9 +96,24 @@ impl Dialect {
             ("{by_server}", by_server),
             ("{by_lapses}", by_lapses),
             ("{rows}", rows),
+            ("{opaque}", opaque),
         ];
-        words.iter().fold(text.to_owned(), |text, (word, sql)| text.replace(word, sql))
+        replaced(text, &words)
     }
+}
+
+/// A text with words in braces replaced. Other braces are left as they are.
+fn replaced(text: &str, words: &[(&str, &str)]) -> String {
+    let mut out = String::with_capacity(text.len() * 2);
+    let mut rest = text;
+    while let Some(at) = rest.find('{') {
+        let (before, behind) = rest.split_at(at);
+        let (word, sql) = words.iter().find(|(word, _)| behind.starts_with(word)).unwrap_or(&("{", "{"));
+        out.push_str(before);
+        out.push_str(sql);
+        rest = &behind[word.len()..];
+    }
+    out + rest
 }
 
 /// A registry database.
@@ -102,7 +121,7 @@ impl Dialect {
 pub struct Store {
     pool: AnyPool,
     dialect: Dialect,
-    writing: Arc<Mutex<()>>,
+    writing: Arc<Mutex<Option<AnyConnection>>>,
 }
 
 impl Store {
@@ -181,9 +200,17 @@ impl Store {
     }
 
     /// Waits until nobody else of this process writes who asks here first, where there is one writer at a time anyway:
-    /// SQLite lets those sleep who come too early, longer each time.
-    pub(crate) async fn turn(&self) -> Option<MutexGuard<'_, ()>> {
-        if self.dialect == Dialect::Sqlite { Some(self.writing.lock().await) } else { None }
+    /// SQLite lets those sleep who come too early, longer each time. None on the others.
+    pub(crate) async fn turn(&self) -> Result<Option<Turn<'_>>, StoreError> {
+        if self.dialect != Dialect::Sqlite {
+            return Ok(None);
+        }
+        let mut place = self.writing.lock().await;
+        let connection = match place.take() {
+            Some(connection) => connection,
+            None => self.pool.acquire().await?.detach(),
+        };
+        Ok(Some(Turn { place, connection }))
     }
 
     /// A statement in this database's dialect. `text` is ours and never holds a value.
@@ -201,6 +228,9 @@ impl Store {
 
     /// Closes every connection.
     pub async fn close(&self) {
+        if let Some(writer) = self.writing.lock().await.take() {
+            let _ = writer.close().await; // what it wrote is committed
+        }
         self.pool.close().await;
     }
 }
@@ -308,5 +338,15 @@ mod tests {
         assert_eq!(dialect_of("mysql://h/d").unwrap(), Dialect::MySql);
         assert_eq!(dialect_of("mariadb://h/d").unwrap(), Dialect::MySql);
         assert!(dialect_of("oracle://h/d").is_err());
+    }
+
+    #[test]
+    fn words_in_braces_are_what_the_database_has_for_them_and_other_braces_stay() {
+        let words =
+            |dialect: Dialect| dialect.words("SELECT '{' FROM x {by_due} LIMIT $1{opaque} {skip_locked}");
+        assert_eq!(words(Dialect::Sqlite), "SELECT '{' FROM x  LIMIT $1 + 0 ");
+        assert_eq!(words(Dialect::Postgres), "SELECT '{' FROM x  LIMIT $1 FOR UPDATE SKIP LOCKED");
+        let mysql = "SELECT '{' FROM x FORCE INDEX (targets_due) LIMIT $1 FOR UPDATE SKIP LOCKED";
+        assert_eq!(words(Dialect::MySql), mysql);
     }
 }

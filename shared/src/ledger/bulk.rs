@@ -190,10 +190,11 @@ impl Ledger {
         match self.store.dialect() {
             Dialect::Postgres => self.record_at_once(owner, &rows).await,
             Dialect::Sqlite | Dialect::MySql => {
-                let _turn = self.store.turn().await;
-                let mut tx = self.store.begin().await?;
-                let written = self.record_in(&mut tx, owner, rows).await?;
-                tx.commit().await?;
+                let Some(mut turn) = self.store.turn().await? else {
+                    return self.record_by(self.store.begin().await?, owner, rows).await;
+                };
+                let written = self.record_by(turn.begin().await?, owner, rows).await?;
+                turn.done();
                 Ok(written)
             }
         }
@@ -219,9 +220,20 @@ impl Ledger {
         jobs(&query.fetch_all(self.store.pool()).await?)
     }
 
+    async fn record_by(
+        &self,
+        mut tx: Transaction<'_, Any>,
+        owner: &str,
+        rows: Vec<Plain>,
+    ) -> Result<HashSet<Job>, LedgerError> {
+        let written = self.record_in(&mut tx, owner, rows).await?;
+        tx.commit().await?;
+        Ok(written)
+    }
+
     async fn record_in(
         &self,
-        tx: &mut Transaction<'static, Any>,
+        tx: &mut Transaction<'_, Any>,
         owner: &str,
         mut rows: Vec<Plain>,
     ) -> Result<HashSet<Job>, LedgerError> {

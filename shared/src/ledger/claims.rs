@@ -103,8 +103,12 @@ impl Ledger {
             tx.commit().await?;
             return Ok(rows);
         }
-        let _turn = self.store.turn().await;
-        self.change_in(&mut *self.store.pool().acquire().await?, ready, set, values).await
+        let Some(mut turn) = self.store.turn().await? else {
+            return self.change_in(&mut *self.store.pool().acquire().await?, ready, set, values).await;
+        };
+        let rows = self.change_in(turn.connection(), ready, set, values).await?;
+        turn.done();
+        Ok(rows)
     }
 
     /// The same in somebody's transaction, which it must be on a database whose `UPDATE` gives nothing back.
@@ -181,7 +185,7 @@ const AT_REST: &str = "COALESCE(state, '') IN ('pending', 'retryable')";
 /// are not among them. How many is the value with the number `limit`: a statement for each would be prepared by itself.
 pub(super) fn due(condition: &str, limit: usize) -> String {
     format!(
-        "FROM targets {{by_due}} WHERE due_at <= (SELECT {{now}}) AND {AT_REST} AND {TRUSTED} AND run_id NOT IN {HELD} AND {condition} AND {} ORDER BY due_at LIMIT ${limit}",
+        "FROM targets {{by_due}} WHERE due_at <= (SELECT {{now}}) AND {AT_REST} AND {TRUSTED} AND run_id NOT IN {HELD} AND {condition} AND {} ORDER BY due_at LIMIT ${limit}{{opaque}}",
         free()
     )
 }

@@ -22,7 +22,7 @@ const MOMENT: Duration = Duration::from_secs(1);
 
 /// What sessions have in common that can take each other's tenants over. It holds a URL, and is shown nowhere.
 #[derive(PartialEq, Eq)]
-pub struct Key(pub(super) String);
+pub struct Key(pub(super) Limits, pub(super) String);
 
 /// The sessions of one kind that are kept.
 pub struct Shelf<S>(Mutex<Vec<Kept<S>>>);

@@ -65,7 +65,7 @@ const LOCK_POLL: Duration = Duration::from_millis(100);
 const SHORTEST_LOCK: Duration = Duration::from_secs(1);
 
 /// The time limits of a session.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// For a connection.
     pub connect: Duration,

@@ -24,7 +24,7 @@ const FREE: &str =
 impl PostgresSession {
     pub(super) fn key_of(access: &Access, limits: Limits) -> Option<Key> {
         access.place.schema.as_ref()?;
-        Some(Key(format!("{limits:?} {}", access.url.expose())))
+        Some(Key(limits, access.url.expose().to_owned()))
     }
 
     /// Whether nothing of a tenant is left in the session.
