@@ -2,7 +2,7 @@
 //!
 //! Only the tables' usual names are known here; what an operator gave another name is not found.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::LazyLock};
 
 use super::{Rules, named};
 use crate::{
@@ -107,14 +107,10 @@ fn tool_of(table: &Table, rails: bool) -> Option<Found> {
 /// further names to look for. Atlas keeps that of a whole PostgreSQL database in a schema of its own.
 #[must_use]
 pub fn select(site: &Site, also: &[&str]) -> String {
-    let known = KNOWN.iter().map(|known| known.table).chain([RAILS]).chain(also.iter().copied());
-    // Only names as they are written are looked up by an index there, and a database may have very many tables.
-    let written = |name: &str| match site.engine {
-        Engine::Postgres => vec![name.to_owned(), name.to_lowercase(), name.to_uppercase()],
-        Engine::MySql | Engine::Sqlite => vec![name.to_lowercase()],
-    };
-    let names: BTreeSet<String> = known.flat_map(written).map(|name| site.text(&name)).collect();
-    let names = names.into_iter().collect::<Vec<_>>().join(", ");
+    let further = also.iter().filter(|name| KNOWN.iter().all(|known| known.table != **name));
+    let further = further.flat_map(|name| written(site.engine, name)).map(|name| site.text(&name));
+    let names = std::iter::once(known_names(site.engine).to_owned()).chain(further);
+    let names = names.collect::<Vec<_>>().join(", ");
     let schema = site.text(site.schema.as_deref().unwrap_or_default());
     match site.engine {
         Engine::Postgres => of_postgres(site, &names),
@@ -146,6 +142,27 @@ fn of_postgres(site: &Site, names: &str) -> String {
          AND c.relkind IN ('r', 'p', 'v', 'f') AND a.attnum > 0 AND NOT a.attisdropped ORDER BY c.relname, a.attnum",
         schemas.join(", ")
     )
+}
+
+/// Only names as they are written are looked up by an index in PostgreSQL, and a database may have very many tables.
+fn written(engine: Engine, name: &str) -> Vec<String> {
+    match engine {
+        Engine::Postgres => vec![name.to_owned(), name.to_lowercase(), name.to_uppercase()],
+        Engine::MySql | Engine::Sqlite => vec![name.to_lowercase()],
+    }
+}
+
+/// The names of all known tables as a list of literals: the same for every tenant.
+fn known_names(engine: Engine) -> &'static str {
+    static POSTGRES: LazyLock<String> = LazyLock::new(|| list_known(Engine::Postgres));
+    static OTHERS: LazyLock<String> = LazyLock::new(|| list_known(Engine::Sqlite));
+    if engine == Engine::Postgres { &POSTGRES } else { &OTHERS }
+}
+
+fn list_known(engine: Engine) -> String {
+    let known = KNOWN.iter().map(|known| known.table).chain([RAILS]);
+    let names: BTreeSet<String> = known.flat_map(|name| written(engine, name)).collect();
+    names.into_iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ")
 }
 
 /// The tables that the rows of [`select`] are of.
@@ -228,5 +245,16 @@ mod tests {
         let row = |table: &str, column: &str| vec![Some(table.to_owned()), Some(column.to_owned())];
         let rows = [row("a", "x"), row("a", "y"), row("b", "x")];
         assert_eq!(tables(&rows), [table("a", "x y"), table("b", "x")]);
+    }
+
+    #[test]
+    fn a_further_name_is_looked_for_as_it_may_be_written_and_a_known_one_once() {
+        let site = |engine| Site { engine, schema: Some("s".into()), table: String::new() };
+        let postgres = select(&site(Engine::Postgres), &["My_History", "_sqlx_migrations"]);
+        assert!(postgres.contains("'My_History', 'my_history', 'MY_HISTORY'"), "{postgres}");
+        assert!(postgres.contains("'SequelizeMeta'") && postgres.contains("'sequelizemeta'"), "{postgres}");
+        assert_eq!(postgres.matches("'_sqlx_migrations'").count(), 1, "{postgres}");
+        let sqlite = select(&site(Engine::Sqlite), &["My_History"]);
+        assert!(sqlite.contains("'my_history')") && !sqlite.contains("'SequelizeMeta'"), "{sqlite}");
     }
 }
