@@ -79,7 +79,6 @@ async fn migrate<S: Session>(order: &Order, access: &Access, trail: &mut Trail) 
         let asks = |site: &Site| Asks { doing: trail.doing.clone(), ..work.asks(site) };
         let begun = S::begin(kept, access, work.limits, &asks);
         let (mut session, seen) = work.limits.answered(begun).await?;
-        session.tell(trail.doing.clone());
         let result = match &order.action {
             ActionKind::Apply => work.done(&mut session, access, seen, trail, &mut surroundings).await,
             ActionKind::Rollback { back } => {
@@ -179,6 +178,16 @@ async fn commanded(
     Ok(())
 }
 
+/// Whether the history of a chain says by itself what is half done.
+pub(crate) fn tells(chain: &Chain, site: &Site) -> bool {
+    let site = Site { table: chain.table.clone(), ..site.clone() };
+    let marks = |link: &Link| {
+        let entry = Entry { migration: &link.migration, previous: None };
+        chain.rules.begin(&site, entry).is_some()
+    };
+    chain.command.is_some() || chain.links.first().is_none_or(marks)
+}
+
 /// How far a session has brought a tenant.
 #[derive(PartialEq, Eq)]
 pub(crate) enum Way {
@@ -232,11 +241,6 @@ impl<'a> Work<'a> {
         trail: &mut Trail,
     ) -> Result<Found, Failure> {
         let Seen { locked, rows } = match seen {
-            Err(_) if session.was_hasty() => {
-                let needed = self.asks(&session.site("")).needed;
-                let rows = self.limits.answered(self.read(session, &needed)).await?;
-                Seen { locked: false, rows }
-            }
             Err(failure) => {
                 let explained = async { Err(foreign::explained(session, &self.own(), failure).await) };
                 return self.limits.answered(explained).await;
@@ -372,13 +376,7 @@ impl<'a> Work<'a> {
 
     /// Whether every history says by itself what is half done.
     fn tells(&self, site: &Site) -> bool {
-        let tells = |chain: &'a Chain| {
-            let site = Site { table: chain.table.clone(), ..site.clone() };
-            let entry = |link: &'a Link| Entry { migration: &link.migration, previous: None };
-            let marks = |link| chain.rules.begin(&site, entry(link)).is_some();
-            chain.command.is_some() || chain.links.first().is_none_or(marks)
-        };
-        self.taken.iter().all(|taken| tells(taken.chain))
+        self.taken.iter().all(|taken| tells(taken.chain, site))
     }
 
     /// How far a migration came that an earlier attempt did not finish, with its last statement's end found out.

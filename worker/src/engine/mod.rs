@@ -205,11 +205,6 @@ pub trait Session: Send + Sized + 'static {
         }
     }
 
-    /// Whether what it began with did not wait for what somebody else has locked: another look does, which is seen.
-    fn was_hasty(&self) -> bool {
-        false
-    }
-
     /// Tells from now on what it does to whoever watches this.
     fn tell(&mut self, doing: Arc<Doing>);
 

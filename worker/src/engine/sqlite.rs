@@ -9,7 +9,7 @@ mod message;
 mod rehearsal;
 mod script;
 
-use std::{collections::HashMap, str::FromStr as _, sync::Arc, time::Duration};
+use std::{collections::HashMap, str::FromStr as _, sync::Arc};
 
 use sqlx::{
     AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _, SqliteConnection,
@@ -43,9 +43,6 @@ const READS: &str = "a read lock (or the disk) of";
 const WRITES: &str = "the write lock of";
 const ENDS: &str = "the readers (or the disk) of";
 
-/// A wait that is so short is seen by nobody.
-const UNSEEN: Duration = Duration::from_millis(250);
-
 /// A session with an SQLite tenant.
 pub struct SqliteSession {
     connection: SqliteConnection,
@@ -56,8 +53,6 @@ pub struct SqliteSession {
     stained: bool,
     /// Whether it holds what it writes to foreign keys.
     foreign_keys: bool,
-    /// Whether it waits for locks of the file as long as it may.
-    patient: bool,
     /// When SQLite is to stop a script. None: it was not told to ask yet.
     deadline: Option<Arc<Deadline>>,
     /// What will be read after the next migration, and what was read after the last one.
@@ -68,24 +63,36 @@ pub struct SqliteSession {
 
 impl Session for SqliteSession {
     async fn connect(access: &Access, limits: Limits) -> Result<Self, Failure> {
-        Self::open(access, limits, limits.lock).await
+        let options = SqliteConnectOptions::from_str(access.url.expose()).map_err(|e| fail(&e))?;
+        let options = options.create_if_missing(false).busy_timeout(limits.lock).disable_statement_logging();
+        let options = options.foreign_keys(true);
+        let connect = async { SqliteConnection::connect_with(&options).await.map_err(|e| fail(&e)) };
+        let connection = in_time(limits.connect, connect).await?;
+        Ok(Self {
+            connection,
+            limits,
+            seen: HashMap::new(),
+            stained: false,
+            foreign_keys: true,
+            deadline: None,
+            ahead: None,
+            after: After::default(),
+            doing: Arc::default(),
+        })
     }
 
-    /// There is no lock that could be somebody else's. A file that is locked is not waited for before anybody can see that.
+    /// There is no lock that could be somebody else's.
     async fn begin(
         _: Option<Self>,
         access: &Access,
         limits: Limits,
         asks: &(dyn Fn(&Site) -> Asks + Sync),
     ) -> Result<(Self, Result<Seen, Failure>), Failure> {
-        let mut session = Self::open(access, limits, limits.lock.min(UNSEEN)).await?;
-        let rows = session.first_look(asks(&session.site(""))).await;
-        session.patient = limits.lock <= UNSEEN;
+        let mut session = Self::connect(access, limits).await?;
+        let asks = asks(&session.site(""));
+        session.tell(asks.doing.clone());
+        let rows = session.first_look(asks).await;
         Ok((session, rows.map(|rows| Seen { locked: true, rows })))
-    }
-
-    fn was_hasty(&self) -> bool {
-        !self.patient
     }
 
     fn tell(&mut self, doing: Arc<Doing>) {
@@ -181,27 +188,6 @@ impl Session for SqliteSession {
 }
 
 impl SqliteSession {
-    /// A lock of the file is waited for so long.
-    async fn open(access: &Access, limits: Limits, busy: Duration) -> Result<Self, Failure> {
-        let options = SqliteConnectOptions::from_str(access.url.expose()).map_err(|e| fail(&e))?;
-        let options = options.create_if_missing(false).busy_timeout(busy).disable_statement_logging();
-        let options = options.foreign_keys(true);
-        let connect = async { SqliteConnection::connect_with(&options).await.map_err(|e| fail(&e)) };
-        let connection = in_time(limits.connect, connect).await?;
-        Ok(Self {
-            connection,
-            limits,
-            seen: HashMap::new(),
-            stained: false,
-            foreign_keys: true,
-            patient: true,
-            deadline: None,
-            ahead: None,
-            after: After::default(),
-            doing: Arc::default(),
-        })
-    }
-
     /// What it has from its beginning is not said again.
     async fn settings(&mut self, change: &Change<'_>) -> Result<(), Failure> {
         if self.foreign_keys != change.foreign_keys {
@@ -254,7 +240,6 @@ impl Stepwise for SqliteSession {
     const BEGIN: &'static str = "BEGIN IMMEDIATE";
 
     async fn execute(&mut self, sql: &str) -> Result<u64, Failure> {
-        self.wait_as_long_as_it_may().await?;
         self.doing.lock(lock_of(sql));
         let done = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut self.connection).await;
         self.doing.lock(None);

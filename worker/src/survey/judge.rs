@@ -7,8 +7,7 @@ use std::{
 };
 
 use tenantry_shared::{
-    bundle::{Chain, Link, Scope, Taken},
-    format::Entry,
+    bundle::{Chain, Scope, Taken},
     place::Engine,
     plan::newest,
     registry::Access,
@@ -19,7 +18,7 @@ use tenantry_shared::{
 };
 
 use crate::{
-    attempt::Work,
+    attempt::{Work, tells},
     engine::heads::{Table, digest},
     orders::Order,
 };
@@ -107,11 +106,7 @@ pub(super) fn can_tell(order: &Order) -> bool {
 
 fn table(chain: &Chain, engine: Engine) -> Table {
     let site = Site { engine, schema: None, table: chain.table.clone() };
-    let marks = |link: &Link| {
-        chain.rules.begin(&site, Entry { migration: &link.migration, previous: None }).is_some()
-    };
-    let marks = chain.command.is_some() || chain.links.first().is_none_or(marks);
-    Table { rules: chain.rules, name: chain.table.clone(), marks }
+    Table { rules: chain.rules, name: chain.table.clone(), marks: tells(chain, &site) }
 }
 
 fn verdict(work: &Work<'_>, rows: &[Vec<Row>]) -> Verdict {

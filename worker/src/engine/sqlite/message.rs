@@ -3,7 +3,7 @@
 
 use futures::StreamExt as _;
 use sqlx::{AssertSqlSafe, Either};
-use tenantry_shared::{clock::millis, failure::Failure, site::Row};
+use tenantry_shared::{failure::Failure, site::Row};
 
 use super::{ENDS, READS, SqliteSession, WRITES, catalog::CATALOG, fail, texts};
 use crate::engine::{Ahead, Asks, Select, doing::Lock, steps::Stepwise as _};
@@ -140,22 +140,7 @@ impl SqliteSession {
         }
     }
 
-    /// From the next message on, a lock of the file is waited for as long as the limits say.
-    pub(super) async fn wait_as_long_as_it_may(&mut self) -> Result<(), Failure> {
-        if self.patient {
-            return Ok(());
-        }
-        match self.send(READS, String::new()).await.failed {
-            Some(error) => Err(fail(&error)),
-            None => Ok(()),
-        }
-    }
-
-    async fn send(&mut self, waits_for: &'static str, mut sql: String) -> Answer {
-        let hasty = !self.patient;
-        if hasty {
-            sql = format!("PRAGMA busy_timeout = {}; {sql}", millis(self.limits.lock));
-        }
+    async fn send(&mut self, waits_for: &'static str, sql: String) -> Answer {
         self.doing.lock(Some(Lock::File(waits_for)));
         let mut results = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_many(&mut self.connection);
         let (mut ended, mut rows, mut failed) = (Vec::new(), Vec::new(), None);
@@ -165,8 +150,6 @@ impl SqliteSession {
                     ended.push(std::mem::take(&mut rows));
                     continue;
                 }
-                // What it says to a setting of ours is a number.
-                Ok(Either::Right(_)) if hasty && ended.is_empty() => continue,
                 Ok(Either::Right(row)) => texts(&row),
                 Err(error) => Err(error),
             };
@@ -180,10 +163,6 @@ impl SqliteSession {
         }
         drop(results);
         self.doing.lock(None);
-        if hasty && !ended.is_empty() {
-            self.patient = true;
-            ended.remove(0);
-        }
         Answer { ended, failed }
     }
 }
