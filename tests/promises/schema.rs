@@ -350,7 +350,7 @@ async fn a_catalog_that_cannot_be_read_fails_no_tenant() {
     };
     admin
         .execute(&format!(
-            "CREATE ROLE {name} LOGIN PASSWORD 'pw'; GRANT ALL ON SCHEMA public TO {name}; REVOKE SELECT ON pg_policy FROM PUBLIC"
+            "CREATE ROLE {name} LOGIN PASSWORD 'pw'; GRANT ALL ON SCHEMA public TO {name}; REVOKE SELECT ON pg_attrdef FROM PUBLIC"
         ))
         .await;
     fleet.tenants.push(tenantry_tests::TenantDb { url: with_account(&url, &name, "pw"), ..admin });

@@ -7,6 +7,7 @@
 //!
 //! Behind a pooler that lends its sessions by the transaction, the same locks are each transaction's: see `lent`.
 
+mod around;
 mod begun;
 mod catalog;
 mod heads;
@@ -23,7 +24,7 @@ mod stepwise;
 use std::{collections::HashSet, sync::Arc};
 
 use sqlx::{
-    AssertSqlSafe, Connection as _, PgConnection, Row as _,
+    AssertSqlSafe, Connection as _, PgConnection, Row as _, ValueRef as _,
     postgres::{PgDatabaseError, PgErrorPosition, PgRow},
 };
 use tenantry_shared::{
@@ -40,7 +41,8 @@ use tenantry_shared::{
 
 pub(crate) use self::heads::PgHeads;
 use self::{
-    catalog::{Looks, Outskirts},
+    around::Outskirts,
+    catalog::Looks,
     keys::{own_key, sqlx_key},
     lent::Lent,
     message::{Message, Ready},
@@ -394,8 +396,14 @@ impl PostgresSession {
     }
 }
 
+/// Each value as the server writes it, of whatever type.
 fn texts(row: &PgRow) -> Result<Row, sqlx::Error> {
-    (0..row.len()).map(|at| row.try_get(at)).collect()
+    let text = |at: usize| {
+        let value = row.try_get_raw(at)?;
+        let text = (!value.is_null()).then(|| value.as_str().map(str::to_owned));
+        text.transpose().map_err(sqlx::Error::Decode)
+    };
+    (0..row.len()).map(text).collect()
 }
 
 /// The line within a part of what was sent, with so many characters before it.

@@ -189,17 +189,17 @@ impl PostgresSession {
         (format!("; SELECT '{mark}'{selects}; {look}"), around)
     }
 
-    /// The first set ends the mark, the last ones are the look at the catalog.
+    /// The first set ends the mark, and those behind the selections are the look at the catalog.
     fn keep_ready(&mut self, ahead: Ahead, around: bool, sets: Vec<Vec<Result<Row, sqlx::Error>>>) {
         let all: Result<VecDeque<Vec<Row>>, _> =
             sets.into_iter().map(|rows| rows.into_iter().collect()).collect();
         let Ok(mut sets) = all else { return };
         let outsiders = if around { sets.pop_back() } else { None };
         let looked = ahead.catalog.is_some() && self.can_look();
-        let catalog = if looked { sets.pop_back() } else { None };
         sets.pop_front();
         let selects = ahead.selects;
-        let rows: Vec<_> = sets.into_iter().take(selects.len()).map(Some).collect();
+        let rows: Vec<_> = sets.drain(..selects.len().min(sets.len())).map(Some).collect();
+        let catalog = looked.then(|| sets.into_iter().flatten().collect());
         if rows.len() == selects.len() {
             if looked {
                 self.looked_ahead(around);
