@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod blocked;
+mod catalog;
 mod causes;
 mod codes;
 mod command;

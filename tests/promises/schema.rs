@@ -27,7 +27,7 @@ fn told(document: &Value) -> Vec<(String, Vec<String>)> {
     others.iter().map(|other| (words(&other["text"]), tenants(&other["tenants"]))).collect()
 }
 
-const RICH_POSTGRES: &str = "
+pub(crate) const RICH_POSTGRES: &str = "
 CREATE TYPE mood AS ENUM ('sad', 'glad');
 CREATE DOMAIN email AS text CHECK (VALUE LIKE '%@%');
 CREATE TYPE place AS (street text, number integer);
