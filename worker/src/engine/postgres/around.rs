@@ -22,8 +22,14 @@ use crate::engine::Session as _;
 const OUTSIDERS: &str = include_str!("outsiders.sql");
 const SCHEMAS: &str = include_str!("schemas.sql");
 
-/// What the query is prepared as.
-pub(super) const AROUND: &str = "tenantry_outsiders";
+/// Behind this line is what is in schemas around a tenant, which take long to be planned for: mostly there is nothing.
+const INSIDE: &str = "-- What is in them.";
+
+/// In its place: a row if there is anything.
+const MORE: &str = "UNION ALL SELECT 'more', NULL, NULL, NULL, NULL WHERE EXISTS (SELECT FROM member)";
+
+/// What the queries are prepared as: of which schemas there are, and of all.
+pub(super) const PREPARED: [&str; 2] = ["tenantry_around", "tenantry_outsiders"];
 
 /// How many schemas without a history are looked into beside `public`.
 const MOST_SCHEMAS: usize = 50;
@@ -45,6 +51,8 @@ pub(super) struct Outskirts {
     newest: String,
     /// What was around a tenant, whose schema this is, when it was left.
     last: Option<(Stopwatch, String, Outside)>,
+    /// Whether there was anything in these schemas.
+    full: bool,
     /// A schema that is not told of: it was a tenant's when the look was made that this one is compared with.
     pub(super) passed: Option<String>,
 }
@@ -56,7 +64,7 @@ impl PostgresSession {
         if self.whole {
             return Ok(Outside::default());
         }
-        let rows = match self.ready.outsiders.take() {
+        let mut rows = match self.ready.outsiders.take() {
             Some(rows) => rows,
             None => {
                 if let Some(before) = self.left_before(histories) {
@@ -66,6 +74,10 @@ impl PostgresSession {
                 self.look_around().await?
             }
         };
+        if rows.iter().any(is_more) {
+            self.outskirts.full = true;
+            rows = self.look_around().await?;
+        }
         let mut outside = self.outside_of(&rows);
         self.outskirts.last = Some((Stopwatch::start(), self.schema.clone(), outside.clone()));
         if let Some(passed) = &self.outskirts.passed {
@@ -110,6 +122,7 @@ impl PostgresSession {
             known: if all { known } else { Vec::new() },
             newest,
             last: None,
+            full: self.outskirts.full,
             passed: self.outskirts.passed.take(),
         };
         Ok(())
@@ -142,16 +155,22 @@ impl PostgresSession {
         of_outsiders([&schema, &known, &newest, &histories])
     }
 
+    /// What what is around is read with.
+    pub(super) fn around_name(&self) -> &'static str {
+        PREPARED[usize::from(self.outskirts.full)]
+    }
+
     async fn look_around(&mut self) -> Result<Vec<Row>, Failure> {
         if self.lent.is_some() {
             return self.look(&self.outsiders_query()).await;
         }
+        let name = self.around_name();
         let prepare =
-            if self.looks.has(AROUND) { String::new() } else { format!("{FOR_GROWTH}{}", prepare()) };
+            if self.looks.has(name) { String::new() } else { format!("{FOR_GROWTH}{}", prepare(name)) };
         let arguments = self.around().join(", ");
-        match self.look(&format!("{PREPARED_PATH}{prepare}EXECUTE {AROUND}({arguments})")).await {
+        match self.look(&format!("{PREPARED_PATH}{prepare}EXECUTE {name}({arguments})")).await {
             Ok(rows) => {
-                self.looks.add(AROUND);
+                self.looks.add(name);
                 Ok(rows)
             }
             // A migration may have taken away what was prepared.
@@ -160,13 +179,20 @@ impl PostgresSession {
     }
 }
 
+/// Whether a row says that there is more than was read.
+fn is_more(row: &Row) -> bool {
+    row.first().is_some_and(|kind| kind.as_deref() == Some("more"))
+}
+
 fn of_outsiders([schema, known, newest, histories]: [&str; 4]) -> String {
     let text = OUTSIDERS.replace("{schema}", schema).replace("{known}", known).replace("{newest}", newest);
     text.replace("{histories}", histories).replace("{most}", &(MOST_SCHEMAS + 1).to_string())
 }
 
-/// Prepares the query for any schema: it takes the schema, those that are known, the newest and the histories.
-pub(super) fn prepare() -> String {
-    let query = of_outsiders(["$1", "$2", "$3", "$4"]);
-    format!("PREPARE {AROUND}(name, oid[], oid, name[]) AS {query}; ")
+/// Prepares one of the queries for any schema: it takes the schema, those that are known, the newest and the histories.
+pub(super) fn prepare(name: &str) -> String {
+    let all = of_outsiders(["$1", "$2", "$3", "$4"]);
+    let few = || format!("{}{MORE}", all.split(INSIDE).next().unwrap_or_default());
+    let query = if name == PREPARED[0] { few() } else { all.clone() };
+    format!("PREPARE {name}(name, oid[], oid, name[]) AS {query}; ")
 }

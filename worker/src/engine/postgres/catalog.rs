@@ -24,14 +24,11 @@ use tenantry_shared::{
 };
 
 use self::{found::Found, parts::Part};
-use super::{
-    PostgresSession,
-    around::{self, AROUND},
-};
+use super::{PostgresSession, around};
 use crate::engine::Session as _;
 
 /// The names of what is prepared: what every tenant is asked, what some are, and what is around.
-pub(super) const PREPARED: [&str; 19] = [
+pub(super) const PREPARED: [&str; 20] = [
     "tenantry_relation",
     "tenantry_column",
     "tenantry_default",
@@ -50,7 +47,8 @@ pub(super) const PREPARED: [&str; 19] = [
     "tenantry_trigger",
     "tenantry_rule",
     "tenantry_policy",
-    AROUND,
+    around::PREPARED[0],
+    around::PREPARED[1],
 ];
 
 /// A migration that failed has left its transaction open.
@@ -127,14 +125,15 @@ impl PostgresSession {
         let histories: Vec<&str> = histories.iter().map(String::as_str).collect();
         let around = self.knows_schemas(&histories);
         let name = self.site("").text(&self.schema);
+        let around = around.then(|| self.around_name());
         let mut text = format!("{SETTINGS}{PREPARED_PATH}{}", self.looks.prepare(around));
         for part in self.looks.parts(false) {
             text.push_str(&format!("EXECUTE {}({name}); {AGAIN}", part.name));
         }
-        if around {
-            text.push_str(&format!("EXECUTE {AROUND}({})", self.around().join(", ")));
+        if let Some(name) = around {
+            text.push_str(&format!("EXECUTE {name}({})", self.around().join(", ")));
         }
-        (text, around)
+        (text, around.is_some())
     }
 
     /// What the message of [`Self::look_ahead`] has prepared.
@@ -142,7 +141,7 @@ impl PostgresSession {
         if !self.whole {
             let names: Vec<&str> = self.looks.parts(false).map(|part| part.name).collect();
             self.looks.prepared.extend(names);
-            self.looks.prepared.extend(around.then_some(AROUND));
+            self.looks.prepared.extend(around.then(|| self.around_name()));
         }
     }
 
@@ -184,10 +183,10 @@ impl Looks {
     }
 
     /// Prepares what a look asks, and is not prepared.
-    fn prepare(&self, around: bool) -> String {
+    fn prepare(&self, around: Option<&str>) -> String {
         let new = self.parts(false).filter(|part| !self.has(part.name));
         let new = new.map(|part| format!("PREPARE {}(text) AS {}; ", part.name, part.prepared()));
-        let text: String = new.chain((around && !self.has(AROUND)).then(around::prepare)).collect();
+        let text: String = new.chain(around.filter(|name| !self.has(name)).map(around::prepare)).collect();
         if text.is_empty() { text } else { format!("{FOR_GROWTH}{text}") }
     }
 }

@@ -1,7 +1,7 @@
 -- Every object that a tenant, one schema of a database, has not made in its own schema: kind, table, name, definition
 -- (none) and schema. Filled in: the tenant's schema, the schemas that had no history when they were last looked for and the
 -- newest one then, and the history tables. A schema with one of them is another tenant's; `public` is told in any case, and
--- whoever knows that a tenant lives there leaves it out.
+-- whoever knows that a tenant lives there leaves it out. What is behind the line that says so can be left out.
 WITH around AS MATERIALIZED (
     SELECT oid, nspname, nspname || '.' AS prefix FROM pg_namespace WHERE nspname = 'public' AND nspname <> {schema}
     UNION ALL
@@ -28,6 +28,7 @@ UNION ALL
 SELECT 'extension', NULL, extname::text, '', nspname::text
 FROM pg_extension JOIN around ON around.oid = extnamespace
 
+-- What is in them.
 UNION ALL
 SELECT CASE relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' ELSE 'table' END, NULL, name, '', nspname::text
 FROM rel WHERE relkind <> 'S'
