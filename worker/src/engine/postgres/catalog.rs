@@ -190,3 +190,27 @@ impl Looks {
         if text.is_empty() { text } else { format!("{FOR_GROWTH}{text}") }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_is_prepared_is_known_to_be_ours() {
+        let always = parts::always(false).map(|part| part.name);
+        let few = [
+            parts::PARTITION,
+            parts::INHERITS,
+            parts::FOREIGN,
+            parts::COLLATION,
+            parts::VIEW,
+            parts::TYPE,
+            parts::FUNCTION,
+            parts::TRIGGER,
+            parts::RULE,
+            parts::POLICY,
+        ];
+        let names = always.chain(few.iter().map(|part| part.name)).chain(around::PREPARED);
+        assert_eq!(names.collect::<Vec<_>>(), PREPARED);
+    }
+}
