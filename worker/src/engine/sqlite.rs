@@ -3,21 +3,21 @@
 //! There is no lock to hold over several transactions. Each migration's transaction takes the write lock at its
 //! beginning, and looks once more whether somebody else has applied it since the plan was made.
 
+mod after;
 mod catalog;
+mod deadline;
+mod failure;
+mod file;
 mod heads;
-mod message;
 mod rehearsal;
 mod script;
+mod thread;
 
-use std::{collections::HashMap, str::FromStr as _, sync::Arc};
+use std::sync::Arc;
 
-use sqlx::{
-    AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _, SqliteConnection,
-    sqlite::{SqliteConnectOptions, SqliteRow},
-};
+use sqlx::{Row as _, sqlite::SqliteRow};
 use tenantry_shared::{
-    clock::Stopwatch,
-    failure::{Class, Failure},
+    failure::Failure,
     format::Script,
     place::Engine,
     plan::Progress,
@@ -28,33 +28,23 @@ use tenantry_shared::{
 };
 
 pub(crate) use self::heads::FileHeads;
+use self::{after::After, file::Opening, thread::Place};
 use super::{
-    Ahead, Asks, Change, Doing, Limits, Seen, Select, Session, course_of,
-    doing::Lock,
-    failure, in_time, numbered,
+    Ahead, Asks, Change, Doing, Limits, Seen, Select, Session, course_of, in_time, numbered,
     steps::{self, Stepwise},
     unrecorded,
 };
-use message::After;
-use script::Deadline;
-
-/// What may be waited for by one who reads, begins to write, and ends it. Reading and ending may be slow in themselves.
-const READS: &str = "a read lock (or the disk) of";
-const WRITES: &str = "the write lock of";
-const ENDS: &str = "the readers (or the disk) of";
 
 /// A session with an SQLite tenant.
 pub struct SqliteSession {
-    connection: SqliteConnection,
-    limits: Limits,
-    /// What each history was when it was last read.
-    seen: HashMap<String, Option<Vec<Row>>>,
+    opening: Arc<Opening>,
+    place: Place,
+    /// How often it was called so far.
+    calls: u64,
     /// Whether a migration may have left settings behind.
     stained: bool,
     /// Whether it holds what it writes to foreign keys.
     foreign_keys: bool,
-    /// When SQLite is to stop a script. None: it was not told to ask yet.
-    deadline: Option<Arc<Deadline>>,
     /// What will be read after the next migration, and what was read after the last one.
     ahead: Option<Ahead>,
     after: After,
@@ -63,22 +53,9 @@ pub struct SqliteSession {
 
 impl Session for SqliteSession {
     async fn connect(access: &Access, limits: Limits) -> Result<Self, Failure> {
-        let options = SqliteConnectOptions::from_str(access.url.expose()).map_err(|e| fail(&e))?;
-        let options = options.create_if_missing(false).busy_timeout(limits.lock).disable_statement_logging();
-        let options = options.foreign_keys(true);
-        let connect = async { SqliteConnection::connect_with(&options).await.map_err(|e| fail(&e)) };
-        let connection = in_time(limits.connect, connect).await?;
-        Ok(Self {
-            connection,
-            limits,
-            seen: HashMap::new(),
-            stained: false,
-            foreign_keys: true,
-            deadline: None,
-            ahead: None,
-            after: After::default(),
-            doing: Arc::default(),
-        })
+        let mut session = Self::at(access.url.expose(), limits)?;
+        in_time(limits.connect, session.with(|_| ())).await?;
+        Ok(session)
     }
 
     /// There is no lock that could be somebody else's.
@@ -88,10 +65,10 @@ impl Session for SqliteSession {
         limits: Limits,
         asks: &(dyn Fn(&Site) -> Asks + Sync),
     ) -> Result<(Self, Result<Seen, Failure>), Failure> {
-        let mut session = Self::connect(access, limits).await?;
+        let mut session = Self::at(access.url.expose(), limits)?;
         let asks = asks(&session.site(""));
         session.tell(asks.doing.clone());
-        let rows = session.first_look(asks).await;
+        let rows = session.with(|file| file.first_look(asks)).await?;
         Ok((session, rows.map(|rows| Seen { locked: true, rows })))
     }
 
@@ -109,16 +86,15 @@ impl Session for SqliteSession {
     }
 
     async fn read(&mut self, select: &str) -> Result<Option<Vec<Row>>, Failure> {
-        let rows = self.rows(select).await?;
-        self.seen.insert(select.to_owned(), rows.clone());
-        Ok(rows)
+        let select = select.to_owned();
+        self.with(move |file| file.read(&select)).await?
     }
 
     async fn read_all(&mut self, selects: &[Select]) -> Result<Vec<Option<Vec<Row>>>, Failure> {
-        let Some(rows) = self.after.rows_of(selects) else {
-            return self.look(selects, selects.len()).await;
+        let (read, selects) = (self.after.rows_of(selects), selects.to_vec());
+        let Some(rows) = read else {
+            return self.with(move |file| file.look(&selects, selects.len())).await?;
         };
-        self.seen.extend(selects.iter().map(|select| select.sql.clone()).zip(rows.iter().cloned()));
         Ok(rows)
     }
 
@@ -142,7 +118,7 @@ impl Session for SqliteSession {
             }
             Course::Steps(units) => {
                 self.stained = true;
-                steps::run(self, change, &units).await
+                Box::pin(steps::run(self, change, &units)).await
             }
         }
     }
@@ -155,18 +131,12 @@ impl Session for SqliteSession {
     }
 
     async fn write(&mut self, selects: &[String], statements: &[String]) -> Result<(), Failure> {
-        self.raw(Self::BEGIN).await?;
-        for select in selects {
-            self.nobody_came_between(select).await?;
-        }
-        for statement in statements {
-            self.raw(statement).await?;
-        }
-        self.raw("COMMIT").await
+        let (selects, statements) = (selects.to_vec(), statements.to_vec());
+        self.with(move |file| file.write(&selects, &statements)).await?
     }
 
     async fn settle(&mut self, progress: Progress, script: &Script) -> Result<Progress, Failure> {
-        steps::settle(self, progress, script).await
+        Box::pin(steps::settle(self, progress, script)).await
     }
 
     fn is_stained(&self) -> bool {
@@ -178,16 +148,29 @@ impl Session for SqliteSession {
             Some(rows) => rows,
             None => self.rows(catalog::CATALOG).await?.unwrap_or_default(),
         };
-        Ok(catalog::read(&rows, histories))
+        Ok(catalog::read(rows, histories))
     }
 
     async fn close(self) {
-        // Nothing is left to be written; an error here loses nothing.
-        let _ = self.connection.close().await;
+        self.leave().await;
     }
 }
 
 impl SqliteSession {
+    /// Opened when it is needed.
+    fn at(url: &str, limits: Limits) -> Result<Self, Failure> {
+        Ok(Self {
+            opening: Arc::new(Opening::of(url, limits)?),
+            place: Place::default(),
+            calls: 0,
+            stained: false,
+            foreign_keys: true,
+            ahead: None,
+            after: After::default(),
+            doing: Arc::default(),
+        })
+    }
+
     /// What it has from its beginning is not said again.
     async fn settings(&mut self, change: &Change<'_>) -> Result<(), Failure> {
         if self.foreign_keys != change.foreign_keys {
@@ -208,27 +191,28 @@ impl SqliteSession {
         text: String,
         ahead: Option<Ahead>,
     ) -> Result<(), Failure> {
-        self.begin_change(&change.select).await?;
-        let watch = Stopwatch::start();
-        self.doing.whole(&change.script.text, true);
-        let ran = self.run_script(&change.create, text).await;
-        self.doing.statement(None);
-        ran.map_err(|failure| numbered(failure, change.script, Engine::Sqlite))?;
-        let record = (change.record)(watch.elapsed(), false);
-        self.end_change(&record, &change.select, ahead).await.map_err(|failure| unrecorded(failure, change))
+        let (select, create, script) =
+            (change.select.clone(), change.create.clone(), change.script.text.clone());
+        let ran = self.with(move |file| file.begin_change(&select, &create, &text, &script)).await?;
+        let took = ran.map_err(|failure| numbered(failure, change.script, Engine::Sqlite))?;
+        let (record, select) = ((change.record)(took, false), change.select.clone());
+        let ended = self.with(move |file| file.end_change(&record, &select, ahead)).await?;
+        self.after = ended.map_err(|failure| unrecorded(failure, change))?;
+        Ok(())
     }
 
     /// The plan was made of a history that was read without the write lock.
     async fn nobody_came_between(&mut self, select: &str) -> Result<(), Failure> {
-        let now = self.rows(select).await?;
-        self.is_as_planned(select, &now)
+        let select = select.to_owned();
+        self.with(move |file| file.nobody_came_between(&select)).await?
     }
 
-    fn is_as_planned(&self, select: &str, now: &Option<Vec<Row>>) -> Result<(), Failure> {
-        if self.seen.get(select).is_none_or(|seen| seen == now) {
-            return Ok(());
-        }
-        Err(Failure::new(Class::Transient, "locked", "somebody else is migrating this tenant"))
+    async fn rows(&mut self, select: &'static str) -> Result<Option<Vec<Row>>, Failure> {
+        self.with(move |file| file.read(select)).await?
+    }
+
+    async fn run_script(&mut self, text: String) -> Result<(), Failure> {
+        self.with(move |file| file.run_script("", &text)).await?
     }
 
     async fn raw(&mut self, sql: &str) -> Result<(), Failure> {
@@ -237,17 +221,15 @@ impl SqliteSession {
 }
 
 impl Stepwise for SqliteSession {
-    const BEGIN: &'static str = "BEGIN IMMEDIATE";
+    const BEGIN: &'static str = file::BEGIN;
 
     async fn execute(&mut self, sql: &str) -> Result<u64, Failure> {
-        self.doing.lock(lock_of(sql));
-        let done = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut self.connection).await;
-        self.doing.lock(None);
-        done.map(|done| done.rows_affected()).map_err(|e| fail(&e))
+        let sql = sql.to_owned();
+        self.with(move |file| file.execute(&sql)).await?
     }
 
     async fn statement(&mut self, text: &str) -> Result<(), Failure> {
-        self.run_script("", text.to_owned()).await
+        self.run_script(text.to_owned()).await
     }
 
     async fn clear(&mut self, _: &str) -> Result<(), Failure> {
@@ -268,15 +250,6 @@ impl Stepwise for SqliteSession {
     }
 }
 
-/// The lock of the file that SQL of ours has to get.
-fn lock_of(sql: &str) -> Option<Lock> {
-    match sql {
-        SqliteSession::BEGIN => Some(Lock::File(WRITES)),
-        "COMMIT" => Some(Lock::File(ENDS)),
-        _ => None,
-    }
-}
-
 /// Whether a script may change settings of its session.
 pub(super) fn may_set(text: &str) -> bool {
     let text = text.to_ascii_uppercase();
@@ -287,6 +260,7 @@ fn texts(row: &SqliteRow) -> Result<Row, sqlx::Error> {
     (0..row.len()).map(|at| row.try_get(at)).collect()
 }
 
-fn fail(error: &sqlx::Error) -> Failure {
-    failure(error, Engine::Sqlite, None)
+/// What the driver says that reads heads.
+fn failed(error: &sqlx::Error) -> Failure {
+    super::failure(error, Engine::Sqlite, None)
 }

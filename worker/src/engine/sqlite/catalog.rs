@@ -4,6 +4,8 @@
 //! apart into columns and constraints here, and what does not matter is taken out of it: comments, white space, the
 //! case of words, and quotes around plain names.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use tenantry_shared::{
     schema::{Catalog, Kind, Object},
     site::Row,
@@ -13,8 +15,33 @@ use tenantry_shared::{
 pub(super) const CATALOG: &str =
     "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite~_%' ESCAPE '~'";
 
+/// What was read last. Tenants that were brought to the same version mostly have the same schema, and it need not be taken
+/// apart for each of them.
+static LAST: Mutex<Option<Last>> = Mutex::new(None);
+
+struct Last {
+    rows: Vec<Row>,
+    histories: Vec<String>,
+    catalog: Catalog,
+}
+
 /// The schema that the rows of [`CATALOG`] tell of, without these history tables.
-pub(super) fn read(rows: &[Row], histories: &[&str]) -> Catalog {
+pub(super) fn read(rows: Vec<Row>, histories: &[&str]) -> Catalog {
+    let same = |last: &&Last| last.rows == rows && last.histories == histories;
+    let known = last().as_ref().filter(same).map(|last| last.catalog.clone());
+    known.unwrap_or_else(|| {
+        let catalog = taken_apart(&rows, histories);
+        let histories = histories.iter().map(|&table| table.to_owned()).collect();
+        *last() = Some(Last { rows, histories, catalog: catalog.clone() });
+        catalog
+    })
+}
+
+fn last() -> MutexGuard<'static, Option<Last>> {
+    LAST.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn taken_apart(rows: &[Row], histories: &[&str]) -> Catalog {
     let objects = rows.iter().flat_map(|row| {
         let text = |at: usize| row.get(at).and_then(Option::as_deref).unwrap_or_default();
         objects_of(text(0), text(1), text(2), text(3))
@@ -193,6 +220,21 @@ mod tests {
         let one = shown("CREATE TABLE t(id INTEGER,name TEXT DEFAULT 'X')");
         assert_eq!(one, shown("CREATE TABLE \"t\" ( id integer , \"name\" text\tdefault 'X' )"));
         assert_ne!(one, shown("CREATE TABLE t(id INTEGER,name TEXT DEFAULT 'x')"));
+    }
+
+    #[test]
+    fn what_was_read_last_is_taken_for_the_same_only_if_it_is() {
+        let row = |name: &str| {
+            let sql = format!("CREATE TABLE {name} (id)");
+            vec![Some("table".to_owned()), Some(name.into()), Some(name.into()), Some(sql)]
+        };
+        let digest = |names: &[&str], histories: &[&str]| {
+            read(names.iter().map(|name| row(name)).collect(), histories).digest().clone()
+        };
+        let one = digest(&["a"], &[]);
+        assert_eq!(digest(&["a"], &[]), one);
+        assert_ne!(digest(&["a", "b"], &[]), one);
+        assert_eq!(digest(&["a", "b"], &["b"]), one);
     }
 
     #[test]

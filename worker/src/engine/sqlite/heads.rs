@@ -12,7 +12,7 @@ use tenantry_shared::{
     site::Row,
 };
 
-use super::{fail, texts};
+use super::{failed, texts};
 use crate::engine::{
     PROGRESS_TABLE,
     heads::{Heads, Table, answers},
@@ -27,9 +27,9 @@ pub(crate) struct FileHeads(SqliteConnection);
 
 impl Heads for FileHeads {
     async fn open(access: &Access, limit: Duration) -> Result<Self, Failure> {
-        let options = SqliteConnectOptions::from_str(access.url.expose()).map_err(|e| fail(&e))?;
+        let options = SqliteConnectOptions::from_str(access.url.expose()).map_err(|e| failed(&e))?;
         let options = options.create_if_missing(false).busy_timeout(BUSY).disable_statement_logging();
-        let connect = async { SqliteConnection::connect_with(&options).await.map_err(|e| fail(&e)) };
+        let connect = async { SqliteConnection::connect_with(&options).await.map_err(|e| failed(&e)) };
         Ok(Self(in_time(limit, connect).await?))
     }
 
@@ -40,7 +40,7 @@ impl Heads for FileHeads {
             sql += &table.select(Engine::Sqlite, None);
         }
         let results = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_many(&mut self.0);
-        let mut rows = answers(results, texts).await.map_err(|e| fail(&e))?;
+        let mut rows = answers(results, texts).await.map_err(|e| failed(&e))?;
         if rows.len() != tables.len() + 1 || !rows.remove(0).is_empty() {
             return Ok(None);
         }

@@ -44,7 +44,7 @@ impl SqliteSession {
             || self.rows(DEFERRED).await?.is_some_and(|rows| !rows.is_empty());
         let before = if deferred { self.astray().await? } else { 0 };
         let watch = Stopwatch::start();
-        let ran = self.run_script("", text).await;
+        let ran = self.run_script(text).await;
         ran.map_err(|failure| numbered(failure, change.script, Engine::Sqlite))?;
         self.raw(&(change.record)(watch.elapsed(), false)).await?;
         if deferred && self.astray().await? > before {
