@@ -117,7 +117,7 @@ fn told(dialect: Dialect) -> String {
             format!("json_to_recordset($1::json) AS v ({})", list(|(name, kind, _)| format!("{name} {kind}")))
         }
         Dialect::Sqlite => format!(
-            "(SELECT {} FROM json_each($1)) AS v",
+            "(SELECT {} FROM jsonb_each($1)) AS v",
             list(|(name, ..)| format!("value ->> '{name}' AS {name}"))
         ),
         Dialect::MySql => format!(
