@@ -8,7 +8,11 @@
 
 mod difference;
 
-use std::{collections::HashSet, fmt};
+use std::{
+    collections::HashSet,
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -153,11 +157,37 @@ impl fmt::Display for Object {
     }
 }
 
-/// The objects of one tenant's schema, sorted.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Catalog {
+/// The objects of one tenant's schema, sorted. A copy is the same one.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(from = "Vec<Object>", into = "Vec<Object>")]
+pub struct Catalog(Arc<Sorted>);
+
+#[derive(Debug, Default)]
+struct Sorted {
     objects: Vec<Object>,
+    /// Once somebody has asked for it.
+    digest: OnceLock<Digest>,
+}
+
+impl PartialEq for Catalog {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.objects() == other.objects()
+    }
+}
+
+impl Eq for Catalog {}
+
+/// Objects that were sorted before.
+impl From<Vec<Object>> for Catalog {
+    fn from(objects: Vec<Object>) -> Self {
+        Self(Arc::new(Sorted { objects, digest: OnceLock::new() }))
+    }
+}
+
+impl From<Catalog> for Vec<Object> {
+    fn from(catalog: Catalog) -> Self {
+        catalog.objects().to_vec()
+    }
 }
 
 impl Catalog {
@@ -170,24 +200,28 @@ impl Catalog {
             Some(table) => !kept_out(table),
         });
         objects.sort_unstable();
-        Self { objects }
+        objects.into()
     }
 
     /// Its objects, sorted.
     #[must_use]
     pub fn objects(&self) -> &[Object] {
-        &self.objects
+        &self.0.objects
     }
 
     /// What the schema is known by.
     #[must_use]
-    pub fn digest(&self) -> Digest {
+    pub fn digest(&self) -> &Digest {
+        self.0.digest.get_or_init(|| self.digested())
+    }
+
+    fn digested(&self) -> Digest {
         let names: Vec<String> = self
-            .objects
+            .objects()
             .iter()
             .map(|o| format!("{}\0{}\0{}", o.kind.as_str(), o.on.as_deref().unwrap_or_default(), o.name))
             .collect();
-        let texts = self.objects.iter().map(|object| object.definition.as_str());
+        let texts = self.objects().iter().map(|object| object.definition.as_str());
         Digest::of(names.iter().map(String::as_str).zip(texts))
     }
 }

@@ -91,17 +91,17 @@ impl Recorder {
                 Ok(Answer::Alone) | Err(_) => {}
             }
         }
-        Ok(self.ledger.record(claim, &self.owner, outcome, next).await?)
+        Ok(Box::pin(self.ledger.record(claim, &self.owner, outcome, next)).await?)
     }
 
     /// Tenants that were brought to the same version mostly have the same schema, and what is kept stays so.
     async fn keep(&self, catalog: &Catalog, claim: &Claim) -> Result<(), LedgerError> {
         let digest = catalog.digest();
         let known = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if !known().contains(&digest) && self.ledger.try_to_keep(catalog, claim).await? {
+        if !known().contains(digest) && self.ledger.try_to_keep(catalog, claim).await? {
             let mut known = known();
             if known.len() < REMEMBERED {
-                known.insert(digest);
+                known.insert(digest.clone());
             }
         }
         Ok(())

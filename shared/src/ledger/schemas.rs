@@ -54,7 +54,7 @@ impl Ledger {
                 .insert(self.store.pool())
                 .await?;
         }
-        Ok(digest)
+        Ok(digest.clone())
     }
 
     /// The catalog of this digest; none when it was never kept.

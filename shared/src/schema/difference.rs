@@ -67,13 +67,13 @@ pub fn difference(norm: &Catalog, other: &Catalog) -> Difference {
     let (ours, theirs) = (by_name(norm), by_name(other));
     let only = |these: &Catalog, those: &HashMap<Name<'_>, &Object>| {
         let missing: Vec<&Object> =
-            these.objects.iter().filter(|object| !those.contains_key(&name(object))).collect();
+            these.objects().iter().filter(|object| !those.contains_key(&name(object))).collect();
         let relations: Vec<&str> =
             missing.iter().filter(|o| o.is_relation()).map(|o| o.name.as_str()).collect();
         let told = |object: &&Object| object.on.as_deref().is_none_or(|on| !relations.contains(&on));
         missing.iter().copied().filter(told).cloned().collect()
     };
-    let differs = norm.objects.iter().filter_map(|object| {
+    let differs = norm.objects().iter().filter_map(|object| {
         let here = theirs.get(&name(object))?;
         let same = object.definition == here.definition;
         let told_already = object.kind == Kind::Order && is_of_other_columns(object, here);
@@ -89,7 +89,7 @@ fn name(object: &Object) -> Name<'_> {
 }
 
 fn by_name(catalog: &Catalog) -> HashMap<Name<'_>, &Object> {
-    catalog.objects.iter().map(|object| (name(object), object)).collect()
+    catalog.objects().iter().map(|object| (name(object), object)).collect()
 }
 
 /// Whether the columns that both tables have follow each other in one order: the others are told by themselves.
