@@ -47,7 +47,7 @@ impl Accesses {
             }
         }
         // It has an error of its own, or they all have: what it is, one alone is told.
-        registry.access(key, tenant, false).await
+        Box::pin(registry.access(key, tenant, false)).await
     }
 
     async fn answer(&self, registry: &Registry, key: &MasterKey) {

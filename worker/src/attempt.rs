@@ -64,10 +64,11 @@ pub struct Trail {
 /// # Errors
 /// A [`Failure`] that carries what to do about it.
 pub async fn attempt(order: &Order, access: &Access, trail: &mut Trail) -> Result<(), Failure> {
+    // Each in a place of its own: where it is large it is not moved with all that waits for it.
     match access.place.engine {
-        Engine::Postgres => migrate::<PostgresSession>(order, access, trail).await,
-        Engine::MySql => migrate::<MySqlSession>(order, access, trail).await,
-        Engine::Sqlite => migrate::<SqliteSession>(order, access, trail).await,
+        Engine::Postgres => Box::pin(migrate::<PostgresSession>(order, access, trail)).await,
+        Engine::MySql => Box::pin(migrate::<MySqlSession>(order, access, trail)).await,
+        Engine::Sqlite => Box::pin(migrate::<SqliteSession>(order, access, trail)).await,
     }
 }
 

@@ -163,7 +163,7 @@ async fn aim(
             let traces = house.ledger.traces(*run, claim.job.tenant).await.map_err(|e| unloaded(&e))?;
             revert::of_run(traces)?
         }
-        (None, _) => revert::fixed(order, access).await?,
+        (None, _) => Box::pin(revert::fixed(order, access)).await?,
     };
     if house.ledger.keep_plan(claim, &plan).await.map_err(|e| unloaded(&e))? {
         return Ok(Some(plan));
@@ -176,7 +176,7 @@ async fn load(house: &House, claim: &Claim) -> Result<(Arc<Order>, Access), Fail
         house.orders.get(&house.registry, &house.ledger, claim.job.run).await.map_err(|e| unloaded(&e))?;
     let (registry, key, tenant) = (&house.registry, &house.key, claim.job.tenant);
     let access = if order.bundle.asks_for_labels() {
-        registry.access(key, tenant, true).await
+        Box::pin(registry.access(key, tenant, true)).await
     } else {
         house.accesses.get(registry, key, tenant).await
     };
@@ -245,7 +245,7 @@ async fn record(house: &House, claim: &Claim, outcome: &Outcome, policy: &Policy
         match house.recorder.record(claim, outcome, next).await {
             Ok(true) => {
                 report(claim, outcome, next);
-                return check_gates(house, claim, next).await;
+                return Box::pin(check_gates(house, claim, next)).await;
             }
             Ok(false) => {
                 tracing::info!(run.id = %claim.job.run, tenant.id = %claim.job.tenant, attempt = claim.attempt, "a later attempt exists, this result is dropped");

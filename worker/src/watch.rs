@@ -94,14 +94,15 @@ impl Watcher {
             let now = self.doing.now();
             let lasted = now.since.elapsed();
             if lasted < QUIET {
-                if !self.forget().await {
+                if !Box::pin(self.forget()).await {
                     return;
                 }
                 (pause, next) = (QUIET - lasted, SOONEST);
                 continue;
             }
-            let answered = self.look(&now).await;
-            match self.tell(&now).await {
+            // Seldom needed, and large: the others are begun without it.
+            let answered = Box::pin(self.look(&now)).await;
+            match Box::pin(self.tell(&now)).await {
                 Some(true) => next = SOONEST,
                 Some(false) => next = (next * 2).min(LATEST),
                 None => return,
