@@ -28,7 +28,11 @@ use tenantry_shared::{
 };
 
 pub(crate) use self::heads::FileHeads;
-use self::{after::After, file::Opening, thread::Place};
+use self::{
+    after::After,
+    file::{File, Opening},
+    thread::Place,
+};
 use super::{
     Ahead, Asks, Change, Doing, Limits, Seen, Select, Session, course_of, in_time, numbered,
     steps::{self, Stepwise},
@@ -196,7 +200,9 @@ impl SqliteSession {
         let ran = self.with(move |file| file.begin_change(&select, &create, &text, &script)).await?;
         let took = ran.map_err(|failure| numbered(failure, change.script, Engine::Sqlite))?;
         let (record, select) = ((change.record)(took, false), change.select.clone());
-        let ended = self.with(move |file| file.end_change(&record, &select, ahead)).await?;
+        let last = ahead.is_some();
+        let end = move |file: &mut File| file.end_change(&record, &select, ahead);
+        let ended = if last { self.at_last_with(end).await? } else { self.with(end).await? };
         self.after = ended.map_err(|failure| unrecorded(failure, change))?;
         Ok(())
     }

@@ -32,6 +32,23 @@ impl SqliteSession {
         &mut self,
         work: impl FnOnce(&mut File) -> T + Send + 'static,
     ) -> Result<T, Failure> {
+        self.call(work, false).await
+    }
+
+    /// The same, and closes the file in that very call: it is hardly needed any more, and is opened anew if it is.
+    pub(super) async fn at_last_with<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut File) -> T + Send + 'static,
+    ) -> Result<T, Failure> {
+        self.foreign_keys = true;
+        self.call(work, true).await
+    }
+
+    async fn call<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut File) -> T + Send + 'static,
+        last: bool,
+    ) -> Result<T, Failure> {
         self.calls += 1;
         let call = self.calls;
         let (opening, doing, place) = (self.opening.clone(), self.doing.clone(), self.place.clone());
@@ -44,7 +61,11 @@ impl SqliteSession {
                 none => none.insert(File::open(&opening)?),
             };
             file.doing = doing;
-            Ok(work(file))
+            let worked = work(file);
+            if last {
+                *place = None;
+            }
+            Ok(worked)
         });
         let done = done.await;
         drop(waiting);
@@ -54,6 +75,9 @@ impl SqliteSession {
     /// Closes the file.
     pub(super) async fn leave(self) {
         let place = self.place;
+        if place.try_lock().is_ok_and(|file| file.is_none()) {
+            return;
+        }
         let closed =
             spawn_blocking(move || place.lock().unwrap_or_else(PoisonError::into_inner).take().map(drop));
         // Nothing is left to be written; an error here loses nothing.
@@ -139,6 +163,19 @@ mod tests {
         }
         assert_eq!(failure(session(&path, "?mode=ro"), "DROP TABLE t").await.code, "8");
         assert_eq!(std::fs::read_dir(dir.path()).expect("a directory").count(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_was_closed_with_its_last_migration_is_opened_anew_if_it_is_needed() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("a.db");
+        std::fs::write(&path, "").expect("a file");
+        let mut session = session(&path, "");
+        let made = session.at_last_with(|file| file.execute("BEGIN; CREATE TABLE t (id)")).await;
+        assert!(made.expect("the file").is_ok());
+        let rows = session.with(|file| file.rows("SELECT '1' FROM t")).await.expect("the file");
+        assert_eq!(rows, Ok(None), "its transaction goes on");
+        session.close().await;
     }
 
     #[tokio::test]
