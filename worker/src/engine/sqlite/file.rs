@@ -31,6 +31,10 @@ const ENDS: &str = "the readers (or the disk) of";
 /// Begins a transaction that has the write lock.
 pub(super) const BEGIN: &str = "BEGIN IMMEDIATE";
 
+/// Begins a transaction that reads, and has the read lock at once. Without that each look at a table that is not there
+/// would have a lock, and a moment, of its own.
+const BEGIN_READING: &str = "BEGIN; PRAGMA schema_version";
+
 /// What is needed to open a file.
 pub(super) struct Opening {
     name: String,
@@ -140,7 +144,7 @@ impl File {
     fn at_one_moment<T>(&self, look: impl FnOnce(&Self) -> Result<T, Failure>) -> Result<T, Failure> {
         self.doing.lock(Some(Lock::File(READS)));
         let alone = self.connection.is_autocommit();
-        let begun = if alone { self.run("BEGIN") } else { Ok(()) };
+        let begun = if alone { self.run(BEGIN_READING) } else { Ok(()) };
         let looked = begun.and_then(|()| look(self));
         if alone {
             // It has changed nothing: how it ends does not matter.
