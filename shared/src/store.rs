@@ -35,7 +35,7 @@ mod statement;
 mod turn;
 
 pub use error::{StoreError, expect_rows};
-pub(crate) use statement::{Statement, Value, pairs, parameters};
+pub(crate) use statement::{Statement, Value, list, pairs, parameters};
 pub(crate) use turn::Turn;
 
 /// How long to wait for a connection from the pool, or for the first one at all.

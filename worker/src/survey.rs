@@ -9,7 +9,7 @@ mod judge;
 mod reader;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -35,8 +35,14 @@ const FEWEST: u64 = 16;
 /// So many tenants of each end of a run are looked at first.
 const SAMPLE: usize = 25;
 
+/// So many tenants follow, which are soon fetched.
+const NEXT: usize = 200;
+
 /// So many tenants are read, and written down, together.
 const PAGE: usize = 500;
+
+/// So many pages are read at once: the connections that have ended one go on with the next.
+const AT_ONCE: usize = 2;
 
 /// How long claims are held back without a sign of success.
 const HOLD: Duration = Duration::from_secs(2);
@@ -134,8 +140,12 @@ impl Surveys {
             return Ok(());
         }
         let labels = order.bundle.asks_for_labels();
-        let walk =
-            Walk { surveys: self, survey, labels, reader: Arc::new(Reader::new(order, self.concurrency)) };
+        let walk = Walk {
+            surveys: self,
+            survey,
+            labels,
+            reader: Arc::new(Reader::new(order, self.concurrency, survey.tenants)),
+        };
         let surveyed = walk.sample_and_rest().await;
         walk.reader.close().await;
         surveyed
@@ -146,6 +156,14 @@ impl Surveys {
 struct Sheet {
     page: Page,
     tenants: Vec<(TenantId, Access)>,
+    /// Whether more may follow.
+    is_full: bool,
+}
+
+/// A page whose tenants are being read.
+struct Reading {
+    page: Page,
+    reading: reader::Reading,
 }
 
 /// The way of one survey through a run.
@@ -159,49 +177,62 @@ struct Walk<'a> {
 impl Walk<'_> {
     /// A few of both ends first: where they have to be migrated, so have most.
     async fn sample_and_rest(&self) -> Result<(), LedgerError> {
-        let first = self.sheet(End::First, SAMPLE).await?;
-        let last = self.sheet(End::Last(None), SAMPLE).await?;
-        let (mut seen, mut current) = (0, 0);
-        for Sheet { page, tenants } in [first, last] {
+        let (first, last) =
+            tokio::try_join!(self.sheet(End::First, SAMPLE), self.sheet(End::Last(None), SAMPLE))?;
+        let Some(oldest) = last.page.tenants.last().copied() else { return Ok(()) };
+        let (mut seen, mut found, mut written) = (0, 0, Vec::new());
+        for Reading { page, reading } in [self.read(first), self.read(last)] {
+            let current = reading.ended().await;
             seen += page.tenants.len();
-            let found = self.reader.current(tenants).await;
-            current += found.len();
-            self.write(page, found).ended().await?;
+            found += current.len();
+            written.push(self.write(page, current));
         }
-        if seen == 0 || current * 2 < seen {
-            return Ok(());
+        let next =
+            if found * 2 < seen { None } else { Some(self.sheet(End::Last(Some(oldest)), NEXT).await) };
+        for mut writing in written {
+            writing.ended().await?;
         }
-        self.rest().await
+        match next {
+            Some(next) => self.rest(next?).await,
+            None => Ok(()),
+        }
     }
 
-    /// From the newest tenant to the oldest. While a page is read from the tenants, the one before it is written down and
-    /// the one after it is fetched.
-    async fn rest(&self) -> Result<(), LedgerError> {
+    /// From the newest tenant to the oldest. While a page is read from the tenants, the one before it is written down, and
+    /// the one after it is fetched and begun.
+    async fn rest(&self, first: Sheet) -> Result<(), LedgerError> {
         let (mut hold, mut writing) = (Hold::new(), Writing::default());
-        let mut sheet = self.sheet(End::Last(None), PAGE).await?;
-        while let Some(last) = sheet.page.tenants.last().copied() {
-            if *self.surveys.stop.borrow() {
-                break;
+        let (mut sheet, mut pages) = (Some(first), VecDeque::new());
+        loop {
+            while let Some(next) = sheet.take_if(|_| pages.len() < AT_ONCE) {
+                let last = next.page.tenants.last().filter(|_| next.is_full).copied();
+                pages.push_back(self.read(next));
+                if let Some(last) = last {
+                    sheet = Some(self.sheet(End::Last(Some(last)), PAGE).await?);
+                }
             }
-            let (current, next) =
-                tokio::join!(self.reader.current(sheet.tenants), self.sheet(End::Last(Some(last)), PAGE));
-            let (found, seen) = (current.len(), sheet.page.tenants.len());
+            let Some(Reading { page, reading }) = pages.pop_front() else { break };
+            let current = reading.ended().await;
+            let (found, seen) = (current.len(), page.tenants.len());
             writing.ended().await?;
-            writing = self.write(sheet.page, current);
-            if found * 2 < seen {
+            writing = self.write(page, current);
+            if found * 2 < seen || *self.surveys.stop.borrow() {
                 break;
             }
             hold.renew(self, found * 10 >= seen * 9).await?;
-            sheet = next?;
         }
         writing.ended().await
+    }
+
+    fn read(&self, Sheet { page, tenants, .. }: Sheet) -> Reading {
+        Reading { page, reading: self.reader.begin(tenants) }
     }
 
     async fn sheet(&self, end: End, limit: usize) -> Result<Sheet, LedgerError> {
         let House { registry, ledger, key, .. } = &*self.surveys.house;
         let page = ledger.survey_page(self.survey, end, limit).await?;
         let tenants = registry.accesses(key, &page.tenants, self.labels).await?;
-        Ok(Sheet { page, tenants })
+        Ok(Sheet { is_full: page.tenants.len() == limit, page, tenants })
     }
 
     fn write(&self, page: Page, current: Vec<Current>) -> Writing {

@@ -11,7 +11,7 @@ use sqlx::{Any, Row as _, Transaction};
 use super::{Ledger, LedgerError, caps::CAPPED, claims::free, ms};
 use crate::{
     id::{RunId, TenantId},
-    store::{StoreError, parameters},
+    store::{StoreError, list},
     version::Version,
 };
 
@@ -26,7 +26,8 @@ const GOES_ON: &str = "state IN ('pending', 'running') AND stop_code IS NULL AND
 pub struct Survey {
     /// The run.
     pub run: RunId,
-    /// The wave.
+    /// How many tenants the wave has.
+    pub tenants: u64,
     wave: i64,
 }
 
@@ -80,7 +81,7 @@ impl Ledger {
         let take = self.store.query(&sql).bind(wave).bind(hold).bind(run.as_str()).bind(wave);
         let taken = take.execute(self.store.pool()).await?.rows_affected() == 1;
         let run = run.parse().map_err(|_| StoreError::Value("runs.id".into()))?;
-        Ok((taken && hold.is_some()).then_some(Survey { run, wave }))
+        Ok((taken && hold.is_some()).then_some(Survey { run, tenants: size, wave }))
     }
 
     /// Holds the run's claims back for so long from now on.
@@ -152,7 +153,22 @@ impl Ledger {
         found: &[Found],
         owner: &str,
     ) -> Result<u64, LedgerError> {
-        let mut tx = self.store.begin().await?;
+        let Some(mut turn) = self.store.turn().await? else {
+            return self.write_current(self.store.begin().await?, survey, page, found, owner).await;
+        };
+        let written = self.write_current(turn.begin().await?, survey, page, found, owner).await?;
+        turn.done();
+        Ok(written)
+    }
+
+    async fn write_current(
+        &self,
+        mut tx: Transaction<'_, Any>,
+        survey: Survey,
+        page: &Page,
+        found: &[Found],
+        owner: &str,
+    ) -> Result<u64, LedgerError> {
         let mut written = 0;
         for Found { version, tenants } in found {
             let version = version.as_ref().map(ToString::to_string);
@@ -170,7 +186,7 @@ impl Ledger {
 
     async fn end_current(
         &self,
-        tx: &mut Transaction<'static, Any>,
+        tx: &mut Transaction<'_, Any>,
         survey: Survey,
         version: Option<&str>,
         ids: &[String],
@@ -181,17 +197,17 @@ impl Ledger {
                 finished_at = {{now}}, from_version = $2, to_version = $3
              WHERE run_id = $4 AND tenant_id IN ({}) AND state = 'pending' AND attempt = 0
                 AND EXISTS (SELECT 1 FROM runs WHERE id = $5 AND {GOES_ON})",
-            parameters(6, ids.len())
+            list(self.store.dialect(), 6, ids.len())
         );
         let run = survey.run.to_string();
         let update = self.store.query(&sql).bind(owner).bind(version).bind(version);
-        let update = update.bind(run.as_str()).bind(run.as_str()).bind_all(ids.iter().map(String::as_str));
+        let update = update.bind(run.as_str()).bind(run.as_str()).bind_list(ids);
         Ok(update.execute(&mut **tx).await?.rows_affected())
     }
 
     async fn note_current(
         &self,
-        tx: &mut Transaction<'static, Any>,
+        tx: &mut Transaction<'_, Any>,
         survey: Survey,
         page: &Page,
         version: &str,
@@ -200,10 +216,10 @@ impl Ledger {
         let sql = format!(
             "UPDATE tenants SET version = $1, version_at = {{now}} WHERE id IN ({}) AND (version_at IS NULL OR version_at <= $2)
                 AND EXISTS (SELECT 1 FROM targets g WHERE g.run_id = $3 AND g.tenant_id = tenants.id AND g.state = 'current' AND g.attempt = 0)",
-            parameters(4, ids.len())
+            list(self.store.dialect(), 4, ids.len())
         );
         let update = self.store.query(&sql).bind(version).bind(page.read_at).bind(survey.run.to_string());
-        update.bind_all(ids.iter().map(String::as_str)).execute(&mut **tx).await?;
+        update.bind_list(ids).execute(&mut **tx).await?;
         Ok(())
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     place::{DatabaseUrl, Place},
     secret::MasterKey,
     selector::Selector,
-    store::{StoreError, parameters},
+    store::{StoreError, list, parameters},
     tenant::{Labels, Slug, Status, Tenant},
     version::Version,
 };
@@ -192,12 +192,12 @@ impl Registry {
             let count = LENGTHS.into_iter().find(|length| some.len() <= *length).unwrap_or(some.len());
             let sql = format!(
                 "SELECT {COLUMNS} FROM tenants t JOIN servers s ON s.id = t.server_id WHERE t.id IN ({})",
-                parameters(1, count)
+                list(self.store.dialect(), 1, count)
             );
             // One that is named twice is found once.
             let last = some.last().into_iter().cycle();
-            let named = some.iter().chain(last).take(count).map(ToString::to_string);
-            let query = self.store.query(&sql).bind_all(named);
+            let named: Vec<String> = some.iter().chain(last).take(count).map(ToString::to_string).collect();
+            let query = self.store.query(&sql).bind_list(&named);
             let rows = query.fetch_all(self.store.pool()).await?;
             let (mut tenants, read): (Vec<Tenant>, Vec<&AnyRow>) =
                 rows.iter().filter_map(|row| Some((read_tenant(row).ok()?, row))).unzip();

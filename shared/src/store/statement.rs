@@ -163,6 +163,28 @@ fn in_place(text: &str, values: &[Value]) -> (String, Vec<Value>) {
     (out, placed)
 }
 
+impl Statement {
+    /// The values of a [`list`].
+    pub(crate) fn bind_list(self, texts: &[String]) -> Self {
+        match self.dialect {
+            Dialect::MySql => self.bind_all(texts.iter().map(String::as_str)),
+            Dialect::Sqlite | Dialect::Postgres => {
+                self.bind(serde_json::to_string(texts).unwrap_or_default())
+            }
+        }
+    }
+}
+
+/// What stands in `IN (…)` for a list of so many texts: one value, so that the statement is the same for any number, or
+/// parameters from `$first` on where a server would go through all rows for it. They are the last ones of a statement.
+pub(crate) fn list(dialect: Dialect, first: usize, count: usize) -> String {
+    match dialect {
+        Dialect::Sqlite => format!("SELECT value FROM json_each(${first})"),
+        Dialect::Postgres => format!("SELECT json_array_elements_text(${first}::json)"),
+        Dialect::MySql => parameters(first, count),
+    }
+}
+
 /// The parameters `$first`, `$first+1`, … for a list of so many values.
 pub(crate) fn parameters(first: usize, count: usize) -> String {
     (first..first + count).map(|n| format!("${n}")).collect::<Vec<_>>().join(",")

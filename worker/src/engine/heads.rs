@@ -1,8 +1,8 @@
 //! Heads: what the histories of many tenants are, read together and without changing anything.
 //!
-//! Where one connection reaches many tenants, many histories are one answer, each as a digest of its rows in their order.
-//! Equal digests are equal rows, whatever the format: a number before each text says how long it is, so that no two
-//! histories make the same text. What rows mean is somebody else's to say.
+//! Where one connection reaches many tenants, one message asks for many histories. Long ones may come as digests of their
+//! rows in their order. Equal digests are equal rows, whatever the format: a number before each text says how long it is, so
+//! that no two histories make the same text. What rows mean is somebody else's to say.
 
 use std::time::Duration;
 
@@ -56,25 +56,28 @@ pub(crate) trait Heads: Send + Sized + 'static {
     fn close(self) -> impl Future<Output = ()> + Send;
 }
 
+/// What was read of a tenant's tables, each of which has rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// The rows of each.
+    Rows(Vec<Vec<Row>>),
+    /// The digest of each, as the server made it.
+    Digests(Vec<String>),
+}
+
 /// A connection that reaches many tenants.
 pub(crate) trait Together: Heads {
-    /// Of each tenant whether its tables may be read: no migration of it is half done.
-    fn ready(
-        &mut self,
-        places: &[&Place],
-        tables: &[Table],
-    ) -> impl Future<Output = Result<Vec<bool>, Failure>> + Send;
-
-    /// The digests of each tenant's tables, which have so many columns each. None: one is empty, or too large.
+    /// What there is of each tenant. Where it is said how many columns each table has, the server may send digests. None: a
+    /// migration may be half done, or a table is not there or empty.
     ///
     /// # Errors
-    /// When a table of one of them is not there, or cannot be read.
-    fn digests(
+    /// When a table of one of them cannot be read.
+    fn read(
         &mut self,
         places: &[&Place],
         tables: &[Table],
-        columns: &[usize],
-    ) -> impl Future<Output = Result<Vec<Option<Vec<String>>>, Failure>> + Send;
+        columns: Option<&[usize]>,
+    ) -> impl Future<Output = Result<Vec<Option<Seen>>, Failure>> + Send;
 }
 
 /// The digest of rows that were read, as the servers make it.
@@ -113,32 +116,6 @@ pub(super) fn names(columns: usize) -> String {
     (1..=columns).map(|n| format!("c{n}")).collect::<Vec<_>>().join(",")
 }
 
-/// Puts digests in the order of their tenants. A row is its number, its digest, and nothing else.
-pub(super) fn arranged(rows: Vec<Row>, places: usize, tables: usize) -> Vec<Option<Vec<String>>> {
-    let mut found = vec![None; places * tables];
-    for row in rows {
-        let mut cells = row.into_iter();
-        let number = cells.next().flatten().and_then(|number| number.parse::<usize>().ok());
-        if let Some(slot) = number.and_then(|number| found.get_mut(number)) {
-            *slot = cells.next().flatten();
-        }
-    }
-    found.chunks(tables).map(|some| some.iter().cloned().collect()).collect()
-}
-
-/// The parts of a statement that reads many digests: one for each table of each tenant, with its number.
-pub(super) fn all<T>(
-    places: &[&Place],
-    tables: &[Table],
-    part: impl Fn(usize, &Place, usize) -> T,
-) -> Vec<T> {
-    let number = |at: usize, table: usize| at * tables.len() + table;
-    let of = |(at, place): (usize, &&Place)| -> Vec<T> {
-        (0..tables.len()).map(|table| part(number(at, table), place, table)).collect()
-    };
-    places.iter().enumerate().flat_map(of).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,13 +133,5 @@ mod tests {
         ];
         let digests: std::collections::BTreeSet<_> = histories.iter().map(|rows| digest(rows)).collect();
         assert_eq!(digests.len(), histories.len());
-    }
-
-    #[test]
-    fn digests_are_arranged_by_their_numbers() {
-        let row =
-            |number: &str, digest: Option<&str>| vec![Some(number.to_owned()), digest.map(str::to_owned)];
-        let rows = vec![row("3", Some("d")), row("0", Some("a")), row("2", Some("c")), row("1", None)];
-        assert_eq!(arranged(rows, 2, 2), [None, Some(vec!["c".to_owned(), "d".to_owned()])]);
     }
 }

@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use tenantry_shared::{
@@ -23,6 +23,12 @@ use crate::{
     orders::Order,
 };
 
+/// A history with more rows than this is asked for as a digest from then on.
+const LONG: usize = 8;
+
+/// So many different histories are kept in mind.
+const KNOWN: usize = 10_000;
+
 /// The version that a tenant was found at, where its history knows one. None: it is not proven to have nothing to do.
 pub(super) type Verdict = Option<Option<Version>>;
 
@@ -35,8 +41,8 @@ pub(super) struct Kind {
     scope: Scope,
     labels: Labels,
     known: Mutex<HashMap<Vec<String>, Verdict>>,
-    /// How many columns each history has, once one was read.
-    columns: Mutex<Option<Vec<usize>>>,
+    /// How many columns each history has, once a long one was read.
+    columns: OnceLock<Vec<usize>>,
 }
 
 impl Kind {
@@ -45,9 +51,9 @@ impl Kind {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).get(digests).cloned()
     }
 
-    /// How many columns each history has. None: nothing is known yet.
-    pub(super) fn columns(&self) -> Option<Vec<usize>> {
-        self.columns.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// How many columns each history has, where digests are less to read than rows.
+    pub(super) fn columns(&self) -> Option<&[usize]> {
+        self.columns.get().map(Vec::as_slice)
     }
 
     /// Judges histories, and keeps what was found out.
@@ -56,11 +62,15 @@ impl Kind {
         if let Some(verdict) = self.known(&digests) {
             return verdict;
         }
-        let columns: Option<Vec<usize>> = rows.iter().map(|rows| rows.first().map(Vec::len)).collect();
-        let mut known_columns = self.columns.lock().unwrap_or_else(PoisonError::into_inner);
-        *known_columns = known_columns.take().or(columns);
         let verdict = verdict(&Work::of(order, access), rows);
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(digests, verdict.clone());
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() < KNOWN {
+            known.insert(digests, verdict.clone());
+        }
+        let columns: Option<Vec<usize>> = rows.iter().map(|rows| rows.first().map(Vec::len)).collect();
+        if let Some(columns) = columns.filter(|_| rows.iter().any(|rows| rows.len() > LONG)) {
+            let _ = self.columns.set(columns); // all have as many
+        }
         verdict
     }
 }
@@ -90,7 +100,7 @@ impl Kinds {
             scope: access.scope,
             labels: access.labels.clone(),
             known: Mutex::default(),
-            columns: Mutex::default(),
+            columns: OnceLock::new(),
         });
         let kind = Some(kind).filter(|kind| !kind.tables.is_empty())?;
         self.0.push((links, kind.clone()));

@@ -18,7 +18,7 @@ use tenantry_shared::{
 use super::texts;
 use crate::engine::{
     PROGRESS_TABLE, failure,
-    heads::{Heads, Table, Together, answers, digest},
+    heads::{Heads, Seen, Table, Together, answers},
     in_time,
 };
 
@@ -58,8 +58,37 @@ impl Heads for MyHeads {
 }
 
 impl Together for MyHeads {
-    /// What a history marks as begun is told by itself. Asking for a table in many databases makes MariaDB look for a file in
-    /// each.
+    async fn read(
+        &mut self,
+        places: &[&Place],
+        tables: &[Table],
+        _: Option<&[usize]>,
+    ) -> Result<Vec<Option<Seen>>, Failure> {
+        let ready = self.ready(places, tables).await?;
+        let one = |table: &Table, at: usize, place: &Place| {
+            numbered(at, &table.select(Engine::MySql, Some(&place.database)))
+        };
+        let union = |table: &Table| {
+            let parts = places.iter().enumerate().map(|(at, place)| one(table, at, place));
+            parts.collect::<Vec<_>>().join(" UNION ALL ")
+        };
+        let answers = self.ask(tables.iter().map(union).collect::<Vec<_>>().join("; ")).await?;
+        let mut found: Vec<_> = ready.into_iter().map(|ready| ready.then(Vec::new)).collect();
+        for rows in answers {
+            for (found, rows) in found.iter_mut().zip(by_number(rows, places.len())) {
+                match found {
+                    Some(found) if !rows.is_empty() => found.push(rows),
+                    _ => *found = None,
+                }
+            }
+        }
+        Ok(found.into_iter().map(|found| found.map(Seen::Rows)).collect())
+    }
+}
+
+impl MyHeads {
+    /// Of each tenant whether no migration of it is half done. What a history marks as begun is told by itself. Asking for a
+    /// table in many databases makes MariaDB look for a file in each.
     async fn ready(&mut self, places: &[&Place], tables: &[Table]) -> Result<Vec<bool>, Failure> {
         if tables.iter().all(|table| table.marks) {
             return Ok(vec![true; places.len()]);
@@ -75,34 +104,6 @@ impl Together for MyHeads {
         Ok(places.iter().map(|place| !is_half(place)).collect())
     }
 
-    async fn digests(
-        &mut self,
-        places: &[&Place],
-        tables: &[Table],
-        _: &[usize],
-    ) -> Result<Vec<Option<Vec<String>>>, Failure> {
-        let one = |table: &Table, at: usize, place: &Place| {
-            numbered(at, &table.select(Engine::MySql, Some(&place.database)))
-        };
-        let union = |table: &Table| {
-            let parts = places.iter().enumerate().map(|(at, place)| one(table, at, place));
-            parts.collect::<Vec<_>>().join(" UNION ALL ")
-        };
-        let answers = self.ask(tables.iter().map(union).collect::<Vec<_>>().join("; ")).await?;
-        let mut found = vec![Some(Vec::new()); places.len()];
-        for rows in answers {
-            for (digests, rows) in found.iter_mut().zip(by_number(rows, places.len())) {
-                match digests {
-                    Some(digests) if !rows.is_empty() => digests.push(digest(&rows)),
-                    _ => *digests = None,
-                }
-            }
-        }
-        Ok(found)
-    }
-}
-
-impl MyHeads {
     /// The rows of each statement of a message.
     async fn ask(&mut self, sql: String) -> Result<Vec<Vec<Row>>, Failure> {
         let results = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_many(&mut self.connection);

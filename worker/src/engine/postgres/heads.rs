@@ -16,7 +16,7 @@ use tenantry_shared::{
 use super::texts;
 use crate::engine::{
     PROGRESS_TABLE, failure,
-    heads::{Heads, Table, Together, all, answers, arranged, names},
+    heads::{Heads, Seen, Table, Together, answers, names},
     in_time,
 };
 
@@ -63,7 +63,59 @@ impl Heads for PgHeads {
 }
 
 impl Together for PgHeads {
-    async fn ready(&mut self, places: &[&Place], tables: &[Table]) -> Result<Vec<bool>, Failure> {
+    async fn read(
+        &mut self,
+        places: &[&Place],
+        tables: &[Table],
+        columns: Option<&[usize]>,
+    ) -> Result<Vec<Option<Seen>>, Failure> {
+        match self.histories(places, tables, columns).await {
+            // Nearly always all are there: only where one is not it is asked which.
+            Err(failure) if failure.code == super::UNDEFINED_TABLE => {
+                let whole = self.whole_schemas(places, tables).await?;
+                let is_whole = |place: &Place| place.schema.as_ref().is_some_and(|name| whole.contains(name));
+                let there: Vec<&Place> = places.iter().copied().filter(|place| is_whole(place)).collect();
+                let mut found = self.histories(&there, tables, columns).await?.into_iter();
+                let of = |place: &&Place| is_whole(place).then(|| found.next().flatten()).flatten();
+                Ok(places.iter().map(of).collect())
+            }
+            read => read,
+        }
+    }
+}
+
+impl PgHeads {
+    /// The tables of each schema, which must be there. Each is read by a statement of its own: the server plans the parts of
+    /// a union for longer.
+    async fn histories(
+        &mut self,
+        places: &[&Place],
+        tables: &[Table],
+        columns: Option<&[usize]>,
+    ) -> Result<Vec<Option<Seen>>, Failure> {
+        let mut sql = format!("{LIMITS}{}", half_done());
+        for place in places {
+            for (at, table) in tables.iter().enumerate() {
+                let select = table.select(Engine::Postgres, place.schema.as_deref());
+                sql += "; ";
+                sql += &columns.map_or_else(|| select.clone(), |columns| digest_of(&select, columns[at]));
+            }
+        }
+        let mut answers = self.ask(sql).await?;
+        let read = answers.split_off(answers.len().saturating_sub(places.len() * tables.len()));
+        let half_done = one_column(answers.pop().unwrap_or_default());
+        let is_half = |place: &Place| place.schema.as_ref().is_some_and(|name| half_done.contains(name));
+        let seen = |rows: &[Vec<Row>]| if columns.is_some() { digests(rows) } else { whole(rows) };
+        let each = places.iter().zip(read.chunks(tables.len()));
+        Ok(each.map(|(place, rows)| if is_half(place) { None } else { seen(rows) }).collect())
+    }
+
+    /// The schemas in which all of the tables are.
+    async fn whole_schemas(
+        &mut self,
+        places: &[&Place],
+        tables: &[Table],
+    ) -> Result<HashSet<String>, Failure> {
         let site = Site { engine: Engine::Postgres, schema: None, table: String::new() };
         let list = |texts: &mut dyn Iterator<Item = &str>| {
             texts.map(|text| site.text(text)).collect::<Vec<_>>().join(",")
@@ -72,41 +124,12 @@ impl Together for PgHeads {
         let all = list(&mut tables.iter().map(|table| table.name.as_str()));
         let sql = format!(
             "{LIMITS}SELECT n.nspname::text FROM pg_catalog.pg_namespace n WHERE n.nspname IN ({schemas})
-                AND (SELECT count(*) FROM pg_catalog.pg_class c WHERE c.relnamespace = n.oid AND c.relname IN ({all})) = {}
-                AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_class p WHERE p.relnamespace = n.oid AND p.relname = '{PROGRESS_TABLE}')",
+                AND (SELECT count(*) FROM pg_catalog.pg_class c WHERE c.relnamespace = n.oid AND c.relname IN ({all})) = {}",
             tables.len()
         );
-        let answers = self.ask(sql).await?;
-        let found: HashSet<String> =
-            answers.into_iter().flatten().filter_map(|mut row| row.pop().flatten()).collect();
-        Ok(places
-            .iter()
-            .map(|place| place.schema.as_ref().is_some_and(|name| found.contains(name)))
-            .collect())
+        Ok(one_column(self.ask(sql).await?.pop().unwrap_or_default()))
     }
 
-    async fn digests(
-        &mut self,
-        places: &[&Place],
-        tables: &[Table],
-        columns: &[usize],
-    ) -> Result<Vec<Option<Vec<String>>>, Failure> {
-        let part = |number: usize, place: &Place, table: usize| {
-            let select = tables[table].select(Engine::Postgres, place.schema.as_deref());
-            let (row, names) = (row_text(columns[table]), names(columns[table]));
-            format!("SELECT '{number}', string_agg({row}, '') FROM ({select}) AS s({names})")
-        };
-        // The digest is made outside: the server plans each part by itself.
-        let sql = format!(
-            "{LIMITS}SELECT n, encode(sha256(convert_to(t, 'UTF8')), 'hex') FROM ({}) AS h(n, t)",
-            all(places, tables, part).join(" UNION ALL ")
-        );
-        let rows = self.ask(sql).await?.pop().unwrap_or_default();
-        Ok(arranged(rows, places.len(), tables.len()))
-    }
-}
-
-impl PgHeads {
     /// The tenant's own schema, and what is in it if it is the one that was guessed.
     async fn look(
         &mut self,
@@ -162,6 +185,34 @@ impl PgHeads {
         let fail = |e: sqlx::Error| failure(&e, Engine::Postgres, self.password.as_deref());
         answers(results, texts).await.map_err(fail)
     }
+}
+
+/// Asks in which schemas a migration may be half done.
+fn half_done() -> String {
+    format!(
+        "SELECT n.nspname::text FROM pg_catalog.pg_class p JOIN pg_catalog.pg_namespace n ON n.oid = p.relnamespace WHERE p.relname = '{PROGRESS_TABLE}'"
+    )
+}
+
+/// The digest of what a statement gives.
+fn digest_of(select: &str, columns: usize) -> String {
+    let (row, names) = (row_text(columns), names(columns));
+    format!(
+        "SELECT encode(sha256(convert_to(string_agg({row}, ''), 'UTF8')), 'hex') FROM ({select}) AS s({names})"
+    )
+}
+
+/// The digests of a tenant's tables, each of which is a row.
+fn digests(rows: &[Vec<Row>]) -> Option<Seen> {
+    rows.iter().map(|rows| rows.first()?.first()?.clone()).collect::<Option<_>>().map(Seen::Digests)
+}
+
+fn whole(rows: &[Vec<Row>]) -> Option<Seen> {
+    rows.iter().all(|rows| !rows.is_empty()).then(|| Seen::Rows(rows.to_vec()))
+}
+
+fn one_column(rows: Vec<Row>) -> HashSet<String> {
+    rows.into_iter().filter_map(|mut row| row.pop().flatten()).collect()
 }
 
 /// A row as one text, in which the texts of its columns can be told apart.
