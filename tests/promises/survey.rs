@@ -1,13 +1,17 @@
 //! Surveys: a fleet that is up to date is found so without an attempt at each tenant, and nothing else is.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use tenantry_tests::{
     Fleet, Home, TenantDb,
     fleet::{Kind, create_postgres_database, unique},
+    proxy::{Proxy, Weather},
     server::{self, Private, with_database},
+    wait::until,
 };
 
-use crate::stage::with_every_set_up;
+use crate::stage::{targets, with_every_set_up};
 
 const MIGRATION: (&str, &str) =
     ("20260301000000_things.sql", "CREATE TABLE things (id BIGINT PRIMARY KEY);\n");
@@ -191,4 +195,104 @@ async fn what_a_survey_finds_is_told_as_what_an_attempt_finds() {
     assert_eq!(status["runs"][0]["counts"]["current"], 20, "{status}");
     let shown = home.run(&["tenants", "show", tenant, "--json"]).exits(0).json();
     assert_eq!(shown["tenant"]["version"], "20260302000000", "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_surveyor_that_is_killed_has_not_read_another_worker_finishes() {
+    let (home, proxy) = (Home::new(), Proxy::to(&server::postgres()).await);
+    let fleet = schemas(&proxy.url(&server::postgres()), 300).await;
+    migrated(&home, &fleet);
+    let _ = home.run(&["enqueue", "--all"]).exits(0);
+    proxy.set(Weather::Slow(Duration::from_millis(100)));
+    let current = "run_id = (SELECT id FROM runs WHERE number = 2) AND state = 'current'";
+    let mut killed = home.worker(&[]);
+    until("some are written down", || async { targets(&home, current).await > 0 }).await;
+    proxy.set(Weather::Still);
+    killed.signal("KILL");
+    assert_eq!(killed.exit_code(), None);
+    let found = targets(&home, current).await;
+    assert!((1..300).contains(&found), "{found} of 300");
+    proxy.set(Weather::Fair);
+    let _worker = home.worker(&[]);
+    let run = home.run(&["wait", "--json"]).exits(0).json();
+    assert_eq!(run["counts"]["current"], 300, "{run}");
+    assert_eq!(i64::try_from(attempted(&home).await.len()), Ok(300 - found));
+}
+
+#[tokio::test]
+async fn two_workers_that_begin_at_once_make_one_survey() {
+    let home = Home::new();
+    let fleet = schemas(&server::postgres(), 100).await;
+    migrated(&home, &fleet);
+    for _ in 0..3 {
+        let _ = home.run(&["enqueue", "--all"]).exits(0);
+        let _workers = [home.worker(&[]), home.worker(&[])];
+        let run = home.run(&["wait", "--json"]).exits(0).json();
+        assert_eq!(run["counts"]["current"], 100, "{run}");
+        assert!(are_those(&attempted(&home).await, &[], &fleet), "{run}");
+    }
+}
+
+#[tokio::test]
+async fn beside_a_survey_who_is_held_stays_so_and_who_is_retried_is_tried() {
+    let home = Home::new();
+    let fleet = schemas(&server::postgres(), 40).await;
+    migrated(&home, &fleet);
+    home.migration("20260303000000_third.sql", "CREATE TABLE third (id BIGINT);\n");
+    let broken = &fleet.tenants[4..20];
+    for tenant in broken {
+        tenant.execute("CREATE TABLE third (id BIGINT)").await;
+    }
+    let run = migrate(&home, &[], 100);
+    assert_eq!((&run["counts"]["applied"], &run["counts"]["failed"]), (&24.into(), &16.into()), "{run}");
+    let run = migrate(&home, &[], 100);
+    assert_eq!((&run["counts"]["current"], &run["counts"]["held"]), (&24.into(), &16.into()), "{run}");
+    assert!(are_those(&attempted(&home).await, &[], &fleet), "{run}");
+    for tenant in broken {
+        tenant.execute("DROP TABLE third").await;
+    }
+    let run = home.run(&["retry", "--work", "--json"]).exits(0).json();
+    assert_eq!(run["counts"]["applied"], 16, "{run}");
+    let run = migrate(&home, &[], 0);
+    assert_eq!((&run["counts"]["current"], &run["counts"]["held"]), (&40.into(), &0.into()), "{run}");
+    assert!(are_those(&attempted(&home).await, &[], &fleet), "{run}");
+}
+
+#[tokio::test]
+async fn long_histories_come_as_digests_and_one_that_differs_is_noticed() {
+    let (home, server) = (Home::new(), Private::start("postgres", "-c log_statement=all"));
+    let fleet = schemas(&server.url, 80).await;
+    for at in 4..14 {
+        home.migration(
+            &format!("202603{at:02}000000_more.sql"),
+            &format!("CREATE TABLE t{at} (id BIGINT);\n"),
+        );
+    }
+    migrated(&home, &fleet);
+    let (behind, changed) = (&fleet.tenants[40], &fleet.tenants[41]);
+    behind.execute("DELETE FROM _sqlx_migrations WHERE version = 20260313000000; DROP TABLE t13").await;
+    changed.execute("UPDATE _sqlx_migrations SET checksum = '\\x00' WHERE version = 20260304000000").await;
+    let before = std::fs::read_to_string(server.log()).expect("a log").len();
+    let run = migrate(&home, &[], 100);
+    let expected = sorted([format!("{}=applied", behind.id), format!("{}=failed", changed.id)]);
+    assert!(are_those(&attempted(&home).await, &expected, &fleet), "{run}");
+    assert_eq!(run["counts"]["current"], 78, "{run}");
+    let log = std::fs::read_to_string(server.log()).expect("a log");
+    assert!(log[before..].contains("sha256("), "no digest was asked for");
+}
+
+#[tokio::test]
+async fn a_new_tenant_among_those_that_are_current_keeps_no_other_from_being_read() {
+    let (home, server) = (Home::new(), Private::start("postgres", "-c log_statement=all"));
+    let fleet = schemas(&server.url, 60).await;
+    migrated(&home, &fleet);
+    let new: Vec<&TenantDb> = fleet.tenants.iter().step_by(5).collect();
+    for tenant in &new {
+        tenant.execute("DROP TABLE _sqlx_migrations, things, more").await;
+    }
+    let run = migrate(&home, &[], 0);
+    let mut expected: Vec<String> = new.iter().map(|tenant| format!("{}=applied", tenant.id)).collect();
+    expected.sort();
+    assert!(are_those(&attempted(&home).await, &expected, &fleet), "{run}");
+    assert_eq!((&run["counts"]["applied"], &run["counts"]["current"]), (&12.into(), &48.into()), "{run}");
 }

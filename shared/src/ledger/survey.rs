@@ -153,22 +153,7 @@ impl Ledger {
         found: &[Found],
         owner: &str,
     ) -> Result<u64, LedgerError> {
-        let Some(mut turn) = self.store.turn().await? else {
-            return self.write_current(self.store.begin().await?, survey, page, found, owner).await;
-        };
-        let written = self.write_current(turn.begin().await?, survey, page, found, owner).await?;
-        turn.done();
-        Ok(written)
-    }
-
-    async fn write_current(
-        &self,
-        mut tx: Transaction<'_, Any>,
-        survey: Survey,
-        page: &Page,
-        found: &[Found],
-        owner: &str,
-    ) -> Result<u64, LedgerError> {
+        let mut tx = self.store.begin().await?;
         let mut written = 0;
         for Found { version, tenants } in found {
             let version = version.as_ref().map(ToString::to_string);
@@ -186,7 +171,7 @@ impl Ledger {
 
     async fn end_current(
         &self,
-        tx: &mut Transaction<'_, Any>,
+        tx: &mut Transaction<'static, Any>,
         survey: Survey,
         version: Option<&str>,
         ids: &[String],
@@ -207,7 +192,7 @@ impl Ledger {
 
     async fn note_current(
         &self,
-        tx: &mut Transaction<'_, Any>,
+        tx: &mut Transaction<'static, Any>,
         survey: Survey,
         page: &Page,
         version: &str,
