@@ -32,8 +32,8 @@ use crate::{conductor, consume::House};
 /// Fewer tenants are done sooner without.
 const FEWEST: u64 = 16;
 
-/// So many tenants of each end of a run are looked at first.
-const SAMPLE: usize = 25;
+/// So many tenants of each end of a run are looked at first: where each has a server of its own, that many connections.
+const SAMPLE: usize = 8;
 
 /// So many tenants follow, which are soon fetched.
 const NEXT: usize = 200;
@@ -181,7 +181,7 @@ impl Walk<'_> {
             tokio::try_join!(self.sheet(End::First, SAMPLE), self.sheet(End::Last(None), SAMPLE))?;
         let Some(oldest) = last.page.tenants.last().copied() else { return Ok(()) };
         let (mut seen, mut found, mut written) = (0, 0, Vec::new());
-        for Reading { page, reading } in [self.read(first), self.read(last)] {
+        for Reading { page, reading } in [self.read(first, 1), self.read(last, 1)] {
             let current = reading.ended().await;
             seen += page.tenants.len();
             found += current.len();
@@ -206,7 +206,7 @@ impl Walk<'_> {
         loop {
             while let Some(next) = sheet.take_if(|_| pages.len() < AT_ONCE) {
                 let last = next.page.tenants.last().filter(|_| next.is_full).copied();
-                pages.push_back(self.read(next));
+                pages.push_back(self.read(next, usize::MAX));
                 if let Some(last) = last {
                     sheet = Some(self.sheet(End::Last(Some(last)), PAGE).await?);
                 }
@@ -224,8 +224,8 @@ impl Walk<'_> {
         writing.ended().await
     }
 
-    fn read(&self, Sheet { page, tenants, .. }: Sheet) -> Reading {
-        Reading { page, reading: self.reader.begin(tenants) }
+    fn read(&self, Sheet { page, tenants, .. }: Sheet, lanes: usize) -> Reading {
+        Reading { page, reading: self.reader.begin(tenants, lanes) }
     }
 
     async fn sheet(&self, end: End, limit: usize) -> Result<Sheet, LedgerError> {

@@ -78,9 +78,9 @@ impl Reader {
         }
     }
 
-    /// Begins to read tenants.
-    pub(super) fn begin(self: &Arc<Self>, tenants: Vec<(TenantId, Access)>) -> Reading {
-        let (groups, alone) = self.grouped(tenants);
+    /// Begins to read tenants, those that are together over so many connections at the most.
+    pub(super) fn begin(self: &Arc<Self>, tenants: Vec<(TenantId, Access)>, lanes: usize) -> Reading {
+        let (groups, alone) = self.grouped(tenants, self.width.min(lanes));
         let mut tasks = JoinSet::new();
         for group in groups {
             let reader = self.clone();
@@ -104,7 +104,7 @@ impl Reader {
         join_all(self.mysql.take().into_iter().map(Heads::close)).await;
     }
 
-    fn grouped(&self, tenants: Vec<(TenantId, Access)>) -> (Vec<Group>, VecDeque<Member>) {
+    fn grouped(&self, tenants: Vec<(TenantId, Access)>, lanes: usize) -> (Vec<Group>, VecDeque<Member>) {
         let (mut groups, mut alone) = (HashMap::<_, Vec<Member>>::new(), VecDeque::new());
         let (mut kinds, silent) = (held(&self.kinds), held(&self.silent));
         for (id, access) in tenants {
@@ -118,7 +118,7 @@ impl Reader {
                 }
             }
         }
-        (groups.into_iter().map(|((key, _), members)| Group::new(key, members, self.width)).collect(), alone)
+        (groups.into_iter().map(|((key, _), members)| Group::new(key, members, lanes)).collect(), alone)
     }
 
     async fn one_by_one(&self, members: &Mutex<VecDeque<Member>>) -> Vec<Current> {

@@ -5,7 +5,7 @@ use std::{
     collections::{HashMap, VecDeque},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -36,6 +36,9 @@ const EACH: u64 = 64;
 /// Of so many tenants of a page whose digests are like none before they are read whole.
 const STRANGERS: usize = 64;
 
+/// So many that cannot be read by themselves, and none that can, are enough.
+const MISSES: usize = 3;
+
 /// How many connections read so many tenants, if they are together.
 pub(super) fn width(tenants: u64) -> usize {
     usize::try_from(tenants / EACH).unwrap_or(WIDTH).clamp(1, WIDTH)
@@ -49,6 +52,10 @@ pub(super) struct Group {
     lanes: usize,
     batches: Mutex<VecDeque<Vec<Member>>>,
     strangers: AtomicUsize,
+    /// How many could not be read by themselves.
+    unreadable: AtomicUsize,
+    /// Whether any batch was read.
+    readable: AtomicBool,
 }
 
 impl Group {
@@ -61,7 +68,16 @@ impl Group {
             batches.push_front(members.split_off(members.len().saturating_sub(size)));
         }
         let lanes = width.min(batches.len());
-        Self { key, kind, engine, lanes, batches: Mutex::new(batches), strangers: AtomicUsize::new(0) }
+        Self {
+            key,
+            kind,
+            engine,
+            lanes,
+            batches: Mutex::new(batches),
+            strangers: AtomicUsize::new(0),
+            unreadable: AtomicUsize::new(0),
+            readable: AtomicBool::new(false),
+        }
     }
 
     pub(super) fn engine(&self) -> Engine {
@@ -76,8 +92,17 @@ impl Group {
         !held(&self.batches).is_empty()
     }
 
+    /// The next one is this.
     fn push(&self, batch: Vec<Member>) {
-        held(&self.batches).push_back(batch);
+        held(&self.batches).push_front(batch);
+    }
+
+    /// Where the first ones cannot be read, hardly any can: they are new, or not allowed to be.
+    fn miss(&self) {
+        let missed = self.unreadable.fetch_add(1, Ordering::Relaxed) + 1;
+        if missed >= MISSES && !self.readable.load(Ordering::Relaxed) {
+            held(&self.batches).clear();
+        }
     }
 }
 
@@ -169,7 +194,10 @@ impl Reader {
         };
         loop {
             match self.batch(&mut heads, group, &batch).await {
-                Ok(found) => current.extend(found),
+                Ok(found) => {
+                    group.readable.store(true, Ordering::Relaxed);
+                    current.extend(found);
+                }
                 Err(failure) if is_of_all(&failure) => {
                     unread(&batch[0], &failure);
                     if failure.code == SILENT {
@@ -177,12 +205,15 @@ impl Reader {
                     }
                     return current;
                 }
-                Err(failure) if batch.len() == 1 || is_late(&failure) => unread(&batch[0], &failure),
+                Err(failure) if batch.len() == 1 || is_late(&failure) => {
+                    unread(&batch[0], &failure);
+                    group.miss();
+                }
                 // What is in the way of one tenant is in no other's.
                 Err(_) => {
                     let other = batch.split_off(batch.len() / 2);
-                    group.push(batch);
                     group.push(other);
+                    group.push(batch);
                 }
             }
             match group.next() {
