@@ -120,7 +120,8 @@ impl Surveys {
     async fn conduct(self: Arc<Self>, survey: Survey) {
         let _off = Off(self.on.clone());
         let ledger = &self.house.ledger;
-        if let Err(error) = self.survey(survey).await {
+        let surveyed = self.survey(survey).await;
+        if let Err(error) = &surveyed {
             tracing::debug!(%error, run.id = %survey.run, "a survey was given up");
         }
         let ended = async {
@@ -131,24 +132,24 @@ impl Surveys {
         if let Err(error) = ended.await {
             tracing::debug!(%error, run.id = %survey.run, "the hold of a survey ends by itself");
         }
+        // Nobody waits for this.
+        if let Ok(Some(reader)) = surveyed {
+            reader.close().await;
+        }
     }
 
-    async fn survey(&self, survey: Survey) -> Result<(), LedgerError> {
+    /// Gives what has read, where anything was.
+    async fn survey(&self, survey: Survey) -> Result<Option<Arc<Reader>>, LedgerError> {
         let House { registry, ledger, orders, .. } = &*self.house;
         let order = orders.get(registry, ledger, survey.run).await?;
         if !can_tell(&order) {
-            return Ok(());
+            return Ok(None);
         }
         let labels = order.bundle.asks_for_labels();
-        let walk = Walk {
-            surveys: self,
-            survey,
-            labels,
-            reader: Arc::new(Reader::new(order, self.concurrency, survey.tenants)),
-        };
-        let surveyed = walk.sample_and_rest().await;
-        walk.reader.close().await;
-        surveyed
+        let reader = Arc::new(Reader::new(order, self.concurrency, survey.tenants));
+        let walk = Walk { surveys: self, survey, labels, reader: reader.clone() };
+        walk.sample_and_rest().await?;
+        Ok(Some(reader))
     }
 }
 
