@@ -44,7 +44,8 @@ pub async fn none(session: &mut impl Session, own: &[&Chain], seen: Option<Vec<R
 /// Lists what may be a history in a tenant that may have these chains.
 #[must_use]
 pub fn select(site: &Site, own: &[&Chain]) -> Select {
-    Select { table: None, sql: found::select(site, &names(own)) }
+    let names = names(own);
+    Select { guard: found::guard(site, &names), ..Select::always(found::select(site, &names)) }
 }
 
 fn names<'a>(own: &[&'a Chain]) -> Vec<&'a str> {

@@ -144,6 +144,25 @@ fn of_postgres(site: &Site, names: &str) -> String {
     )
 }
 
+/// Asks whether [`select`] can have a row, where that takes less than to find none: a new session of PostgreSQL takes longer to
+/// plan that than to look all names up. None: it is quick itself.
+#[must_use]
+pub fn guard(site: &Site, also: &[&str]) -> Option<String> {
+    if site.engine != Engine::Postgres {
+        return None;
+    }
+    let schema = site.schema.as_deref().unwrap_or_default();
+    let further = also.iter().flat_map(|name| written(Engine::Postgres, name));
+    let names: BTreeSet<String> = known_tables(Engine::Postgres).chain(further).collect();
+    let tables = names.into_iter().map(|table| Site { table, ..site.clone() }.table());
+    let tables = tables.map(|table| format!("pg_catalog.to_regclass({})", site.text(&table)));
+    let elsewhere = match schema {
+        "public" => " OR pg_catalog.to_regnamespace('atlas_schema_revisions') IS NOT NULL",
+        _ => "",
+    };
+    Some(format!("COALESCE({}) IS NOT NULL{elsewhere}", tables.collect::<Vec<_>>().join(", ")))
+}
+
 /// Only names as they are written are looked up by an index in PostgreSQL, and a database may have very many tables.
 fn written(engine: Engine, name: &str) -> Vec<String> {
     match engine {
@@ -160,9 +179,13 @@ fn known_names(engine: Engine) -> &'static str {
 }
 
 fn list_known(engine: Engine) -> String {
-    let known = KNOWN.iter().map(|known| known.table).chain([RAILS]);
-    let names: BTreeSet<String> = known.flat_map(|name| written(engine, name)).collect();
+    let names: BTreeSet<String> = known_tables(engine).collect();
     names.into_iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ")
+}
+
+fn known_tables(engine: Engine) -> impl Iterator<Item = String> {
+    let known = KNOWN.iter().map(|known| known.table).chain([RAILS]);
+    known.flat_map(move |name| written(engine, name))
 }
 
 /// The tables that the rows of [`select`] are of.
@@ -191,6 +214,18 @@ mod tests {
         let tables: Vec<Table> = of.iter().map(|(name, columns)| table(name, columns)).collect();
         let shown = |found: &Found| format!("{}{}", found.tool, if found.ambiguous { "?" } else { "" });
         found(&tables).iter().map(shown).collect()
+    }
+
+    #[test]
+    fn a_guard_asks_for_every_name_that_is_looked_for() {
+        let site = |engine| Site { engine, schema: Some("public".into()), table: String::new() };
+        let guard = guard(&site(Engine::Postgres), &["Own"]).unwrap_or_default();
+        let known = known_names(Engine::Postgres).split(", ").map(|name| name.trim_matches('\''));
+        for name in known.chain(["Own", "own", "OWN"]) {
+            assert!(guard.contains(&format!("to_regclass('\"public\".\"{name}\"')")), "{name}");
+        }
+        assert!(guard.contains("to_regnamespace('atlas_schema_revisions')"));
+        assert_eq!(super::guard(&site(Engine::MySql), &[]), None);
     }
 
     #[test]

@@ -141,13 +141,21 @@ pub struct Select {
     pub table: Option<String>,
     /// It.
     pub sql: String,
+    /// Asks, as SQL, whether it can have a row at all, where that takes an engine less than to find none.
+    pub guard: Option<String>,
 }
 
 impl Select {
+    /// One of what is always there.
+    #[must_use]
+    pub fn always(sql: String) -> Self {
+        Self { table: None, sql, guard: None }
+    }
+
     /// One of this table.
     #[must_use]
     pub fn of(site: &Site, sql: String) -> Self {
-        Self { table: Some(site.table()), sql }
+        Self { table: Some(site.table()), ..Self::always(sql) }
     }
 }
 

@@ -255,7 +255,7 @@ impl MySqlSession {
         let lock = format!(
             "SELECT CASE WHEN GET_LOCK('{own}', 0) = 1 THEN CAST(GET_LOCK('{sqlx}', 0) AS CHAR) ELSE '0' END"
         );
-        let mut all = vec![Select { table: None, sql: lock }];
+        let mut all = vec![Select::always(lock)];
         let count = needed.len();
         all.extend(needed.into_iter().chain(wanted));
         let read = match self.read_all(&all).await {

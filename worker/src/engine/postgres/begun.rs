@@ -23,8 +23,9 @@ use crate::engine::{Asks, Limits, Seen, Select, Session as _};
 /// Each statement sees what was committed before it, whatever the database's default is.
 const NEWEST: &str = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; ";
 
-/// Makes the session hear of what others have made before what is there is looked up by name.
-const HEAR: &str = "SELECT NULL FROM pg_catalog.pg_namespace LIMIT 0; ";
+/// Makes the session hear of what others have made before what is there is looked up by name: whoever locks a table does,
+/// and a new session takes longer to plan any query of one.
+const HEAR: &str = "SELECT NULL WHERE pg_catalog.pg_relation_size('pg_catalog.pg_namespace') IS NULL; ";
 
 const LOCKED: &str = "locked";
 const UNKNOWN: &str = "unknown";
@@ -129,17 +130,16 @@ impl PostgresSession {
         self.finish(asks, seen, first.lock == LOCKED).await
     }
 
-    /// The first message. Its rows: of each selection that is not of a table, and then which of the tables are there.
+    /// The first message. Its rows: of each selection that is neither of a table nor has a guard, and then of each of the
+    /// others whether there is something to read.
     async fn ask(&mut self, known: &Known<'_>, asks: &Asks) -> Result<(First, Vec<Vec<Row>>), Failure> {
-        let always = all(asks).filter(|select| select.table.is_none());
+        let always = all(asks).filter(|select| self.condition(select).is_none());
         let always: Vec<&str> = always.map(|select| select.sql.as_str()).collect();
-        let there = all(asks).filter_map(|select| select.table.as_deref());
-        let there: Vec<String> = there
-            .map(|table| format!("CAST(to_regclass({}) IS NOT NULL AS text)", self.site("").text(table)))
-            .collect();
-        let hear = if always.is_empty() { HEAR } else { "" };
+        let there = all(asks).filter_map(|select| self.condition(select));
+        let there: Vec<String> =
+            there.map(|condition| format!("CASE WHEN {condition} THEN 'true' END")).collect();
         let message = format!(
-            "{NEWEST}{}{}; {hear}{}SELECT {}",
+            "{NEWEST}{}{}; {HEAR}{}SELECT {}",
             known.settings,
             self.question(known),
             always.iter().map(|sql| format!("{sql}; ")).collect::<String>(),
@@ -158,6 +158,12 @@ impl PostgresSession {
             lock: text(5).unwrap_or_default(),
         };
         Ok((first, rows))
+    }
+
+    /// Asks whether a selection has anything to read.
+    fn condition(&self, select: &Select) -> Option<String> {
+        let of = |table: &String| format!("to_regclass({}) IS NOT NULL", self.site("").text(table));
+        select.table.as_ref().map(of).or_else(|| select.guard.clone())
     }
 
     /// Asks whose session it is and takes the tenant's locks, one behind the other, in the order in which all of us do.
@@ -189,15 +195,17 @@ impl PostgresSession {
         let mut rows = Vec::new();
         let mut left = Vec::new();
         for (at, select) in all(asks).enumerate() {
-            let found = match &select.table {
-                None => first.next(),
-                Some(_) if there.next().flatten().as_deref() == Some("true") => {
-                    left.push((at, select.clone()));
+            let asked = self.condition(select).is_some();
+            let there = !asked || there.next().flatten().is_some();
+            rows.push(match &select.table {
+                None if !asked => first.next(),
+                // Where there may be something, whoever needs it asks again.
+                None => (!there).then(Vec::new),
+                Some(_) => {
+                    left.extend(there.then(|| (at, select.clone())));
                     None
                 }
-                Some(_) => None,
-            };
-            rows.push(found);
+            });
         }
         rows.truncate(asks.needed.len() + wanted);
         left.retain(|(at, _)| *at < rows.len());

@@ -1,10 +1,10 @@
 //! Connecting to PostgreSQL, and finding out whether a pooler stands in between that hands out its sessions by the
 //! transaction.
 //!
-//! Ours are begun with a mark, an option of a value that was never used before. Where it is in force the session is our own,
-//! through however many proxies; where it is refused, or not in force, a pooler has begun the session that answers. That one
-//! may be ours for as long as we stay, or for one transaction: no look from within tells for sure, so it is taken for the
-//! latter unless the tenant's URL says otherwise.
+//! Ours are begun with their time limits and with a mark, an option of a value that was never used before. Where it is in
+//! force the session is our own, through however many proxies; where it is refused, or not in force, a pooler has begun the
+//! session that answers. That one may be ours for as long as we stay, or for one transaction: no look from within tells for
+//! sure, so it is taken for the latter unless the tenant's URL says otherwise.
 
 use std::str::FromStr as _;
 
@@ -19,7 +19,7 @@ use tenantry_shared::{
     registry::Access,
 };
 
-use super::settings::Settings;
+use super::settings::{Settings, time_limits};
 use crate::engine::{Limits, failure, in_time};
 
 /// What PgBouncer says of a transaction where it hands out its sessions by the statement.
@@ -100,7 +100,8 @@ pub(super) struct Begun {
 pub(super) async fn begin(access: &Access, limits: Limits) -> Result<Begun, Failure> {
     let (connection, whose) = reach(&access.url, limits).await?;
     let since_14 = connection.server_version_num().is_some_and(|v| v >= VERSION_14);
-    let settings = Settings::of(access, limits, since_14);
+    let mut settings = Settings::of(access, limits, since_14);
+    settings.begun = matches!(whose, Whose::Marked(_));
     Ok(Begun { connection, settings, lent: whose.lent() })
 }
 
@@ -135,7 +136,10 @@ async fn reach(url: &DatabaseUrl, limits: Limits) -> Result<(PgConnection, Whose
         // Poolers do not know the precision of floats that sqlx asks for.
         let options =
             options.application_name("tenantry").extra_float_digits(None).disable_statement_logging();
-        let options = mark.map_or(options.clone(), |mark| options.options([(MARK, mark)]));
+        let options = match mark {
+            Some(mark) => options.options([(MARK, mark.to_owned())].into_iter().chain(time_limits(limits))),
+            None => options,
+        };
         in_time(limits.connect, async { PgConnection::connect_with(&options).await.map_err(fail) }).await
     };
     let (whole, bare) = (for_driver(url.expose()), without_options(url.expose()));

@@ -35,6 +35,8 @@ const NO_TABLES: &str = "DISCARD TEMP; ";
 pub(super) struct Settings {
     limits: Vec<(&'static str, String)>,
     since_14: bool,
+    /// Whether a session of our own has begun with its limits.
+    pub(super) begun: bool,
     /// Whether the server's system can tell that a client is gone.
     pub(super) linux: bool,
     /// The tenant's schema in front of those that its URL names: that is where extensions can be. None: the tenant is the
@@ -53,25 +55,21 @@ impl Settings {
         let own = |schema: &String| {
             format!("{}{}", quoted(Engine::Postgres, schema), shared.clone().unwrap_or_default())
         };
-        let limits = vec![
-            // Zero would be without limit there.
-            ("lock_timeout", millis(limits.lock).max(1).to_string()),
-            ("statement_timeout", limits.statement.map_or(0, millis).to_string()),
-            ("idle_in_transaction_session_timeout", IDLE_MS.to_string()),
-        ];
-        Self { limits, since_14, linux: false, path: access.place.schema.as_ref().map(own), given }
+        let path = access.place.schema.as_ref().map(own);
+        Self { limits: time_limits(limits).into(), since_14, begun: false, linux: false, path, given }
     }
 
     /// Those of another tenant of the same server.
     pub(super) fn for_access(&self, access: &Access, limits: Limits) -> Self {
-        Self { linux: self.linux, ..Self::of(access, limits, self.since_14) }
+        Self { begun: self.begun, linux: self.linux, ..Self::of(access, limits, self.since_14) }
     }
 
     /// Sets all of it in a new session; where this condition holds, only for this message, which is one transaction.
     pub(super) fn of_start(&self, local: &str) -> String {
         let idle = self.since_14.then(|| ("idle_session_timeout", IDLE_MS.to_string()));
         let path = self.path.clone().map(|path| (PATH, path));
-        let all = self.limits.iter().cloned().chain(idle).chain(path);
+        let limits = self.limits.iter().filter(|_| !self.begun);
+        let all = limits.cloned().chain(idle).chain(path);
         let mut calls: Vec<String> =
             all.map(|(name, value)| format!("set_config('{name}', {}, {local})", literal(&value))).collect();
         if self.since_14 {
@@ -80,7 +78,7 @@ impl Settings {
                 "CASE WHEN version() LIKE '%linux%' THEN set_config('{name}', '{value}', {local}) END"
             ));
         }
-        format!("SELECT {}; ", calls.join(", "))
+        if calls.is_empty() { String::new() } else { format!("SELECT {}; ", calls.join(", ")) }
     }
 
     /// Resets a session of our own and sets all of it anew.
@@ -118,6 +116,16 @@ impl Settings {
             text.push_str(&format!("{set} {name} = {value}; "));
         }
     }
+}
+
+/// What every version of the server knows, so that a session can begin with it.
+pub(super) fn time_limits(limits: Limits) -> [(&'static str, String); 3] {
+    [
+        // Zero would be without limit there.
+        ("lock_timeout", millis(limits.lock).max(1).to_string()),
+        ("statement_timeout", limits.statement.map_or(0, millis).to_string()),
+        ("idle_in_transaction_session_timeout", IDLE_MS.to_string()),
+    ]
 }
 
 /// The parts of a name of a setting of an extension are quoted each.
