@@ -7,6 +7,7 @@
 //!
 //! Behind a pooler that lends its sessions by the transaction, the same locks are each transaction's: see `lent`.
 
+mod answers;
 mod around;
 mod begun;
 mod catalog;
@@ -14,6 +15,7 @@ mod heads;
 mod holders;
 mod keys;
 mod lent;
+mod locks;
 mod message;
 mod opened;
 mod rehearsal;
@@ -23,10 +25,7 @@ mod stepwise;
 
 use std::{collections::HashSet, sync::Arc};
 
-use sqlx::{
-    AssertSqlSafe, Connection as _, PgConnection, Row as _, ValueRef as _,
-    postgres::{PgDatabaseError, PgErrorPosition, PgRow},
-};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tenantry_shared::{
     clock::Stopwatch,
     failure::{Class, Failure},
@@ -41,30 +40,21 @@ use tenantry_shared::{
 
 pub(crate) use self::heads::PgHeads;
 use self::{
+    answers::{line_of, texts},
     around::Outskirts,
     catalog::Looks,
-    keys::{own_key, sqlx_key},
     lent::Lent,
     message::{Message, Ready},
     opened::{Opened, open},
     settings::Settings,
 };
 use super::{
-    Ahead, Asks, Change, Doing, LOCK_POLL, Limits, Seen, Select, Session, course_of,
-    doing::Lock,
-    failure,
+    Ahead, Asks, Change, Doing, Limits, Seen, Select, Session, course_of,
     kept::{Keeper, Key, Shelf},
     numbered, run_all, steps,
 };
 
 const UNDEFINED_TABLE: &str = "42P01";
-
-/// An object that is in no schema on the path, and the kinds of those that extensions bring.
-const NOT_FOUND: [&str; 2] = ["42883", "42704"];
-const EXTENDED: [&str; 3] = ["function ", "operator ", "type "];
-
-/// What may be the matter with one in a schema per tenant: an extension is in one schema of a database.
-const ELSEWHERE: &str = "if it is an extension's: put that into a schema that the tenants share (ALTER EXTENSION … SET SCHEMA shared), and name it in their URLs: ?options=-c%20search_path%3Dshared";
 
 /// A session with a PostgreSQL tenant.
 pub struct PostgresSession {
@@ -162,23 +152,7 @@ impl Session for PostgresSession {
         if self.lent.is_some() {
             return self.begin_locked().await;
         }
-        let waited = Stopwatch::start();
-        for (kind, key) in self.locks() {
-            let take = format!("SELECT CAST(pg_try_advisory_lock{kind}({key}) AS text)");
-            loop {
-                let rows = self.rows(&take).await.map_err(|e| self.fail(&e))?;
-                if rows.first().is_some_and(|row| row.try_get(0).is_ok_and(|taken: &str| taken == "true")) {
-                    break;
-                }
-                self.waits_for(key);
-                if waited.elapsed() >= self.limits.lock {
-                    return Err(self.busy(key).await);
-                }
-                tokio::time::sleep(LOCK_POLL).await;
-            }
-        }
-        self.doing.lock(None);
-        Ok(())
+        self.lock_all().await
     }
 
     async fn run(&mut self, change: &Change<'_>) -> Result<(), Failure> {
@@ -338,28 +312,6 @@ impl PostgresSession {
         Ok(())
     }
 
-    /// The tenant's locks: of which kind, and their keys. Schemas of one database share the one that sqlx takes alone.
-    fn locks(&self) -> [(&'static str, i64); 2] {
-        let sqlx = if self.whole { "" } else { "_shared" };
-        [("", own_key(&self.schema)), (sqlx, sqlx_key(&self.database))]
-    }
-
-    /// Tells that it asks for this lock in vain.
-    fn waits_for(&self, key: i64) {
-        if self.doing.now().lock != Some(Lock::Advisory(key)) {
-            self.doing.lock(Some(Lock::Advisory(key)));
-        }
-    }
-
-    /// Somebody else has the tenant's lock for too long.
-    async fn busy(&mut self, key: i64) -> Failure {
-        let limit = self.limits.lock;
-        let message = format!("somebody else is migrating this tenant, for more than {limit:?}");
-        let busy = Failure::new(Class::Transient, "locked", message)
-            .with_hint("see pg_locks for the advisory lock, or wait longer with --lock-timeout");
-        self.explained_lock(busy, key).await
-    }
-
     async fn run_script(&mut self, script: &Script, text: String) -> Result<(), Failure> {
         let statements = sqlx::raw_sql(AssertSqlSafe(text.clone())).execute_many(&mut self.connection);
         run_all(statements).await.map_err(|(statement, error)| {
@@ -369,50 +321,6 @@ impl PostgresSession {
             numbered(Failure { statement, line, ..self.fail(&error) }, script, Engine::Postgres)
         })
     }
-
-    /// Rows of texts. None: the table is not there.
-    async fn table(&mut self, select: &str) -> Result<Option<Vec<Row>>, Failure> {
-        let rows = match self.rows(select).await {
-            Ok(rows) => rows.iter().map(texts).collect::<Result<Vec<_>, _>>().map(Some),
-            Err(sqlx::Error::Database(e)) if e.code().as_deref() == Some(UNDEFINED_TABLE) => Ok(None),
-            Err(error) => Err(error),
-        };
-        rows.map_err(|e| self.fail(&e))
-    }
-
-    async fn raw(&mut self, sql: String) -> Result<(), Failure> {
-        let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut self.connection).await;
-        done.map(|_| ()).map_err(|e| self.fail(&e))
-    }
-
-    fn fail(&self, error: &sqlx::Error) -> Failure {
-        let failure = failure(error, Engine::Postgres, self.password.as_deref());
-        let not_found = NOT_FOUND.contains(&failure.code.as_str())
-            && EXTENDED.iter().any(|kind| failure.message.starts_with(kind));
-        match not_found && !self.whole && failure.hint.is_none() {
-            true => failure.with_hint(ELSEWHERE),
-            false => failure,
-        }
-    }
-}
-
-/// Each value as the server writes it, of whatever type.
-fn texts(row: &PgRow) -> Result<Row, sqlx::Error> {
-    let text = |at: usize| {
-        let value = row.try_get_raw(at)?;
-        let text = (!value.is_null()).then(|| value.as_str().map(str::to_owned));
-        text.transpose().map_err(sqlx::Error::Decode)
-    };
-    (0..row.len()).map(text).collect()
-}
-
-/// The line within a part of what was sent, with so many characters before it.
-fn line_of(error: &sqlx::Error, part: &str, before: usize) -> Option<u32> {
-    let error = error.as_database_error()?.try_downcast_ref::<PgDatabaseError>()?;
-    let Some(PgErrorPosition::Original(position)) = error.position() else { return None };
-    let within = position.checked_sub(before + 1)?;
-    let breaks = part.chars().take(within).filter(|c| *c == '\n').count();
-    u32::try_from(breaks + 1).ok()
 }
 
 /// What is wrong where the tenant's schema is not the current one: the first one behind it would be that.
