@@ -6,6 +6,7 @@ use tenantry_tests::{
     Fleet, Home, TenantDb,
     fleet::Kind,
     server::{self, Private},
+    wait::until,
 };
 
 use crate::{servers::set_cap, site::Site};
@@ -81,6 +82,43 @@ async fn the_session_of_a_tenant_that_failed_is_not_kept() {
     let left = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'tenantry'";
     assert_eq!(tenant.number(left).await, 0);
     assert!(tenant.tables().await.is_empty());
+}
+
+/// Stands still in a tenant that has a gate, until that is open.
+const STANDS: &str = "DO $$ BEGIN IF to_regclass('gate') IS NOT NULL THEN
+    WHILE NOT EXISTS (SELECT FROM gate WHERE is_open) LOOP PERFORM pg_sleep(0.01); END LOOP; END IF; END $$;\n";
+
+/// The session that stands still.
+const STANDING: &str = "SELECT CAST(COALESCE(max(pid), 0) AS bigint) FROM pg_stat_activity
+    WHERE datname = current_database() AND state = 'active' AND query LIKE '%FROM gate WHERE is_open%' AND pid <> pg_backend_pid()";
+
+/// A worker that has one slot works this tenant, and has another one's run behind it: their sessions, where the first
+/// is canceled, or comes to its end.
+async fn sessions_of_two(canceled: bool) -> (i64, i64) {
+    let site = schemas(2, &format!("{SEES}{STANDS}")).await;
+    let [first, second] = &site.fleet.tenants[..] else { panic!("two tenants") };
+    first.execute("CREATE TABLE gate (is_open boolean)").await;
+    let _worker = site.home.worker(&["--concurrency", "1"]);
+    let _ = site.home.run(&["enqueue", "-t", &first.id]).exits(0);
+    until("the first tenant stands still", async || first.number(STANDING).await > 0).await;
+    let pid = first.number(STANDING).await;
+    let _ = site.home.run(&["enqueue", "-t", &second.id]).exits(0);
+    if canceled {
+        let _ = site.home.run(&["cancel", "1", "--force", "--yes"]).exits(0);
+    } else {
+        first.execute("INSERT INTO gate VALUES (true)").await;
+    }
+    let _ = site.home.run(&["wait", "2"]).exits(0);
+    until("nothing stands still", async || first.number(STANDING).await == 0).await;
+    (pid, second.number("SELECT pid FROM seen").await)
+}
+
+#[tokio::test]
+async fn the_session_of_a_canceled_attempt_is_not_kept() {
+    let (first, second) = sessions_of_two(false).await;
+    assert_eq!(first, second, "one that comes to its end leaves its session to the next");
+    let (first, second) = sessions_of_two(true).await;
+    assert_ne!(first, second);
 }
 
 /// How many messages were sent to a server, as it has logged them.
