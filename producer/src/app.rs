@@ -40,6 +40,7 @@ impl App {
     /// The same with a configuration at hand.
     pub(crate) async fn with(config: Config) -> Result<Self, Fault> {
         let store = Store::open(config.registry_url.expose_secret()).await?;
+        store.keep_open();
         Ok(Self { config, registry: Registry::new(store.clone()), ledger: Ledger::new(store) })
     }
 

@@ -17,26 +17,23 @@
 //! sqlx reads nothing else of every database (no `BOOLEAN`, no `DECIMAL`, so no `sum()`). A statement that changes
 //! rows says how many it must touch, which are those it found: see [`expect_rows`].
 
-use std::{path::PathBuf, str::FromStr, sync::Arc, time::Duration};
+use std::{path::PathBuf, str::FromStr, time::Duration};
 
-use sqlx::{
-    AnyConnection, AnyPool, AssertSqlSafe, Connection as _, Executor as _, Row as _,
-    any::{AnyConnectOptions, AnyPoolOptions},
-};
-
-use tokio::sync::Mutex;
+use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _, Row as _, any::AnyConnectOptions};
 
 use crate::pooling::for_driver;
 
 mod error;
+mod pool;
 mod pooler;
 mod schema;
 mod statement;
-mod turn;
+mod transaction;
 
 pub use error::{StoreError, expect_rows};
+pub(crate) use pool::{Lent, Pool};
 pub(crate) use statement::{Statement, Value, list, pairs, parameters};
-pub(crate) use turn::Turn;
+pub(crate) use transaction::Tx;
 
 /// How long to wait for a connection from the pool, or for the first one at all.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -119,9 +116,8 @@ fn replaced(text: &str, words: &[(&str, &str)]) -> String {
 /// A registry database.
 #[derive(Clone, Debug)]
 pub struct Store {
-    pool: AnyPool,
+    pool: Pool,
     dialect: Dialect,
-    writing: Arc<Mutex<Option<AnyConnection>>>,
 }
 
 impl Store {
@@ -167,22 +163,12 @@ impl Store {
     async fn connect(url: &str, dialect: Dialect) -> Result<Self, StoreError> {
         // The pool would try for its whole time limit and then say only that the time is over.
         let first = connect_once(url, dialect).await?;
-        let pool = AnyPoolOptions::new()
-            .max_connections(if dialect == Dialect::Sqlite { 4 } else { 8 })
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            // A file is always there.
-            .test_before_acquire(dialect != Dialect::Sqlite)
-            .after_connect(move |connection, _| Box::pin(prepare(connection, dialect)))
-            .connect_lazy_with(options(url)?);
-        // The last one to leave a file writes its log back and waits for the disk.
-        let second = if dialect == Dialect::Sqlite { Some(pool.acquire().await?) } else { None };
-        first.close().await?;
-        drop(second);
-        Ok(Self { pool, dialect, writing: Arc::default() })
+        let most = if dialect == Dialect::Sqlite { 4 } else { 8 };
+        Ok(Self { pool: Pool::new(options(url)?, dialect, most, first), dialect })
     }
 
     /// The pool, for one statement.
-    pub(crate) fn pool(&self) -> &AnyPool {
+    pub(crate) fn pool(&self) -> &Pool {
         &self.pool
     }
 
@@ -194,23 +180,19 @@ impl Store {
 
     /// A transaction that is going to write. On SQLite it takes the write lock at once: one that reads first
     /// and writes later fails where another has written in between.
-    pub(crate) async fn begin(&self) -> Result<sqlx::Transaction<'static, sqlx::Any>, StoreError> {
+    pub(crate) async fn begin(&self) -> Result<Tx, StoreError> {
         let begin = if self.dialect == Dialect::Sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" };
-        Ok(self.pool.begin_with(begin).await?)
+        Tx::begin(self.pool.writing().await?, begin).await
     }
 
-    /// Waits until nobody else of this process writes who asks here first, where there is one writer at a time anyway:
-    /// SQLite lets those sleep who come too early, longer each time. None on the others.
-    pub(crate) async fn turn(&self) -> Result<Option<Turn<'_>>, StoreError> {
-        if self.dialect != Dialect::Sqlite {
-            return Ok(None);
-        }
-        let mut place = self.writing.lock().await;
-        let connection = match place.take() {
-            Some(connection) => connection,
-            None => self.pool.acquire().await?.detach(),
-        };
-        Ok(Some(Turn { place, connection }))
+    /// A transaction that only reads, and takes no lock to write.
+    pub(crate) async fn begin_reading(&self) -> Result<Tx, StoreError> {
+        Tx::begin(self.pool.reading().await?, "BEGIN").await
+    }
+
+    /// A connection to write by without a transaction.
+    pub(crate) async fn writing(&self) -> Result<Lent, StoreError> {
+        Ok(self.pool.writing().await?)
     }
 
     /// A statement in this database's dialect. `text` is ours and never holds a value.
@@ -226,11 +208,16 @@ impl Store {
         Ok(self.query("SELECT {now}").fetch_one(&self.pool).await?.try_get(0)?)
     }
 
+    /// Leaves the connections open until the process ends, where that saves its end from waiting: the last one to leave an
+    /// SQLite file would write all of its log back, and wait for the disk. The next one to open it reads the log instead.
+    pub fn keep_open(&self) {
+        if self.dialect == Dialect::Sqlite {
+            std::mem::forget(self.clone());
+        }
+    }
+
     /// Closes every connection.
     pub async fn close(&self) {
-        if let Some(writer) = self.writing.lock().await.take() {
-            let _ = writer.close().await; // what it wrote is committed
-        }
         self.pool.close().await;
     }
 }

@@ -91,22 +91,27 @@ pub struct Conductor {
     pub pulse: Pulse,
 }
 
-/// Conducts until `stop` turns true, and does one more beat then: what was worked until now is closed.
+/// Conducts until `stop` turns true, and does one more beat then if a run goes on: what was worked until now is closed.
 pub async fn conduct(conductor: Conductor, mut stop: watch::Receiver<bool>) {
     let mut grace = Grace::of(conductor.lease);
     let mut told = Troubles::new();
     let mut beat = tokio::time::interval(BEAT);
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        let last = tokio::select! {
-            _ = beat.tick() => false,
-            () = conductor.pulse.idle() => false,
-            _ = stop.wait_for(|stop| *stop) => true,
+        let woken = tokio::select! {
+            _ = beat.tick() => Woken::ByTime,
+            () = conductor.pulse.idle() => Woken::Idle,
+            _ = stop.wait_for(|stop| *stop) => Woken::Last,
         };
+        match woken {
+            Woken::Idle if is_done(&conductor).await => continue,
+            Woken::Last if is_without_runs(&conductor.ledger).await => break,
+            Woken::ByTime | Woken::Idle | Woken::Last => {}
+        }
         let mut troubles = Troubles::new();
         let done = one_beat(&conductor, &mut grace, &mut troubles).await;
         tell(&done, troubles, &mut told);
-        if last {
+        if woken == Woken::Last {
             break;
         }
         match done {
@@ -118,6 +123,27 @@ pub async fn conduct(conductor: Conductor, mut stop: watch::Receiver<bool>) {
     if let Err(error) = conductor.ledger.drop_lease(LEASE, &conductor.owner).await {
         tracing::debug!(%error, "the conductor's lease was not given up, it ends by itself");
     }
+}
+
+/// Why a beat begins.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Woken {
+    ByTime,
+    /// Nothing is worked any more.
+    Idle,
+    /// There is none after it.
+    Last,
+}
+
+/// Closes what was worked to its end just now. `false`: a beat is needed, as nothing is worked and no run has ended.
+async fn is_done(conductor: &Conductor) -> bool {
+    let closed = close(&conductor.ledger, &conductor.pulse).await;
+    closed.is_ok_and(|closed| closed > 0) || !conductor.pulse.stays_idle().await
+}
+
+/// Whether a beat would find nothing to do.
+async fn is_without_runs(ledger: &Ledger) -> bool {
+    ledger.has_open_runs().await.is_ok_and(|open| !open)
 }
 
 /// Tells what is new of what could not be done. While somebody else conducts, nothing is known of it.
@@ -154,7 +180,7 @@ async fn one_beat(
         ("end", end_stopped(ledger).boxed()),
         (
             "close",
-            async { close(ledger, &conductor.pulse).await.map(|()| Vec::new()).map_err(Into::into) }.boxed(),
+            async { close(ledger, &conductor.pulse).await.map(|_| Vec::new()).map_err(Into::into) }.boxed(),
         ),
         ("send", send_due(ledger, queue).boxed()),
     ];
@@ -243,11 +269,12 @@ async fn begin_waves(ledger: &Ledger) -> Done {
     Ok(swept.failed)
 }
 
-/// Ends runs that have nothing left to do.
-pub(crate) async fn close(ledger: &Ledger, pulse: &Pulse) -> Result<(), LedgerError> {
-    for run in ledger.close_runs().await? {
+/// Ends runs that have nothing left to do, and gives how many.
+pub(crate) async fn close(ledger: &Ledger, pulse: &Pulse) -> Result<usize, LedgerError> {
+    let closed = ledger.close_runs().await?;
+    for run in &closed {
         tracing::info!(run.number = run.number, state = %run.state, "the run ended");
         pulse.run_ended();
     }
-    Ok(())
+    Ok(closed.len())
 }

@@ -3,16 +3,20 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
+use tenantry_shared::clock::Stopwatch;
 use tokio::sync::Notify;
 
 /// A worker that has ended one target and not begun another one within this has nothing to do.
 const PAUSE: Duration = Duration::from_millis(5);
+
+/// It is not told more often that nothing is worked: a worker with one slot works nothing after each target.
+const NOT_BEFORE: Duration = Duration::from_millis(10);
 
 /// The pulse of one process.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +26,7 @@ pub struct Pulse(Arc<Parts>);
 struct Parts {
     working: AtomicUsize,
     stopped: Notify,
+    told: Mutex<Option<Stopwatch>>,
     ended: Notify,
 }
 
@@ -36,15 +41,33 @@ impl Pulse {
         Working(self.clone())
     }
 
-    /// Waits until what was worked has ended and nothing else has begun.
+    /// Waits until what was worked has ended. Something else may begin at once: see [`Self::stays_idle`].
     pub async fn idle(&self) {
         loop {
             self.0.stopped.notified().await;
-            tokio::time::sleep(PAUSE).await;
-            if self.0.working.load(Ordering::SeqCst) == 0 {
+            let told = *self.told();
+            if let Some(told) = told {
+                tokio::time::sleep(NOT_BEFORE.saturating_sub(told.elapsed())).await;
+            }
+            if self.works_nothing() {
+                *self.told() = Some(Stopwatch::start());
                 return;
             }
         }
+    }
+
+    /// Whether nothing else has begun after a moment.
+    pub async fn stays_idle(&self) -> bool {
+        tokio::time::sleep(PAUSE).await;
+        self.works_nothing()
+    }
+
+    fn works_nothing(&self) -> bool {
+        self.0.working.load(Ordering::SeqCst) == 0
+    }
+
+    fn told(&self) -> std::sync::MutexGuard<'_, Option<Stopwatch>> {
+        self.0.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A run has ended.

@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 
 use serde::Serialize;
-use sqlx::{Any, Transaction, any::AnyRow};
+use sqlx::any::AnyRow;
 
 use super::{
     Ledger, LedgerError, bounded, ms,
@@ -18,7 +18,7 @@ use crate::{
     clock::millis,
     job::{Claim, Job, Next, Outcome, Verdict, head_start},
     run::TargetState,
-    store::{Dialect, expect_rows},
+    store::{Dialect, Tx, expect_rows},
 };
 
 /// An outcome that needs nothing but its row in `targets`, `attempts` and `tenants`. What is none is not in the JSON text,
@@ -189,14 +189,7 @@ impl Ledger {
         rows.sort_unstable_by(|a, b| (&a.tenant_id, &a.run_id).cmp(&(&b.tenant_id, &b.run_id)));
         match self.store.dialect() {
             Dialect::Postgres => self.record_at_once(owner, &rows).await,
-            Dialect::Sqlite | Dialect::MySql => {
-                let Some(mut turn) = self.store.turn().await? else {
-                    return self.record_by(self.store.begin().await?, owner, rows).await;
-                };
-                let written = self.record_by(turn.begin().await?, owner, rows).await?;
-                turn.done();
-                Ok(written)
-            }
+            Dialect::Sqlite | Dialect::MySql => self.record_by(self.store.begin().await?, owner, rows).await,
         }
     }
 
@@ -222,7 +215,7 @@ impl Ledger {
 
     async fn record_by(
         &self,
-        mut tx: Transaction<'_, Any>,
+        mut tx: Tx,
         owner: &str,
         rows: Vec<Plain>,
     ) -> Result<HashSet<Job>, LedgerError> {
@@ -233,7 +226,7 @@ impl Ledger {
 
     async fn record_in(
         &self,
-        tx: &mut Transaction<'_, Any>,
+        tx: &mut Tx,
         owner: &str,
         mut rows: Vec<Plain>,
     ) -> Result<HashSet<Job>, LedgerError> {

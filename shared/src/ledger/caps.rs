@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{Any, Row as _, Transaction, any::AnyRow};
+use sqlx::{Row as _, any::AnyRow};
 
 use super::{
     Ledger, LedgerError, bounded,
@@ -23,7 +23,7 @@ use super::{
 use crate::{
     clock::{self, Stopwatch},
     job::Claim,
-    store::Value,
+    store::{Tx, Value},
 };
 
 /// How often a process that finds nothing due looks whether that is because of caps.
@@ -253,7 +253,7 @@ impl Ledger {
     }
 
     /// Locks a server, and gives how many more of its tenants may be claimed: by nobody else, until the transaction ends.
-    async fn room(&self, tx: &mut Transaction<'static, Any>, server: i64) -> Result<u64, LedgerError> {
+    async fn room(&self, tx: &mut Tx, server: i64) -> Result<u64, LedgerError> {
         let sql = format!("SELECT {} FROM servers s WHERE s.id = $1 {{skip_locked}}", most());
         let Some(row) = self.store.query(&sql).bind(server).fetch_optional(&mut **tx).await? else {
             return Ok(0);

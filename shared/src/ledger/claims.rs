@@ -103,11 +103,9 @@ impl Ledger {
             tx.commit().await?;
             return Ok(rows);
         }
-        let Some(mut turn) = self.store.turn().await? else {
-            return self.change_in(&mut *self.store.pool().acquire().await?, ready, set, values).await;
-        };
-        let rows = self.change_in(turn.connection(), ready, set, values).await?;
-        turn.done();
+        let mut lent = self.store.writing().await?;
+        let rows = self.change_in(&mut lent, ready, set, values).await?;
+        lent.done();
         Ok(rows)
     }
 

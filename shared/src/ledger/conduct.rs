@@ -188,13 +188,24 @@ impl Ledger {
         let mut closed = Vec::new();
         for row in self.store.query(sql).fetch_all(self.store.pool()).await? {
             let (id, state): (String, String) = (row.try_get(0)?, row.try_get(2)?);
-            let mut connection = self.store.pool().acquire().await?;
-            if self.close(&mut connection, &id, &state).await? {
+            let mut lent = self.store.writing().await?;
+            let is_closed = self.close(&mut lent, &id, &state).await?;
+            lent.done();
+            if is_closed {
                 let state = state.parse().map_err(StoreError::Value)?;
                 closed.push(Closed { number: row.try_get(1)?, state });
             }
         }
         Ok(closed)
+    }
+
+    /// Whether there is a run that has not ended.
+    ///
+    /// # Errors
+    /// When the registry cannot be reached.
+    pub async fn has_open_runs(&self) -> Result<bool, LedgerError> {
+        let sql = "SELECT id FROM runs WHERE state IN ('pending', 'running') LIMIT 1";
+        Ok(self.store.query(sql).fetch_optional(self.store.pool()).await?.is_some())
     }
 
     /// `false`: somebody else has closed it.

@@ -1,14 +1,14 @@
 //! Writing a run: the run and all its targets in one transaction. A crash before the commit leaves nothing,
 //! after it everything.
 
-use sqlx::{Any, Executor as _, Row as _, Transaction};
+use sqlx::{Executor as _, Row as _};
 
 use super::{Joined, Ledger, LedgerError, caps::SERVER_OF, rollout::NO_WAVE};
 use crate::{
     id::{RunId, TenantId},
     registry::{CENTRAL, clause::Clause},
     run::{ActionKind, Pick, RunSpec, RunState, Selection},
-    store::{Dialect, StoreError, expect_rows, parameters},
+    store::{Dialect, StoreError, Tx, expect_rows, parameters},
     tenant::Slug,
 };
 
@@ -98,7 +98,7 @@ impl Ledger {
 
     async fn insert_run(
         &self,
-        tx: &mut Transaction<'static, Any>,
+        tx: &mut Tx,
         id: RunId,
         number: i64,
         spec: &RunSpec,
@@ -126,12 +126,7 @@ impl Ledger {
         Ok(())
     }
 
-    async fn insert_targets(
-        &self,
-        tx: &mut Transaction<'static, Any>,
-        run: RunId,
-        spec: &RunSpec,
-    ) -> Result<u64, LedgerError> {
+    async fn insert_targets(&self, tx: &mut Tx, run: RunId, spec: &RunSpec) -> Result<u64, LedgerError> {
         let RunSpec { selection, policy, .. } = spec;
         self.names_are_right(tx, selection).await?;
         // Nobody is due before the central database is done, or before it is known who goes first.
@@ -155,12 +150,7 @@ impl Ledger {
         Ok(inserted)
     }
 
-    async fn insert_central(
-        &self,
-        tx: &mut Transaction<'static, Any>,
-        run: RunId,
-        max_attempts: u32,
-    ) -> Result<(), LedgerError> {
+    async fn insert_central(&self, tx: &mut Tx, run: RunId, max_attempts: u32) -> Result<(), LedgerError> {
         let insert = format!(
             "INSERT INTO targets (run_id, tenant_id, state, max_attempts, server_id, wave, due_at)
              SELECT $1, t.id, 'pending', $2, {SERVER_OF}, 0, {{now}} FROM tenants t WHERE t.slug = $3 AND t.central = 1"
@@ -209,7 +199,7 @@ impl Ledger {
     /// # Errors
     /// As [`Self::enqueue`], but for an empty selection.
     pub async fn count_selected(&self, selection: &Selection) -> Result<u64, LedgerError> {
-        let mut tx = self.store.pool().begin().await?; // it only reads: no write lock
+        let mut tx = self.store.begin_reading().await?;
         self.names_are_right(&mut tx, selection).await?;
         let mut count = 0;
         for clause in clauses(selection, 1) {
@@ -223,7 +213,7 @@ impl Ledger {
     /// Notes in the audit log who did what.
     pub(super) async fn event(
         &self,
-        tx: &mut Transaction<'static, Any>,
+        tx: &mut Tx,
         kind: &str,
         run: Option<RunId>,
         actor: &str,
@@ -237,7 +227,7 @@ impl Ledger {
 
     pub(super) async fn names_are_right(
         &self,
-        tx: &mut Transaction<'static, Any>,
+        tx: &mut Tx,
         selection: &Selection,
     ) -> Result<(), LedgerError> {
         self.known(tx, &selection.exclude).await?;
@@ -249,7 +239,7 @@ impl Ledger {
     }
 
     /// The row of the counter is locked until the commit, so numbers have no holes and no doubles.
-    async fn next_number(&self, tx: &mut Transaction<'static, Any>) -> Result<i64, LedgerError> {
+    async fn next_number(&self, tx: &mut Tx) -> Result<i64, LedgerError> {
         self.store
             .query("UPDATE counters SET value = value + 1 WHERE name = 'run'")
             .execute(&mut **tx)
@@ -265,7 +255,7 @@ impl Ledger {
     /// The status of each of these tenants; none for one that is not there.
     async fn statuses(
         &self,
-        tx: &mut Transaction<'static, Any>,
+        tx: &mut Tx,
         slugs: &[Slug],
     ) -> Result<Vec<(String, Option<String>)>, LedgerError> {
         let mut found = Vec::with_capacity(slugs.len());
@@ -286,22 +276,14 @@ impl Ledger {
     }
 
     /// The same for tenants that must be there.
-    async fn known(
-        &self,
-        tx: &mut Transaction<'static, Any>,
-        slugs: &[Slug],
-    ) -> Result<Vec<(String, String)>, LedgerError> {
+    async fn known(&self, tx: &mut Tx, slugs: &[Slug]) -> Result<Vec<(String, String)>, LedgerError> {
         let (known, unknown): (Vec<_>, Vec<_>) =
             self.statuses(tx, slugs).await?.into_iter().partition(|(_, status)| status.is_some());
         none_of(unknown.iter().map(|(slug, _)| format!("'{slug}'")).collect(), LedgerError::UnknownTenants)?;
         Ok(known.into_iter().map(|(slug, status)| (slug, status.unwrap_or_default())).collect())
     }
 
-    async fn named_tenants_are_active(
-        &self,
-        tx: &mut Transaction<'static, Any>,
-        slugs: &[Slug],
-    ) -> Result<(), LedgerError> {
+    async fn named_tenants_are_active(&self, tx: &mut Tx, slugs: &[Slug]) -> Result<(), LedgerError> {
         let inactive = self.known(tx, slugs).await?.into_iter().filter(|(_, status)| status != "active");
         none_of(
             inactive.map(|(slug, status)| format!("'{slug}' ({status})")).collect(),
@@ -309,12 +291,7 @@ impl Ledger {
         )
     }
 
-    async fn named_tenants_failed(
-        &self,
-        tx: &mut Transaction<'static, Any>,
-        run: RunId,
-        slugs: &[Slug],
-    ) -> Result<(), LedgerError> {
+    async fn named_tenants_failed(&self, tx: &mut Tx, run: RunId, slugs: &[Slug]) -> Result<(), LedgerError> {
         self.known(tx, slugs).await?;
         let mut innocent = Vec::new();
         for slug in slugs {

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::{Any, Row as _, Transaction, any::AnyRow};
+use sqlx::{Row as _, any::AnyRow};
 
 use super::{
     Ledger, LedgerError,
@@ -19,6 +19,7 @@ use crate::{
     id::RunId,
     job::{Claim, Outcome},
     run::{RunSpec, Selection},
+    store::Tx,
     version::Version,
 };
 
@@ -81,7 +82,7 @@ impl Ledger {
     /// Remembers what a tenant failed with for good, in place of what it failed with before.
     pub(super) async fn hold(
         &self,
-        tx: &mut Transaction<'static, Any>,
+        tx: &mut Tx,
         claim: &Claim,
         outcome: &Outcome,
     ) -> Result<(), LedgerError> {
@@ -112,7 +113,7 @@ impl Ledger {
     /// Ends the targets of a new run whose tenants are held, and gives how many; or notes that the run tries them.
     pub(super) async fn hold_back(
         &self,
-        tx: &mut Transaction<'static, Any>,
+        tx: &mut Tx,
         run: RunId,
         number: i64,
         spec: &RunSpec,
@@ -130,30 +131,21 @@ impl Ledger {
     }
 
     /// Forgets what tenants failed with that have come to their version since.
-    async fn forget_mended(&self, tx: &mut Transaction<'static, Any>) -> Result<(), LedgerError> {
+    async fn forget_mended(&self, tx: &mut Tx) -> Result<(), LedgerError> {
         let sql = format!("DELETE FROM held WHERE {}", mended("held"));
         self.store.query(&sql).execute(&mut **tx).await?;
         Ok(())
     }
 
     /// The bytes that tenants are held for, of those that the run has. They are few, however many tenants there are.
-    async fn held_bytes(
-        &self,
-        tx: &mut Transaction<'static, Any>,
-        spec: &RunSpec,
-    ) -> Result<Vec<String>, LedgerError> {
+    async fn held_bytes(&self, tx: &mut Tx, spec: &RunSpec) -> Result<Vec<String>, LedgerError> {
         let rows = self.store.query("SELECT DISTINCT bytes FROM held").fetch_all(&mut **tx).await?;
         let mut bytes = rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<String>, _>>()?;
         bytes.retain(|bytes| spec.migrations.iter().any(|own| own.as_str() == bytes));
         Ok(bytes)
     }
 
-    async fn end_held(
-        &self,
-        tx: &mut Transaction<'static, Any>,
-        run: RunId,
-        bytes: &str,
-    ) -> Result<u64, LedgerError> {
+    async fn end_held(&self, tx: &mut Tx, run: RunId, bytes: &str) -> Result<u64, LedgerError> {
         let of_tenant =
             |column: &str| format!("(SELECT h.{column} FROM held h WHERE h.tenant_id = targets.tenant_id)");
         let cause: Vec<String> =
@@ -170,13 +162,7 @@ impl Ledger {
         Ok(end.execute(&mut **tx).await?.rows_affected())
     }
 
-    async fn note_tried(
-        &self,
-        tx: &mut Transaction<'static, Any>,
-        run: RunId,
-        number: i64,
-        bytes: &str,
-    ) -> Result<(), LedgerError> {
+    async fn note_tried(&self, tx: &mut Tx, run: RunId, number: i64, bytes: &str) -> Result<(), LedgerError> {
         let sql = "UPDATE held SET tried = $1 WHERE bytes = $2
             AND tenant_id IN (SELECT g.tenant_id FROM targets g WHERE g.run_id = $3)";
         let note = self.store.query(sql).bind(number).bind(bytes).bind(run.to_string());

@@ -91,7 +91,7 @@ impl Ledger {
         selection: &Selection,
         max_age: Option<Duration>,
     ) -> Result<Vec<Known>, LedgerError> {
-        let mut tx = self.store.pool().begin().await?; // it only reads: no write lock
+        let mut tx = self.store.begin_reading().await?;
         self.names_are_right(&mut tx, selection).await?;
         let mut all: Vec<Known> = Vec::new();
         let sure = format!("NOT ({UNSURE})");

@@ -4,10 +4,14 @@
 //! Who enqueues holds the row of the counter until the commit, on every database. So what is looked up here is still so
 //! when the run is written, and the unique key only proves it.
 
-use sqlx::{Any, Row as _, Transaction, any::AnyRow};
+use sqlx::{Row as _, any::AnyRow};
 
 use super::{Enqueued, Ledger, LedgerError, enqueue::clauses};
-use crate::{id::RunId, run::RunSpec, store::StoreError};
+use crate::{
+    id::RunId,
+    run::RunSpec,
+    store::{StoreError, Tx},
+};
 
 /// States of targets that a run has not ended with.
 const UNFINISHED: &str = "('pending', 'running', 'retryable')";
@@ -33,23 +37,19 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::KeyTaken`] when that run was asked for something else.
     pub async fn known_request(&self, spec: &RunSpec) -> Result<Option<Enqueued>, LedgerError> {
-        let mut tx = self.store.pool().begin().await?;
+        let mut tx = self.store.begin_reading().await?;
         self.run_of_key(&mut tx, spec).await
     }
 
     /// Makes everybody else who enqueues wait until this transaction has ended.
-    pub(super) async fn alone(&self, tx: &mut Transaction<'static, Any>) -> Result<(), LedgerError> {
+    pub(super) async fn alone(&self, tx: &mut Tx) -> Result<(), LedgerError> {
         let lock = "UPDATE counters SET value = value WHERE name = 'run'";
         self.store.query(lock).execute(&mut **tx).await?;
         Ok(())
     }
 
     /// The run that the request is already.
-    pub(super) async fn joined(
-        &self,
-        tx: &mut Transaction<'static, Any>,
-        spec: &RunSpec,
-    ) -> Result<Option<Enqueued>, LedgerError> {
+    pub(super) async fn joined(&self, tx: &mut Tx, spec: &RunSpec) -> Result<Option<Enqueued>, LedgerError> {
         match self.run_of_key(tx, spec).await? {
             None if !spec.overlap => self.under_way(tx, spec).await,
             joined => Ok(joined),
@@ -58,11 +58,7 @@ impl Ledger {
 
     /// The run that was asked for the same and goes on. It takes the request's key, if it has none, so that the key is
     /// good when it has ended. One that is being stopped is not to be joined.
-    async fn under_way(
-        &self,
-        tx: &mut Transaction<'static, Any>,
-        spec: &RunSpec,
-    ) -> Result<Option<Enqueued>, LedgerError> {
+    async fn under_way(&self, tx: &mut Tx, spec: &RunSpec) -> Result<Option<Enqueued>, LedgerError> {
         let sql = format!(
             "SELECT r.id, r.number, {TENANTS} FROM runs r
              WHERE r.state IN ('pending', 'running') AND r.stop_code IS NULL AND r.request = $1
@@ -80,12 +76,7 @@ impl Ledger {
     }
 
     /// How many tenants are selected now that a run does not have. With a limit, which they are is not the question.
-    async fn absent(
-        &self,
-        tx: &mut Transaction<'static, Any>,
-        spec: &RunSpec,
-        run: RunId,
-    ) -> Result<u64, LedgerError> {
+    async fn absent(&self, tx: &mut Tx, spec: &RunSpec, run: RunId) -> Result<u64, LedgerError> {
         let mut absent = 0;
         for clause in clauses(&spec.selection, 2) {
             let sql = format!(
@@ -100,11 +91,7 @@ impl Ledger {
     }
 
     /// Makes sure that no other run has tenants of this new one that it has not ended with.
-    pub(super) async fn has_its_tenants_alone(
-        &self,
-        tx: &mut Transaction<'static, Any>,
-        run: RunId,
-    ) -> Result<(), LedgerError> {
+    pub(super) async fn has_its_tenants_alone(&self, tx: &mut Tx, run: RunId) -> Result<(), LedgerError> {
         let others = "SELECT count(*) FROM runs r WHERE r.state IN ('pending', 'running') AND r.id <> $1";
         let others = self.store.query(others).bind(run.to_string()).fetch_one(&mut **tx).await?;
         if others.try_get::<i64, _>(0)? == 0 {
@@ -122,11 +109,7 @@ impl Ledger {
         Err(LedgerError::UnderWay { number, tenants, others: rows.len() - 1 })
     }
 
-    async fn run_of_key(
-        &self,
-        tx: &mut Transaction<'static, Any>,
-        spec: &RunSpec,
-    ) -> Result<Option<Enqueued>, LedgerError> {
+    async fn run_of_key(&self, tx: &mut Tx, spec: &RunSpec) -> Result<Option<Enqueued>, LedgerError> {
         let Some(key) = &spec.key else { return Ok(None) };
         let sql =
             format!("SELECT r.id, r.number, {TENANTS}, r.request FROM runs r WHERE r.idempotency_key = $1");

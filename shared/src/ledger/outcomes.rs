@@ -1,8 +1,6 @@
 //! Writing the outcome of an attempt: the target, the attempt and what is known of the tenant, in one transaction
 //! that is guarded by the attempt's number.
 
-use sqlx::{Any, Transaction};
-
 use super::{Ledger, LedgerError, bind_attempt, bounded, ms};
 use crate::{
     clock::millis,
@@ -11,7 +9,7 @@ use crate::{
     job::{Claim, Next, Outcome, Verdict, head_start},
     run::TargetState,
     schema::Catalog,
-    store::Statement,
+    store::{Statement, Tx},
 };
 
 /// So much of a text of somebody else's is kept, in bytes: every registry takes that in every column.
@@ -58,7 +56,7 @@ impl Ledger {
     /// The same in a transaction of the caller's. `false`: nothing was written.
     pub(super) async fn write_outcome(
         &self,
-        tx: &mut Transaction<'static, Any>,
+        tx: &mut Tx,
         claim: &Claim,
         owner: &str,
         outcome: &Outcome,
@@ -80,7 +78,7 @@ impl Ledger {
 
     async fn update_target(
         &self,
-        tx: &mut Transaction<'static, Any>,
+        tx: &mut Tx,
         claim: &Claim,
         outcome: &Outcome,
         next: Next,
@@ -117,12 +115,7 @@ impl Ledger {
     }
 
     /// What was known of a tenant's schema is not true any more once something was applied to it.
-    async fn update_tenant(
-        &self,
-        tx: &mut Transaction<'static, Any>,
-        claim: &Claim,
-        outcome: &Outcome,
-    ) -> Result<(), LedgerError> {
+    async fn update_tenant(&self, tx: &mut Tx, claim: &Claim, outcome: &Outcome) -> Result<(), LedgerError> {
         let (changed, tenant) = (!outcome.steps.is_empty(), claim.job.tenant.to_string());
         let pace = bounded(millis(head_start(outcome.duration)));
         let update = match (&outcome.verdict, &outcome.version) {
@@ -151,7 +144,7 @@ impl Ledger {
 
     async fn insert_attempt(
         &self,
-        tx: &mut Transaction<'static, Any>,
+        tx: &mut Tx,
         claim: &Claim,
         owner: &str,
         outcome: &Outcome,

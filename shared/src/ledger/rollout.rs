@@ -1,7 +1,7 @@
 //! Which wave each tenant of a new run is in: decided in the transaction that writes the run, by the database, so that
 //! memory does not grow with the fleet. Tenants go by their slugs, the canary first.
 
-use sqlx::{Any, Row as _, Transaction};
+use sqlx::Row as _;
 
 use super::{Ledger, LedgerError, bounded};
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
     registry::clause::Clause,
     run::RunSpec,
     selector::Selector,
-    store::{StoreError, expect_rows},
+    store::{StoreError, Tx, expect_rows},
     wave::Canary,
 };
 
@@ -25,7 +25,7 @@ impl Ledger {
     /// comes first.
     pub(super) async fn assign_waves(
         &self,
-        tx: &mut Transaction<'static, Any>,
+        tx: &mut Tx,
         run: RunId,
         spec: &RunSpec,
         tenants: u64,
@@ -56,12 +56,7 @@ impl Ledger {
 
     /// How many tenants are in the canary because of their labels. A retry may have none of them left, and all of them
     /// may be held.
-    async fn assign_labelled(
-        &self,
-        tx: &mut Transaction<'static, Any>,
-        run: RunId,
-        spec: &RunSpec,
-    ) -> Result<u64, LedgerError> {
+    async fn assign_labelled(&self, tx: &mut Tx, run: RunId, spec: &RunSpec) -> Result<u64, LedgerError> {
         let Some(Canary::Labels(selector)) = &spec.policy.rollout.canary else { return Ok(0) };
         match self.assign_matching(tx, run, selector).await? {
             0 if spec.parent.is_none() && !spec.holds_back() => {
@@ -73,7 +68,7 @@ impl Ledger {
 
     async fn assign_matching(
         &self,
-        tx: &mut Transaction<'static, Any>,
+        tx: &mut Tx,
         run: RunId,
         selector: &Selector,
     ) -> Result<u64, LedgerError> {
@@ -88,13 +83,7 @@ impl Ledger {
     }
 
     /// Puts the next so many tenants into a wave.
-    async fn assign_next(
-        &self,
-        tx: &mut Transaction<'static, Any>,
-        run: RunId,
-        wave: u32,
-        size: u64,
-    ) -> Result<(), LedgerError> {
+    async fn assign_next(&self, tx: &mut Tx, run: RunId, wave: u32, size: u64) -> Result<(), LedgerError> {
         let last = format!(
             "SELECT t.slug FROM targets g JOIN tenants t ON t.id = g.tenant_id
              WHERE g.run_id = $1 AND g.wave = {NO_WAVE} ORDER BY t.slug LIMIT 1 OFFSET {}",

@@ -1,6 +1,6 @@
 //! What is known of tenants' schemas: a digest for each tenant, each distinct catalog once, and what appeared outside.
 
-use sqlx::{Any, Row as _, Transaction};
+use sqlx::Row as _;
 
 use super::{Ledger, LedgerError};
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
     id::TenantId,
     job::Claim,
     schema::{Catalog, Object, Outsider},
-    store::StoreError,
+    store::{StoreError, Tx},
 };
 
 /// Something that appeared outside of every tenant's schema.
@@ -126,7 +126,7 @@ impl Ledger {
     /// Notes what appeared outside while a tenant was migrated; what is noted already stays as it is.
     pub(super) async fn insert_outsider(
         &self,
-        tx: &mut Transaction<'static, Any>,
+        tx: &mut Tx,
         claim: &Claim,
         outsider: &Outsider,
     ) -> Result<(), LedgerError> {

@@ -6,12 +6,12 @@
 
 use std::time::Duration;
 
-use sqlx::{Any, Row as _, Transaction};
+use sqlx::Row as _;
 
 use super::{Ledger, LedgerError, caps::CAPPED, claims::free, ms};
 use crate::{
     id::{RunId, TenantId},
-    store::{StoreError, list},
+    store::{StoreError, Tx, list},
     version::Version,
 };
 
@@ -171,7 +171,7 @@ impl Ledger {
 
     async fn end_current(
         &self,
-        tx: &mut Transaction<'static, Any>,
+        tx: &mut Tx,
         survey: Survey,
         version: Option<&str>,
         ids: &[String],
@@ -192,7 +192,7 @@ impl Ledger {
 
     async fn note_current(
         &self,
-        tx: &mut Transaction<'static, Any>,
+        tx: &mut Tx,
         survey: Survey,
         page: &Page,
         version: &str,

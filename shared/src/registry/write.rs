@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use sqlx::{Any, Row as _, Transaction};
+use sqlx::Row as _;
 
 use super::{
     Registry, RegistryError,
@@ -12,7 +12,7 @@ use crate::{
     id::TenantId,
     place::{Engine, Place},
     secret::MasterKey,
-    store::{StoreError, expect_rows, parameters},
+    store::{StoreError, Tx, expect_rows, parameters},
     tenant::Status,
 };
 
@@ -23,7 +23,7 @@ impl Registry {
     /// Inserts tenants of a source, or of nobody's; many rows a statement.
     pub(super) async fn insert_tenants(
         &self,
-        tx: &mut Transaction<'static, Any>,
+        tx: &mut Tx,
         key: &MasterKey,
         tenants: &[NewTenant],
         source: Option<&str>,
@@ -62,7 +62,7 @@ impl Registry {
     /// Which of these names was taken.
     async fn taken(
         &self,
-        tx: &mut Transaction<'static, Any>,
+        tx: &mut Tx,
         ids: &[TenantId],
         tenants: &[NewTenant],
     ) -> Result<RegistryError, RegistryError> {
@@ -79,7 +79,7 @@ impl Registry {
     /// Changes one tenant. `by_sync`: a status other than active is the sync's doing, which it may undo.
     pub(super) async fn apply_change(
         &self,
-        tx: &mut Transaction<'static, Any>,
+        tx: &mut Tx,
         key: Option<&MasterKey>,
         id: TenantId,
         change: &Change,
@@ -114,7 +114,7 @@ impl Registry {
     /// locks a target before its tenant.
     async fn move_targets(
         &self,
-        tx: &mut Transaction<'static, Any>,
+        tx: &mut Tx,
         id: TenantId,
         engine: Engine,
         server: i64,
@@ -125,11 +125,7 @@ impl Registry {
         Ok(())
     }
 
-    async fn server_id(
-        &self,
-        tx: &mut Transaction<'static, Any>,
-        place: &Place,
-    ) -> Result<i64, RegistryError> {
+    async fn server_id(&self, tx: &mut Tx, place: &Place) -> Result<i64, RegistryError> {
         let insert = self.store.query("INSERT INTO servers (engine, address) VALUES ($1, $2)");
         insert.bind(place.engine.as_str()).bind(place.server.as_str()).insert(&mut **tx).await?;
         let select = self.store.query("SELECT id FROM servers WHERE engine = $1 AND address = $2");
@@ -139,7 +135,7 @@ impl Registry {
 
     async fn set_labels(
         &self,
-        tx: &mut Transaction<'static, Any>,
+        tx: &mut Tx,
         labels: &[(TenantId, (&String, &String))],
     ) -> Result<(), RegistryError> {
         for chunk in labels.chunks(ROWS_PER_STATEMENT) {

@@ -76,7 +76,7 @@ impl From<sqlx::Error> for StoreError {
 
 /// Busy, locked, full or going down. The codes of PostgreSQL and SQLite are never alike; what MySQL calls a code is a
 /// class of its numbers.
-fn is_unreachable(error: &dyn DatabaseError) -> bool {
+pub(super) fn is_unreachable(error: &dyn DatabaseError) -> bool {
     if let Some(error) = error.try_downcast_ref::<MySqlDatabaseError>() {
         return codes::mysql(error.number()) == Class::Transient;
     }

@@ -2,11 +2,11 @@
 //! database. However many do it at once, it is done once.
 
 use sqlx::{
-    Any, AnyConnection, AnyPool, Connection as _, Executor, Row as _,
+    Any, AnyConnection, Connection as _, Executor, Row as _,
     migrate::{Migration, MigrationType, Migrator},
 };
 
-use super::{Dialect, Statement, StoreError};
+use super::{Dialect, Pool, Statement, StoreError};
 
 /// The table that keeps which of our own migrations the registry has.
 const OWN_HISTORY: &str = "_tenantry_migrations";
@@ -39,12 +39,13 @@ pub(super) async fn migrate(connection: &mut AnyConnection, dialect: Dialect) ->
 }
 
 /// The version a registry has; none where there is no registry.
-pub(super) async fn version(dialect: Dialect, pool: &AnyPool) -> Result<Option<i64>, StoreError> {
-    if !has_history(dialect, pool).await? {
-        return Ok(None);
-    }
+pub(super) async fn version(dialect: Dialect, pool: &Pool) -> Result<Option<i64>, StoreError> {
     let newest = Statement::new(dialect, "SELECT max(version) FROM _tenantry_migrations WHERE success");
-    Ok(newest.fetch_one(pool).await?.try_get(0)?)
+    match newest.fetch_one(pool).await {
+        Ok(row) => Ok(row.try_get(0)?),
+        Err(sqlx::Error::Database(_)) if !has_history(dialect, pool).await? => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The version this program needs.
