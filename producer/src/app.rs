@@ -11,6 +11,8 @@ use tenantry_shared::{
     store::Store,
 };
 
+use tokio::sync::OnceCell;
+
 use crate::cli::Global;
 
 /// A configuration, and the registry that it names.
@@ -18,6 +20,8 @@ pub(crate) struct App {
     pub(crate) config: Config,
     pub(crate) registry: Registry,
     pub(crate) ledger: Ledger,
+    /// The queue, once somebody needed it.
+    opened: OnceCell<Queue>,
 }
 
 /// The merged configuration of this call.
@@ -41,7 +45,12 @@ impl App {
     pub(crate) async fn with(config: Config) -> Result<Self, Fault> {
         let store = Store::open(config.registry_url.expose_secret()).await?;
         store.keep_open();
-        Ok(Self { config, registry: Registry::new(store.clone()), ledger: Ledger::new(store) })
+        Ok(Self {
+            config,
+            registry: Registry::new(store.clone()),
+            ledger: Ledger::new(store),
+            opened: OnceCell::new(),
+        })
     }
 
     /// The key, which must be the registry's.
@@ -53,6 +62,10 @@ impl App {
 
     /// The queue of this registry.
     pub(crate) async fn queue(&self) -> Result<Queue, Fault> {
+        Ok(self.opened.get_or_try_init(|| self.open_queue()).await?.clone())
+    }
+
+    async fn open_queue(&self) -> Result<Queue, Fault> {
         let identity = self.registry.identity().await?;
         let url = self.config.queue_url.as_ref().map(|url| url.expose_secret());
         Ok(Queue::open(url, self.config.registry_url.expose_secret(), &identity).await?)

@@ -135,10 +135,15 @@ enum Woken {
     Last,
 }
 
-/// Closes what was worked to its end just now. `false`: a beat is needed, as nothing is worked and no run has ended.
+/// Closes what was worked to its end just now, behind what a beat does of it before. `false`: a beat is needed, as nothing
+/// is worked and no run has ended.
 async fn is_done(conductor: &Conductor) -> bool {
-    let closed = close(&conductor.ledger, &conductor.pulse).await;
-    closed.is_ok_and(|closed| closed > 0) || !conductor.pulse.stays_idle().await
+    let Conductor { ledger, pulse, .. } = conductor;
+    let closed = async {
+        begin_waves(ledger).await?;
+        Ok::<_, QueueError>(close(ledger, pulse).await? > 0)
+    };
+    closed.await.unwrap_or(false) || !pulse.stays_idle().await
 }
 
 /// Whether a beat would find nothing to do.

@@ -207,6 +207,7 @@ impl Ledger {
             let row = clause.bind(self.store.query(&sql)).fetch_one(&mut *tx).await?;
             count += u64::try_from(row.try_get::<i64, _>(0)?).unwrap_or(0);
         }
+        tx.commit().await?;
         Ok(count.min(selection.limit.map_or(u64::MAX, u64::from)))
     }
 

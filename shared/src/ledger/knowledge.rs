@@ -107,6 +107,7 @@ impl Ledger {
                 add(&mut all, read_known(&row)?);
             }
         }
+        tx.commit().await?;
         if total(&all) == 0 { Err(LedgerError::NothingSelected) } else { Ok(all) }
     }
 

@@ -37,8 +37,13 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::KeyTaken`] when that run was asked for something else.
     pub async fn known_request(&self, spec: &RunSpec) -> Result<Option<Enqueued>, LedgerError> {
+        if spec.key.is_none() {
+            return Ok(None);
+        }
         let mut tx = self.store.begin_reading().await?;
-        self.run_of_key(&mut tx, spec).await
+        let known = self.run_of_key(&mut tx, spec).await?;
+        tx.commit().await?;
+        Ok(known)
     }
 
     /// Makes everybody else who enqueues wait until this transaction has ended.

@@ -98,6 +98,10 @@ impl Registry {
     /// # Errors
     /// When the registry cannot be reached.
     pub async fn put_bundle(&self, bundle: &Bundle) -> Result<(), RegistryError> {
+        let known = self.store.query("SELECT digest FROM bundles WHERE digest = $1");
+        if known.bind(bundle.digest().as_str()).fetch_optional(self.store.pool()).await?.is_some() {
+            return Ok(()); // nobody waits for a lock
+        }
         let mut tx = self.store.begin().await?;
         let insert = self.store.query("INSERT INTO bundles (digest, created_at) VALUES ($1, {now})");
         if insert.bind(bundle.digest().as_str()).insert(&mut *tx).await? {

@@ -350,3 +350,86 @@ impl<'p> Executor<'p> for &'p Pool {
         prepare.boxed()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sqlx::Row as _;
+
+    use super::*;
+    use crate::store::Store;
+
+    async fn registry() -> (tempfile::TempDir, Store) {
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", directory.path().join("registry.db").display());
+        let store = Store::init(&url).await.unwrap();
+        (directory, store)
+    }
+
+    impl Pool {
+        fn opened(&self) -> usize {
+            self.0.most - self.0.room.available_permits()
+        }
+
+        async fn settings(&self) -> i64 {
+            let row = sqlx::query("SELECT count(*) FROM settings").fetch_one(self).await.unwrap();
+            row.try_get(0).unwrap()
+        }
+    }
+
+    const SET: &str = "INSERT INTO settings (name, value) VALUES ('a', 'b')";
+
+    #[tokio::test]
+    async fn one_connection_serves_all_who_come_one_after_the_other() {
+        let (_directory, store) = registry().await;
+        for _ in 0..100 {
+            store.now_ms().await.unwrap();
+        }
+        assert_eq!(store.pool().opened(), 1);
+    }
+
+    #[tokio::test]
+    async fn another_connection_is_opened_when_the_only_one_is_held_on_to() {
+        let (_directory, store) = registry().await;
+        let held = store.begin_reading().await.unwrap();
+        store.now_ms().await.unwrap();
+        assert_eq!(store.pool().opened(), 2);
+        held.commit().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_writes_a_file_waits_for_its_turn_and_does_not_fail() {
+        let (_directory, store) = registry().await;
+        let tx = store.begin().await.unwrap();
+        let others = futures::future::join_all((0..8).map(|at| {
+            let sql = format!("INSERT INTO settings (name, value) VALUES ('n{at}', 'v')");
+            let store = store.clone();
+            tokio::spawn(async move { store.query(&sql).execute(store.pool()).await.unwrap() })
+        }));
+        assert_eq!(store.pool().settings().await, 0);
+        tx.commit().await.unwrap();
+        others.await;
+        assert_eq!(store.pool().settings().await, 8);
+    }
+
+    #[tokio::test]
+    async fn what_was_not_committed_is_undone_before_the_next_one_writes() {
+        let (_directory, store) = registry().await;
+        let mut tx = store.begin().await.unwrap();
+        store.query(SET).execute(&mut *tx).await.unwrap();
+        drop(tx);
+        store.begin().await.unwrap().commit().await.unwrap();
+        assert_eq!(store.pool().settings().await, 0);
+    }
+
+    #[tokio::test]
+    async fn a_statement_that_is_refused_costs_no_connection_and_one_that_is_cut_off_is_followed_by_another()
+    {
+        let (_directory, store) = registry().await;
+        store.query("SELECT no_column FROM settings").fetch_one(store.pool()).await.err().unwrap();
+        assert_eq!(store.pool().0.free.available_permits(), 1);
+        let long = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 200000) SELECT count(*) FROM n";
+        let cut_off = store.query(long).fetch_one(store.pool()).now_or_never();
+        assert!(cut_off.is_none());
+        assert_eq!(store.pool().settings().await, 0);
+    }
+}
