@@ -11,6 +11,7 @@
 //! | `{by_due}`, `{by_server}` | behind `targets`: go through them by `due_at`, of all or of one server, where the database has to be told |
 //! | `{by_lapses}` | the same, by `lapses` |
 //! | `{rows}` | before a list of pairs in `IN (…)`, where the database wants a word there |
+//! | `{hint}` | at the end of a `WHERE`: what is written is worth no wait for the disk, where one can be left out |
 //! | `{opaque}` | behind the value of a `LIMIT`: SQLite plans a statement anew for each value of one that it sees |
 //!
 //! Times and durations are `BIGINT` milliseconds, JSON is text. What a statement gives is a `BIGINT` or a text:
@@ -24,6 +25,7 @@ use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _, Row as 
 use crate::pooling::for_driver;
 
 mod error;
+mod execute;
 mod pool;
 mod pooler;
 mod schema;
@@ -86,6 +88,11 @@ impl Dialect {
             ),
         };
         let opaque = if self == Self::Sqlite { " + 0" } else { "" };
+        // Of this transaction alone, which is this statement where there is no other one.
+        let hint = match self {
+            Self::Postgres => "AND set_config('synchronous_commit', 'off', true) = 'off'",
+            Self::Sqlite | Self::MySql => "",
+        };
         let words = [
             ("{now}", now),
             ("{skip_locked}", skip_locked),
@@ -94,6 +101,7 @@ impl Dialect {
             ("{by_lapses}", by_lapses),
             ("{rows}", rows),
             ("{opaque}", opaque),
+            ("{hint}", hint),
         ];
         replaced(text, &words)
     }

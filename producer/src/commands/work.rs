@@ -16,6 +16,9 @@ use crate::{
 
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
+/// The run is not looked at before this, but when it has ended: its worker begins meanwhile.
+const FIRST_LOOK: Duration = Duration::from_millis(20);
+
 /// Works until the run has ended, and gives its view. The first signal lets running migrations finish, a second one
 /// stops them at once; the exit is the signal's then.
 pub(crate) async fn until_ended(
@@ -32,8 +35,13 @@ pub(crate) async fn until_ended(
     let (key, queue) = (app.key().await?, app.queue().await?);
     let mut worker =
         Worker::start(Parts { registry: app.registry.clone(), queue, key, config, health_file: None });
+    let followed = async {
+        let pulse = worker.pulse();
+        let _ = tokio::time::timeout(FIRST_LOOK, pulse.end()).await;
+        follow::until_ended(&app.ledger, run, LOOK_EVERY, pulse, output).await
+    };
     let result = tokio::select! {
-        view = follow::until_ended(&app.ledger, run, LOOK_EVERY, worker.pulse(), output) => view.map(Ok),
+        view = followed => view.map(Ok),
         exit = signals.next() => Ok(Err(exit)),
     };
     if matches!(result, Ok(Err(_))) {

@@ -33,7 +33,7 @@ impl Ledger {
     /// # Errors
     /// When the registry cannot be reached.
     pub async fn hold_lease(&self, name: &str, holder: &str, term: Duration) -> Result<bool, LedgerError> {
-        let sql = "UPDATE leases SET holder = $1, until_at = {now} + $2 WHERE name = $3 AND (holder = $1 OR until_at <= {now})";
+        let sql = "UPDATE leases SET holder = $1, until_at = {now} + $2 WHERE name = $3 AND (holder = $1 OR until_at <= {now}) {hint}";
         let renew = self.store.query(sql).bind(holder).bind(ms(term)).bind(name);
         if renew.execute(self.store.pool()).await?.rows_affected() == 1 {
             return Ok(true);
@@ -49,7 +49,7 @@ impl Ledger {
     /// When the registry cannot be reached; the lease ends by itself then.
     pub async fn drop_lease(&self, name: &str, holder: &str) -> Result<(), LedgerError> {
         self.store
-            .query("DELETE FROM leases WHERE name = $1 AND holder = $2")
+            .query("DELETE FROM leases WHERE name = $1 AND holder = $2 {hint}")
             .bind(name.to_owned())
             .bind(holder.to_owned())
             .execute(self.store.pool())
@@ -62,7 +62,7 @@ impl Ledger {
     /// # Errors
     /// When the registry cannot be reached.
     pub async fn open_runs(&self) -> Result<u64, LedgerError> {
-        let sql = "UPDATE runs SET state = 'running', started_at = {now} WHERE state = 'pending'";
+        let sql = "UPDATE runs SET state = 'running', started_at = {now} WHERE state = 'pending' {hint}";
         Ok(self.store.query(sql).execute(self.store.pool()).await?.rows_affected())
     }
 

@@ -76,7 +76,7 @@ impl Ledger {
         let size = usize::try_from(wave - 1).ok().and_then(|at| sizes.get(at)).copied().unwrap_or(0);
         let hold = (size >= fewest).then(|| ms(hold));
         let sql = format!(
-            "UPDATE runs SET surveyed = $1, survey_until = {{now}} + $2 WHERE id = $3 AND surveyed < $4 AND {GOES_ON}"
+            "UPDATE runs SET surveyed = $1, survey_until = {{now}} + $2 WHERE id = $3 AND surveyed < $4 AND {GOES_ON} {{hint}}"
         );
         let take = self.store.query(&sql).bind(wave).bind(hold).bind(run.as_str()).bind(wave);
         let taken = take.execute(self.store.pool()).await?.rows_affected() == 1;
@@ -89,7 +89,7 @@ impl Ledger {
     /// # Errors
     /// When the registry cannot be reached.
     pub async fn hold_survey(&self, survey: Survey, hold: Duration) -> Result<(), LedgerError> {
-        let sql = "UPDATE runs SET survey_until = {now} + $1 WHERE id = $2 AND surveyed = $3";
+        let sql = "UPDATE runs SET survey_until = {now} + $1 WHERE id = $2 AND surveyed = $3 {hint}";
         let renew = self.store.query(sql).bind(ms(hold)).bind(survey.run.to_string()).bind(survey.wave);
         renew.execute(self.store.pool()).await?;
         Ok(())
@@ -100,7 +100,7 @@ impl Ledger {
     /// # Errors
     /// When the registry cannot be reached; the hold ends by itself then.
     pub async fn end_survey(&self, survey: Survey, resend: bool) -> Result<(), LedgerError> {
-        let sql = "UPDATE runs SET survey_until = NULL WHERE id = $1 AND surveyed = $2";
+        let sql = "UPDATE runs SET survey_until = NULL WHERE id = $1 AND surveyed = $2 {hint}";
         let end = self.store.query(sql).bind(survey.run.to_string()).bind(survey.wave);
         end.execute(self.store.pool()).await?;
         if resend {

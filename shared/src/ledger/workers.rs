@@ -59,7 +59,8 @@ impl Ledger {
         slots: usize,
         state: WorkerState,
     ) -> Result<(), LedgerError> {
-        let beat = self.store.query("UPDATE workers SET heartbeat_at = {now}, state = $1 WHERE id = $2");
+        let beat =
+            self.store.query("UPDATE workers SET heartbeat_at = {now}, state = $1 WHERE id = $2 {hint}");
         let done = beat.bind(state.to_string()).bind(id).execute(self.store.pool()).await?;
         if done.rows_affected() == 1 {
             return Ok(());

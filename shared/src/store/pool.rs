@@ -15,13 +15,7 @@ use std::{
     time::Duration,
 };
 
-use futures::{
-    FutureExt as _, StreamExt as _, TryStreamExt as _, future::BoxFuture, stream, stream::BoxStream,
-};
-use sqlx::{
-    Any, AnyConnection, Connection as _, Either, Error, Execute, Executor, SqlStr,
-    any::{AnyConnectOptions, AnyQueryResult, AnyRow, AnyStatement, AnyTypeInfo},
-};
+use sqlx::{AnyConnection, Connection as _, Error, any::AnyConnectOptions};
 use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 
 use super::{ACQUIRE_TIMEOUT, Dialect, SQLITE_BUSY_TIMEOUT_MS, error::is_unreachable, prepare};
@@ -235,7 +229,7 @@ impl Pool {
     }
 
     /// Takes a connection back that is as good as before.
-    fn settle<T>(&self, lent: Lent, result: Result<T, Error>) -> Result<T, Error> {
+    pub(super) fn settle<T>(&self, lent: Lent, result: Result<T, Error>) -> Result<T, Error> {
         if self.is_good_after(&result) {
             lent.done();
         }
@@ -287,72 +281,9 @@ impl DerefMut for Lent {
     }
 }
 
-/// One statement by whichever connection is free. What is fetched only reads, but on a server.
-impl<'p> Executor<'p> for &'p Pool {
-    type Database = Any;
-
-    fn execute<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<AnyQueryResult, Error>>
-    where
-        'p: 'e,
-        E: 'q + Execute<'q, Any>,
-    {
-        let execute = async move {
-            let mut lent = self.writing().await?;
-            let result = (&mut *lent).execute(query).await;
-            self.settle(lent, result)
-        };
-        execute.boxed()
-    }
-
-    fn fetch_many<'e, 'q: 'e, E>(
-        self,
-        query: E,
-    ) -> BoxStream<'e, Result<Either<AnyQueryResult, AnyRow>, Error>>
-    where
-        'p: 'e,
-        E: 'q + Execute<'q, Any>,
-    {
-        let fetch = async move {
-            let mut lent = self.reading().await?;
-            let result = (&mut *lent).fetch_many(query).try_collect::<Vec<_>>().await;
-            let all = self.settle(lent, result)?;
-            Ok::<_, Error>(stream::iter(all).map(Ok))
-        };
-        stream::once(fetch).try_flatten().boxed()
-    }
-
-    fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Option<AnyRow>, Error>>
-    where
-        'p: 'e,
-        E: 'q + Execute<'q, Any>,
-    {
-        let fetch = async move {
-            let mut lent = self.reading().await?;
-            let result = (&mut *lent).fetch_optional(query).await;
-            self.settle(lent, result)
-        };
-        fetch.boxed()
-    }
-
-    fn prepare_with<'e>(
-        self,
-        sql: SqlStr,
-        parameters: &'e [AnyTypeInfo],
-    ) -> BoxFuture<'e, Result<AnyStatement, Error>>
-    where
-        'p: 'e,
-    {
-        let prepare = async move {
-            let mut lent = self.reading().await?;
-            let result = (&mut *lent).prepare_with(sql, parameters).await;
-            self.settle(lent, result)
-        };
-        prepare.boxed()
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
     use sqlx::Row as _;
 
     use super::*;
