@@ -1,5 +1,7 @@
 //! MariaDB, where DDL commits by itself: what is left behind is told truly.
 
+mod catalog;
+
 use tenantry_tests::{
     Fleet, Home, TenantDb,
     fleet::{Kind, create_mariadb_database},

@@ -6,20 +6,22 @@
 //!
 //! `GET_LOCK` wants a time limit: MariaDB answers NULL to the endless one that sqlx asks for, and locks nothing.
 
+mod ask;
 mod catalog;
 mod heads;
 mod holders;
+mod maria;
 mod marked;
+mod parts;
 mod stepwise;
 mod traces;
 
 use std::{str::FromStr as _, sync::Arc};
 
-use futures::StreamExt as _;
 use sha2::{Digest as _, Sha256};
 use sqlx::{
-    AssertSqlSafe, ConnectOptions as _, Connection as _, Either, MySqlConnection, Row as _,
-    mysql::{MySqlConnectOptions, MySqlDatabaseError, MySqlRow},
+    AssertSqlSafe, ConnectOptions as _, Connection as _, MySqlConnection, Row as _,
+    mysql::MySqlConnectOptions,
 };
 use tenantry_shared::{
     clock::millis,
@@ -35,13 +37,13 @@ use tenantry_shared::{
 };
 
 pub(crate) use self::heads::MyHeads;
-use self::stepwise::Stopper;
+use self::{ask::texts, stepwise::Stopper};
 use super::{
     Asks, Change, Doing, IDLE, Limits, Seen, Select, Session, course_of, doing::Lock, failure, in_time,
     steps, whole_of,
 };
 
-const NO_SUCH_TABLE: u16 = 1146;
+const NO_SUCH_TABLE: &str = "1146";
 
 /// A table may not be read.
 const DENIED: &str = "1142";
@@ -142,11 +144,7 @@ impl Session for MySqlSession {
 
     async fn read(&mut self, select: &str) -> Result<Option<Vec<Row>>, Failure> {
         self.finish().await?;
-        match sqlx::raw_sql(AssertSqlSafe(select.to_owned())).fetch_all(&mut self.connection).await {
-            Ok(rows) => rows.iter().map(texts).collect::<Result<_, _>>().map(Some).map_err(|e| self.fail(&e)),
-            Err(error) if number_of(&error) == Some(NO_SUCH_TABLE) => Ok(None),
-            Err(error) => Err(self.fail(&error)),
-        }
+        Ok(self.answers(&[select]).await?.pop().flatten())
     }
 
     async fn lock(&mut self) -> Result<(), Failure> {
@@ -273,40 +271,6 @@ impl MySqlSession {
         Ok(Seen { locked, rows })
     }
 
-    /// What the first of these selections read, in one message, up to the first one whose table is not there.
-    async fn answers(&mut self, selects: &[&str]) -> Result<Vec<Option<Vec<Row>>>, Failure> {
-        let message = AssertSqlSafe(selects.join(";\n"));
-        let mut answers = vec![Some(Vec::new())];
-        let mut failed = None;
-        {
-            let mut results = sqlx::raw_sql(message).fetch_many(&mut self.connection);
-            while let Some(result) = results.next().await {
-                match result {
-                    Ok(Either::Left(_)) => answers.push(Some(Vec::new())),
-                    Ok(Either::Right(row)) => {
-                        if let Some(Some(rows)) = answers.last_mut() {
-                            rows.push(row);
-                        }
-                    }
-                    Err(error) => failed = Some(error),
-                }
-            }
-        }
-        let _ = answers.pop();
-        if let Some(error) = failed {
-            if number_of(&error) != Some(NO_SUCH_TABLE) {
-                return Err(self.fail(&error));
-            }
-            answers.push(None);
-        }
-        let read = |rows: Vec<MySqlRow>| rows.iter().map(texts).collect::<Result<Vec<Row>, _>>();
-        answers
-            .into_iter()
-            .map(|rows| rows.map(read).transpose())
-            .collect::<Result<_, _>>()
-            .map_err(|e| self.fail(&e))
-    }
-
     async fn raw(&mut self, sql: &str) -> Result<(), Failure> {
         if sql.is_empty() {
             return Ok(());
@@ -318,14 +282,6 @@ impl MySqlSession {
     fn fail(&self, error: &sqlx::Error) -> Failure {
         failure(error, Engine::MySql, self.password.as_deref())
     }
-}
-
-fn texts(row: &MySqlRow) -> Result<Row, sqlx::Error> {
-    (0..row.len()).map(|at| row.try_get(at)).collect()
-}
-
-fn number_of(error: &sqlx::Error) -> Option<u16> {
-    Some(error.as_database_error()?.try_downcast_ref::<MySqlDatabaseError>()?.number())
 }
 
 /// At most 64 characters, which is all that `GET_LOCK` takes.

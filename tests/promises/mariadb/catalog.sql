@@ -1,6 +1,5 @@
--- Every object of a tenant's database as kind, table, name and definition. {db} is its name. Columns of views are
--- among them: the server takes long to leave them out. Only where it is told the database by its name, and by the column that it goes
--- by, does it look into that one alone: any other condition goes through all databases of the server.
+-- Every object of a MariaDB tenant's database as kind, table, name and definition, in one query: what a look at it must
+-- tell, however it asks. {db} is the database.
 SELECT 'table', CAST(NULL AS CHAR), CAST(table_name AS CHAR), CAST(CONCAT_WS(' ', engine, row_format, table_collation, create_options) AS CHAR)
 FROM information_schema.tables
 WHERE table_schema = {db} AND table_type IN ('BASE TABLE', 'SYSTEM VERSIONED')
@@ -23,7 +22,7 @@ WHERE table_schema = {db}
 
 UNION ALL
 SELECT IF(index_name = 'PRIMARY', 'constraint', 'index'), table_name, index_name,
-    CONCAT(IF(non_unique = 0, 'unique ', ''), LOWER(index_type), ' (', GROUP_CONCAT(CONCAT(COALESCE(column_name, {expression}),
+    CONCAT(IF(non_unique = 0, 'unique ', ''), LOWER(index_type), ' (', GROUP_CONCAT(CONCAT(COALESCE(column_name, ''),
         IF(sub_part IS NULL, '', CONCAT('(', sub_part, ')')), IF(collation = 'D', ' desc', '')) ORDER BY seq_in_index SEPARATOR ', '), ')')
 FROM information_schema.statistics
 WHERE table_schema = {db}
@@ -42,7 +41,7 @@ GROUP BY r.table_name, r.constraint_name, r.unique_constraint_schema, r.referenc
 UNION ALL
 SELECT 'constraint', t.table_name, t.constraint_name, CONCAT('check ', check_clause)
 FROM information_schema.table_constraints t JOIN information_schema.check_constraints c
-    ON c.constraint_name = t.constraint_name {of_table}
+    ON c.constraint_name = t.constraint_name AND c.table_name = t.table_name
 WHERE t.table_schema = {db} AND c.constraint_schema = {db} AND constraint_type = 'CHECK'
 
 UNION ALL

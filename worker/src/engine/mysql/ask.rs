@@ -1,0 +1,61 @@
+//! Several questions in one message. A server answers them one after the other, up to the first that it refuses.
+
+use futures::StreamExt as _;
+use sqlx::{AssertSqlSafe, Either, Row as _, mysql::MySqlRow};
+use tenantry_shared::{failure::Failure, site::Row};
+
+use super::{MySqlSession, NO_SUCH_TABLE};
+
+impl MySqlSession {
+    /// The rows of each of these statements, up to the first one that failed, and what that failed with.
+    pub(super) async fn asked<T: AsRef<str>>(
+        &mut self,
+        statements: &[T],
+    ) -> Result<(Vec<Vec<Row>>, Option<Failure>), Failure> {
+        let message = statements.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(";\n");
+        let mut answers = vec![Vec::new()];
+        let mut failed = None;
+        {
+            let mut results = sqlx::raw_sql(AssertSqlSafe(message)).fetch_many(&mut self.connection);
+            while let Some(result) = results.next().await {
+                match result {
+                    Ok(Either::Left(_)) => answers.push(Vec::new()),
+                    Ok(Either::Right(row)) => {
+                        if let Some(rows) = answers.last_mut() {
+                            rows.push(row);
+                        }
+                    }
+                    Err(error) => failed = Some(error),
+                }
+            }
+        }
+        let _ = answers.pop();
+        let read = |rows: Vec<MySqlRow>| rows.iter().map(texts).collect::<Result<Vec<Row>, _>>();
+        let answers: Result<_, _> = answers.into_iter().map(read).collect();
+        Ok((answers.map_err(|e| self.fail(&e))?, failed.map(|error| self.fail(&error))))
+    }
+
+    /// The same, where none may fail.
+    pub(super) async fn all<T: AsRef<str>>(&mut self, statements: &[T]) -> Result<Vec<Vec<Row>>, Failure> {
+        match self.asked(statements).await? {
+            (answers, None) => Ok(answers),
+            (_, Some(failed)) => Err(failed),
+        }
+    }
+
+    /// What the first of these selections read, up to the first one whose table is not there.
+    pub(super) async fn answers(&mut self, selects: &[&str]) -> Result<Vec<Option<Vec<Row>>>, Failure> {
+        let (answers, failed) = self.asked(selects).await?;
+        let mut answers: Vec<_> = answers.into_iter().map(Some).collect();
+        match failed {
+            None => {}
+            Some(failed) if failed.code == NO_SUCH_TABLE => answers.push(None),
+            Some(failed) => return Err(failed),
+        }
+        Ok(answers)
+    }
+}
+
+pub(super) fn texts(row: &MySqlRow) -> Result<Row, sqlx::Error> {
+    (0..row.len()).map(|at| row.try_get(at)).collect()
+}
