@@ -21,9 +21,10 @@ const NO_SUCH_COLUMN: [&str; 2] = ["42703", "1054"];
 /// A refusal that names the tool, or what the reading fails with.
 pub async fn none(session: &mut impl Session, own: &[&Chain], seen: Option<Vec<Row>>) -> Result<(), Failure> {
     let names = names(own);
-    let rows = match seen {
+    let is_whole = |rows: &Vec<Row>| rows.iter().all(|row| row.iter().all(Option::is_some));
+    let rows = match seen.filter(is_whole) {
         Some(rows) => rows,
-        None => session.read(&select(&session.site(""), own).sql).await?.unwrap_or_default(),
+        None => session.read(&found::select(&session.site(""), &names)).await?.unwrap_or_default(),
     };
     let tables = found::tables(&rows);
     let begun = tables.iter().any(|table| names.iter().any(|own| own.eq_ignore_ascii_case(&table.name)));
@@ -41,11 +42,11 @@ pub async fn none(session: &mut impl Session, own: &[&Chain], seen: Option<Vec<R
     Ok(())
 }
 
-/// Lists what may be a history in a tenant that may have these chains.
+/// Lists what may be a history in a tenant that may have these chains, for [`none`].
 #[must_use]
 pub fn select(site: &Site, own: &[&Chain]) -> Select {
     let names = names(own);
-    Select { guard: found::guard(site, &names), ..Select::always(found::select(site, &names)) }
+    Select { guard: found::guard(site, &names), ..Select::always(found::glance(site, &names)) }
 }
 
 fn names<'a>(own: &[&'a Chain]) -> Vec<&'a str> {

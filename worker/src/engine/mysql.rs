@@ -3,13 +3,13 @@
 //! DDL commits by itself there, so every migration goes statement by statement. Where its mark and the traces of its statements
 //! tell how far it came (see `marked`) they are its record; else it has one (see `steps`). Where a format marks a migration as
 //! begun, the mark comes first, as its own tool does it.
-//!
-//! `GET_LOCK` wants a time limit: MariaDB answers NULL to the endless one that sqlx asks for, and locks nothing.
 
+mod ahead;
 mod ask;
 mod catalog;
 mod heads;
 mod holders;
+mod locks;
 mod maria;
 mod marked;
 mod parts;
@@ -18,14 +18,12 @@ mod traces;
 
 use std::{str::FromStr as _, sync::Arc};
 
-use sha2::{Digest as _, Sha256};
 use sqlx::{
     AssertSqlSafe, ConnectOptions as _, Connection as _, MySqlConnection, Row as _,
     mysql::MySqlConnectOptions,
 };
 use tenantry_shared::{
     clock::millis,
-    digest::hex,
     failure::{Class, Failure},
     format::Script,
     place::Engine,
@@ -37,10 +35,10 @@ use tenantry_shared::{
 };
 
 pub(crate) use self::heads::MyHeads;
-use self::{ask::texts, stepwise::Stopper};
+use self::{ahead::Ready, ask::texts, stepwise::Stopper};
 use super::{
-    Asks, Change, Doing, IDLE, Limits, Seen, Select, Session, course_of, doing::Lock, failure, in_time,
-    steps, whole_of,
+    Ahead, Asks, Change, Doing, IDLE, Limits, Seen, Select, Session, course_of, failure, in_time, steps,
+    whole_of,
 };
 
 const NO_SUCH_TABLE: &str = "1146";
@@ -67,6 +65,10 @@ pub struct MySqlSession {
     /// The record of a migration that has run, to be written with the next one's first, or by [`Self::finish`]. Its mark
     /// tells all of it until then.
     unended: Option<String>,
+    /// What will be asked once the next migration has run.
+    ahead: Option<Ahead>,
+    /// The answers to that, until somebody asks or something else is done.
+    ready: Option<Ready>,
     doing: Arc<Doing>,
 }
 
@@ -100,12 +102,13 @@ impl Session for MySqlSession {
             stained: false,
             made: None,
             unended: None,
+            ahead: None,
+            ready: None,
             doing: Arc::default(),
         })
     }
 
-    /// Both locks, if they are to be had at once, and what is needed, as far as one message goes: the first table that is
-    /// not there ends it.
+    /// Both locks, if they are to be had at once, and what is needed.
     async fn begin(
         _: Option<Self>,
         access: &Access,
@@ -120,6 +123,9 @@ impl Session for MySqlSession {
     }
 
     async fn read_all(&mut self, selects: &[Select]) -> Result<Vec<Option<Vec<Row>>>, Failure> {
+        if let Some(rows) = self.ready_for(selects) {
+            return Ok(rows);
+        }
         self.finish().await?;
         let mut all = Vec::with_capacity(selects.len());
         while all.len() < selects.len() {
@@ -148,24 +154,11 @@ impl Session for MySqlSession {
     }
 
     async fn lock(&mut self) -> Result<(), Failure> {
-        let seconds = i64::try_from(millis(self.limits.lock).div_ceil(1000).max(1)).unwrap_or(i64::MAX);
-        for name in [own_lock(&self.database), sqlx_lock(&self.database)] {
-            let take =
-                sqlx::query_scalar::<_, Option<i64>>("SELECT GET_LOCK(?, ?)").bind(&name).bind(seconds);
-            self.doing.lock(Some(Lock::Named(name.clone())));
-            let taken = take.fetch_one(&mut self.connection).await.map_err(|e| self.fail(&e))?;
-            if taken != Some(1) {
-                let busy = Failure::new(
-                    Class::Transient,
-                    "locked",
-                    format!("somebody else is migrating this tenant, for more than {seconds} s"),
-                );
-                let busy = busy.with_hint("see SHOW PROCESSLIST, or wait longer with --lock-timeout");
-                return Err(self.explained_lock(busy, &name).await);
-            }
-        }
-        self.doing.lock(None);
-        Ok(())
+        self.take_locks().await
+    }
+
+    fn foresee(&mut self, next: Ahead) {
+        self.ahead = Some(next);
     }
 
     async fn run(&mut self, change: &Change<'_>) -> Result<(), Failure> {
@@ -176,10 +169,12 @@ impl Session for MySqlSession {
         self.raw(change.preamble.unwrap_or_default()).await?;
         self.stained |= change.preamble.is_some()
             || units.iter().any(|unit| leaves_settings(&unit.statements, Engine::MySql));
+        self.ready = None;
         let ran = match self.begun(change, &units).await {
             Some(ran) => ran,
             None => self.stepped(change, &units).await,
         };
+        self.ahead = None;
         match ran {
             Err(failure) => Err(self.explained(failure, change).await),
             done => done,
@@ -197,6 +192,7 @@ impl Session for MySqlSession {
     /// The tenant's lock keeps others out meanwhile.
     async fn write(&mut self, _: &[String], statements: &[String]) -> Result<(), Failure> {
         self.finish().await?;
+        self.ready = None;
         steps::write(self, statements).await
     }
 
@@ -248,29 +244,6 @@ impl MySqlSession {
         steps::run(self, change, units).await
     }
 
-    async fn seen_at_once(&mut self, needed: Vec<Select>, wanted: Vec<Select>) -> Result<Seen, Failure> {
-        let [own, sqlx] = [own_lock(&self.database), sqlx_lock(&self.database)];
-        let lock = format!(
-            "SELECT CASE WHEN GET_LOCK('{own}', 0) = 1 THEN CAST(GET_LOCK('{sqlx}', 0) AS CHAR) ELSE '0' END"
-        );
-        let mut all = vec![Select::always(lock)];
-        let count = needed.len();
-        all.extend(needed.into_iter().chain(wanted));
-        let read = match self.read_all(&all).await {
-            // An account that may only read histories can still be told that there is nothing to do.
-            Err(failure) if failure.code == DENIED => {
-                let rows = self.read_all(&all[1..=count]).await?;
-                return Ok(Seen { locked: false, rows });
-            }
-            read => read?,
-        };
-        let mut answers = read.into_iter();
-        let taken = answers.next().flatten().into_iter().flatten().flatten().next().flatten();
-        let locked = taken.as_deref() == Some("1");
-        let rows = if locked { answers.collect() } else { answers.take(count).collect() };
-        Ok(Seen { locked, rows })
-    }
-
     async fn raw(&mut self, sql: &str) -> Result<(), Failure> {
         if sql.is_empty() {
             return Ok(());
@@ -281,28 +254,5 @@ impl MySqlSession {
 
     fn fail(&self, error: &sqlx::Error) -> Failure {
         failure(error, Engine::MySql, self.password.as_deref())
-    }
-}
-
-/// At most 64 characters, which is all that `GET_LOCK` takes.
-fn own_lock(database: &str) -> String {
-    format!("tenantry:{}", hex(&Sha256::digest(database.as_bytes())[..16]))
-}
-
-/// The name that sqlx locks a database with (`sqlx-mysql/src/migrate.rs`).
-fn sqlx_lock(database: &str) -> String {
-    const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
-    format!("{:x}", 0x3d32_ad9e * i64::from(CRC.checksum(database.as_bytes())))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lock_names_are_short_enough_and_differ() {
-        assert!(own_lock(&"x".repeat(500)).len() <= 64);
-        assert_ne!(own_lock("a"), own_lock("b"));
-        assert_eq!(sqlx_lock("appdb"), format!("{:x}", 4_402_498_167_645_207_530_i64));
     }
 }

@@ -9,9 +9,7 @@ use std::collections::HashSet;
 
 use tenantry_shared::{
     failure::Failure,
-    place::Engine,
     schema::{Catalog, Kind, Object, neutral},
-    site::Site,
 };
 
 use super::{MySqlSession, parts};
@@ -20,12 +18,15 @@ use crate::engine::Session as _;
 impl MySqlSession {
     /// The tenant's schema, without these history tables.
     pub(super) async fn read_catalog(&mut self, histories: &[&str]) -> Result<Catalog, Failure> {
-        let Site { schema, .. } = self.site("");
-        let database = schema.unwrap_or_default();
-        let literal = Site { engine: Engine::MySql, schema: None, table: String::new() }.text(&database);
+        let (database, literal) = (self.database.clone(), self.literal());
         let objects =
             if self.is_maria { self.read_maria(&literal).await } else { self.read_mysql(&literal).await };
         Ok(Catalog::new(tidied(objects?, &database), histories))
+    }
+
+    /// The database's name.
+    pub(super) fn literal(&self) -> String {
+        self.site("").text(&self.database)
     }
 
     /// Every object of a database, whose name is this literal.

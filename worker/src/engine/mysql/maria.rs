@@ -65,14 +65,10 @@ impl MySqlSession {
     /// Every object of a database, whose name is this literal.
     pub(super) async fn read_maria(&mut self, literal: &str) -> Result<Vec<Object>, Failure> {
         let here = |sql: &str| sql.replace("{db}", literal);
-        let (mut answers, failed) = self.asked(&FIRST.map(here)).await?;
-        if let Some(failed) = failed {
-            let is_stored = answers.len() == FIRST.len() - 1;
-            if !is_stored || ![DENIED, NO_SUCH_TABLE].contains(&failed.code.as_str()) {
-                return Err(failed);
-            }
-            answers.extend(self.all(&[here(STORED_SEEN)]).await?);
-        }
+        let answers = match self.looked_ahead() {
+            Some(answers) => answers,
+            None => self.first_looked(literal).await?,
+        };
         let (mut objects, there) = first(&answers);
         let more = MORE.iter().filter(|(kind, _)| there.iter().any(|there| there == kind));
         let more: Vec<String> = more.map(|(_, sql)| here(sql)).collect();
@@ -83,6 +79,23 @@ impl MySqlSession {
         }
         Ok(objects)
     }
+
+    async fn first_looked(&mut self, literal: &str) -> Result<Vec<Vec<Row>>, Failure> {
+        let (mut answers, failed) = self.asked(&first_look(literal)).await?;
+        if let Some(failed) = failed {
+            let is_stored = answers.len() == FIRST.len() - 1;
+            if !is_stored || ![DENIED, NO_SUCH_TABLE].contains(&failed.code.as_str()) {
+                return Err(failed);
+            }
+            answers.extend(self.all(&[STORED_SEEN.replace("{db}", literal)]).await?);
+        }
+        Ok(answers)
+    }
+}
+
+/// What is asked first of a database whose name is this literal.
+pub(super) fn first_look(literal: &str) -> [String; 6] {
+    FIRST.map(|sql| sql.replace("{db}", literal))
 }
 
 /// The objects that the first answers tell of, and what there is more of.
@@ -97,7 +110,7 @@ fn first(answers: &[Vec<Row>]) -> (Vec<Object>, Vec<String>) {
     objects.extend(triggers.iter().filter_map(|row| Object::from_row(row)));
     let partitioned = relations.iter().any(|row| text(row, 3).as_deref() == Some("1"));
     let of_types = relations.iter().filter_map(|row| text(row, 0));
-    let said = constraints.iter().chain(stored).flatten().cloned().flatten();
+    let said = constraints.iter().chain(stored).flatten().flatten().cloned();
     let there = of_types.chain(said).chain(partitioned.then(|| "PARTITION".to_owned())).collect();
     (objects, there)
 }

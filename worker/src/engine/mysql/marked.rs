@@ -141,12 +141,11 @@ struct Walk<'s, 'c> {
 impl Walk<'_, '_> {
     /// Makes the history, and the mark if it begins with what commits by itself. False: something of it is there.
     async fn open(&mut self, first: Option<&Piece<'_>>) -> Result<bool, Failure> {
-        if self.session.made.as_deref() != Some(&self.change.create) {
-            self.session.execute(&self.change.create).await.map_err(|e| unrecorded(e, self.change))?;
-            self.session.made = Some(self.change.create.clone());
-        }
-        let Some(Piece::Stretch(steps)) = first else { return Ok(true) };
-        if !self.session.unseen(&traces(steps)).await? {
+        let create = Some(&self.change.create).filter(|create| self.session.made.as_ref() != Some(create));
+        let Some(Piece::Stretch(steps)) = first else {
+            return self.made(&[], create).await.map(|_| true);
+        };
+        if !self.made(&traces(steps), create).await? {
             return Ok(false);
         }
         let mark = self.mark(0, steps.last().map_or(0, |step| step.number));
@@ -157,6 +156,15 @@ impl Walk<'_, '_> {
         self.session.unended = None;
         self.marked = true;
         Ok(true)
+    }
+
+    /// Makes the history, and asks in the same message whether none of these is to be seen.
+    async fn made(&mut self, traces: &[&Trace], create: Option<&String>) -> Result<bool, Failure> {
+        let Some(create) = create else { return self.session.unseen(traces, None).await };
+        let unseen = self.session.unseen(traces, Some(create)).await;
+        let unseen = unseen.map_err(|failure| unrecorded(failure, self.change))?;
+        self.session.made = Some(create.clone());
+        Ok(unseen)
     }
 
     /// False: it cannot go on so.
@@ -204,7 +212,11 @@ impl Walk<'_, '_> {
         } else {
             self.reach(behind(unit), next).await?
         };
-        let committed = self.session.execute("COMMIT").await;
+        let committed = if is_last {
+            self.session.execute_last("COMMIT").await
+        } else {
+            self.session.execute("COMMIT").await.map(|_| ())
+        };
         committed.map_err(|failure| placed(failure, self.change.script.line, behind(unit), None))?;
         self.session.unended = None;
         (self.done, self.marked) = (behind(unit), true);
@@ -214,7 +226,7 @@ impl Walk<'_, '_> {
     /// Says how many statements are done, and that nothing of the next ones is there: false if something is.
     async fn reach(&mut self, done: u32, next: Option<&[Step<'_>]>) -> Result<bool, Failure> {
         let unseen = match next {
-            Some(steps) => self.session.unseen(&traces(steps)).await?,
+            Some(steps) => self.session.unseen(&traces(steps), None).await?,
             None => true,
         };
         let last = next.filter(|_| unseen).and_then(|steps| steps.last());
@@ -242,8 +254,8 @@ impl Walk<'_, '_> {
             return Ok(());
         }
         self.session.finish().await?;
-        let recorded = self.session.execute(&record).await;
-        recorded.map(|_| ()).map_err(|failure| unrecorded(failure, self.change))
+        let recorded = self.session.execute_last(&record).await;
+        recorded.map_err(|failure| unrecorded(failure, self.change))
     }
 
     async fn statement(&mut self, number: u32, statement: &Statement) -> Result<(), Failure> {

@@ -13,24 +13,25 @@ use super::MySqlSession;
 use crate::engine::steps::fingerprints;
 
 impl MySqlSession {
-    /// Whether the database looks as if none of these were done.
-    pub(super) async fn unseen(&mut self, traces: &[&Trace]) -> Result<bool, Failure> {
-        let seen = self.seen(traces).await?;
+    /// Whether the database looks as if none of these were done, once it has done what is `before`.
+    pub(super) async fn unseen(&mut self, traces: &[&Trace], before: Option<&str>) -> Result<bool, Failure> {
+        let seen = self.seen(traces, before).await?;
         let is_unseen =
             |(trace, seen): (&&Trace, Option<bool>)| **trace == Trace::Harmless || seen == Some(false);
         Ok(traces.iter().zip(seen).all(is_unseen))
     }
 
     /// Whether the database looks as it does once each of these is done. None: it looks the same.
-    async fn seen(&mut self, traces: &[&Trace]) -> Result<Vec<Option<bool>>, Failure> {
+    async fn seen(&mut self, traces: &[&Trace], before: Option<&str>) -> Result<Vec<Option<bool>>, Failure> {
         let looks: Vec<String> = traces.iter().filter_map(|trace| self.look_of(trace)).collect();
-        if looks.is_empty() {
+        let look = (!looks.is_empty()).then(|| format!("SELECT {}", looks.join(", ")));
+        let message: Vec<&str> = before.into_iter().chain(look.as_deref()).collect();
+        if message.is_empty() {
             return Ok(vec![None; traces.len()]);
         }
         // The record of the migration before waits for this one's mark.
-        let found = self.answers(&[&format!("SELECT {}", looks.join(", "))]).await?;
-        let mut found =
-            found.into_iter().flatten().flatten().flatten().map(|flag| flag.as_deref() == Some("1"));
+        let found = self.all(&message).await?.into_iter().flatten().flatten();
+        let mut found = found.map(|flag| flag.as_deref() == Some("1"));
         let tells = |trace: &&Trace| if **trace == Trace::Harmless { None } else { found.next() };
         Ok(traces.iter().map(tells).collect())
     }
@@ -62,7 +63,7 @@ impl MySqlSession {
         let begun = begun.filter_map(|(number, statement)| Some((number, Lone::new(&statement.text)?.trace)));
         let begun: Vec<(u32, Trace)> = begun.filter(|(_, trace)| *trace != Trace::Harmless).collect();
         let traces: Vec<&Trace> = begun.iter().map(|(_, trace)| trace).collect();
-        let seen = self.seen(&traces).await?;
+        let seen = self.seen(&traces, None).await?;
         let is_seen = |at: &usize| seen[*at] == Some(true);
         let last = (0..seen.len()).rev().find(is_seen);
         let hole = (0..last.unwrap_or(0)).find(|at| !is_seen(at));

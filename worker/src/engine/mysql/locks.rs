@@ -1,0 +1,134 @@
+//! The tenant's lock, and what is read under it at once.
+//!
+//! `GET_LOCK` wants a time limit: MariaDB answers NULL to the endless one that sqlx asks for, and locks nothing.
+
+use sha2::{Digest as _, Sha256};
+use tenantry_shared::{
+    clock::millis,
+    digest::hex,
+    failure::{Class, Failure},
+    site::Row,
+};
+
+use super::{DENIED, MySqlSession, NO_SUCH_TABLE};
+use crate::engine::{Seen, Select, Session as _, doing::Lock};
+
+impl MySqlSession {
+    /// Ours, and the one that sqlx takes.
+    pub(super) async fn take_locks(&mut self) -> Result<(), Failure> {
+        let seconds = i64::try_from(millis(self.limits.lock).div_ceil(1000).max(1)).unwrap_or(i64::MAX);
+        for name in [own_lock(&self.database), sqlx_lock(&self.database)] {
+            self.doing.lock(Some(Lock::Named(name.clone())));
+            let take = format!("SELECT CAST(GET_LOCK('{name}', {seconds}) AS CHAR)");
+            let taken = self.all(&[take]).await?;
+            if !is_one(taken.first()) {
+                let busy = Failure::new(
+                    Class::Transient,
+                    "locked",
+                    format!("somebody else is migrating this tenant, for more than {seconds} s"),
+                );
+                let busy = busy.with_hint("see SHOW PROCESSLIST, or wait longer with --lock-timeout");
+                return Err(self.explained_lock(busy, &name).await);
+            }
+        }
+        self.doing.lock(None);
+        Ok(())
+    }
+
+    /// Both locks, if they are to be had at once, and what is asked: in one message, up to the first table that is not there.
+    /// Which ones are is asked before, and so is what needs none.
+    pub(super) async fn seen_at_once(
+        &mut self,
+        needed: Vec<Select>,
+        wanted: Vec<Select>,
+    ) -> Result<Seen, Failure> {
+        let count = needed.len();
+        let asks: Vec<Select> = needed.into_iter().chain(wanted).collect();
+        let mut order: Vec<usize> = (0..asks.len()).collect();
+        order.sort_by_key(|at| asks[*at].table.is_some());
+        let mut message = vec![self.both_locks(), self.listing(&asks)];
+        message.extend(order.iter().map(|at| asks[*at].sql.clone()));
+        let (mut answers, failed) = self.asked(&message).await?;
+        match failed {
+            None => {}
+            Some(failed) if failed.code == NO_SUCH_TABLE && answers.len() >= 2 => {}
+            // An account that may only read histories can still be told that there is nothing to do.
+            Some(failed) if failed.code == DENIED => {
+                let rows = self.read_all(&asks[..count]).await?;
+                return Ok(Seen { locked: false, rows });
+            }
+            Some(failed) => return Err(failed),
+        }
+        let read = answers.split_off(2);
+        let locked = is_one(answers.first());
+        let there: Vec<String> =
+            answers.into_iter().nth(1).into_iter().flatten().flatten().flatten().collect();
+        let mut rows = vec![None; asks.len()];
+        let answered = read.len();
+        for (at, read) in order.iter().zip(read) {
+            rows[*at] = Some(read);
+        }
+        for at in order.into_iter().skip(answered + 1) {
+            let name = asks[at].table.as_deref().and_then(|table| self.bare(table));
+            if name.is_none_or(|name| there.iter().any(|there| there.eq_ignore_ascii_case(&name))) {
+                rows[at] = self.read(&asks[at].sql).await?;
+            }
+        }
+        rows.truncate(if locked { asks.len() } else { count });
+        Ok(Seen { locked, rows })
+    }
+
+    fn both_locks(&self) -> String {
+        let [own, sqlx] = [own_lock(&self.database), sqlx_lock(&self.database)];
+        format!(
+            "SELECT CASE WHEN GET_LOCK('{own}', 0) = 1 THEN CAST(GET_LOCK('{sqlx}', 0) AS CHAR) ELSE '0' END"
+        )
+    }
+
+    /// Which of the tables of these selections are there. Names alone are read from no table's file.
+    fn listing(&self, asks: &[Select]) -> String {
+        let site = self.site("");
+        let tables = asks.iter().filter_map(|select| self.bare(select.table.as_deref()?));
+        let names: Vec<String> = tables.map(|name| site.text(&name)).collect();
+        format!(
+            "SELECT CAST(table_name AS CHAR) FROM information_schema.tables WHERE table_schema = {} AND table_name IN (NULL, {})",
+            site.text(&self.database),
+            if names.is_empty() { "NULL".to_owned() } else { names.join(", ") }
+        )
+    }
+
+    /// The name of a table of this database, as it was before it was quoted.
+    fn bare(&self, table: &str) -> Option<String> {
+        let site = self.site("");
+        let name = table.strip_prefix(&site.name(&self.database))?.strip_prefix(".`")?.strip_suffix('`')?;
+        Some(name.replace("``", "`"))
+    }
+}
+
+fn is_one(rows: Option<&Vec<Row>>) -> bool {
+    let first = rows.and_then(|rows| rows.first()?.first()?.as_deref());
+    first == Some("1")
+}
+
+/// At most 64 characters, which is all that `GET_LOCK` takes.
+fn own_lock(database: &str) -> String {
+    format!("tenantry:{}", hex(&Sha256::digest(database.as_bytes())[..16]))
+}
+
+/// The name that sqlx locks a database with (`sqlx-mysql/src/migrate.rs`).
+fn sqlx_lock(database: &str) -> String {
+    const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
+    format!("{:x}", 0x3d32_ad9e * i64::from(CRC.checksum(database.as_bytes())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lock_names_are_short_enough_and_differ() {
+        assert!(own_lock(&"x".repeat(500)).len() <= 64);
+        assert_ne!(own_lock("a"), own_lock("b"));
+        assert_eq!(sqlx_lock("appdb"), format!("{:x}", 4_402_498_167_645_207_530_i64));
+    }
+}
