@@ -59,23 +59,28 @@ impl MySqlSession {
             }
             Some(failed) => return Err(failed),
         }
-        let read = answers.split_off(2);
+        let mut read = answers.split_off(2).into_iter();
         let locked = is_one(answers.first());
         let there: Vec<String> =
             answers.into_iter().nth(1).into_iter().flatten().flatten().flatten().collect();
         let mut rows = vec![None; asks.len()];
-        let answered = read.len();
-        for (at, read) in order.iter().zip(read) {
-            rows[*at] = Some(read);
-        }
-        for at in order.into_iter().skip(answered + 1) {
-            let name = asks[at].table.as_deref().and_then(|table| self.bare(table));
-            if name.is_none_or(|name| there.iter().any(|there| there.eq_ignore_ascii_case(&name))) {
-                rows[at] = self.read(&asks[at].sql).await?;
-            }
+        let mut missed = false;
+        for at in order {
+            rows[at] = match read.next() {
+                Some(read) => Some(read),
+                None if missed && self.may_be_there(&asks[at], &there) => self.read(&asks[at].sql).await?,
+                None => None,
+            };
+            missed |= rows[at].is_none();
         }
         rows.truncate(if locked { asks.len() } else { count });
         Ok(Seen { locked, rows })
+    }
+
+    /// Whether the table of this selection may be among those that are there.
+    fn may_be_there(&self, select: &Select, there: &[String]) -> bool {
+        let name = select.table.as_deref().and_then(|table| self.bare(table));
+        name.is_none_or(|name| there.iter().any(|there| there.eq_ignore_ascii_case(&name)))
     }
 
     fn both_locks(&self) -> String {
@@ -89,11 +94,12 @@ impl MySqlSession {
     fn listing(&self, asks: &[Select]) -> String {
         let site = self.site("");
         let tables = asks.iter().filter_map(|select| self.bare(select.table.as_deref()?));
-        let names: Vec<String> = tables.map(|name| site.text(&name)).collect();
+        let names: Vec<String> =
+            std::iter::once("''".to_owned()).chain(tables.map(|name| site.text(&name))).collect();
         format!(
-            "SELECT CAST(table_name AS CHAR) FROM information_schema.tables WHERE table_schema = {} AND table_name IN (NULL, {})",
+            "SELECT CAST(table_name AS CHAR) FROM information_schema.tables WHERE table_schema = {} AND table_name IN ({})",
             site.text(&self.database),
-            if names.is_empty() { "NULL".to_owned() } else { names.join(", ") }
+            names.join(", ")
         )
     }
 
