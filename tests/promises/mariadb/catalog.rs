@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 use tenantry_tests::{
     Fleet, TenantDb,
-    fleet::{Kind, unique},
+    fleet::{Kind, create_mariadb_database, unique},
+    server::{self, Private},
 };
 
 use crate::{
@@ -148,4 +149,24 @@ async fn one_thing_of_each_kind_alone_is_told() {
     for (tenant, sql) in site.fleet.tenants.iter().zip(kinds) {
         assert_eq!(kept(&site, tenant).await, everything(tenant).await, "{sql}");
     }
+}
+
+/// Counting makes one itself.
+const ON_DISK: &str = "SELECT CAST(VARIABLE_VALUE AS SIGNED) FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = 'CREATED_TMP_DISK_TABLES'";
+
+#[tokio::test]
+async fn a_plain_mariadb_tenant_costs_its_server_three_tables_on_the_disk_at_most() {
+    let server = Private::start("mariadb", "");
+    create_mariadb_database(&server.url, "plain").await;
+    let url = server::with_database(&server.url, "plain");
+    let tenant = TenantDb { id: "plain".into(), kind: Kind::MariaDb, url, schema: None };
+    let site = Site::of(quick_home(), Fleet { tenants: vec![tenant] });
+    site.home.migration(
+        "1_all.sql",
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, n INTEGER); CREATE INDEX i ON t (n);",
+    );
+    let before = site.tenant().number(ON_DISK).await;
+    let _ = site.migrate(&[]).exits(0);
+    let made = site.tenant().number(ON_DISK).await - before;
+    assert!(made <= 3 + 1, "{made} tables were made on the disk");
 }
