@@ -8,7 +8,13 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use tenantry_tests::{Home, TenantDb, fleet::Kind, home::finish, server::Private, wait::until};
+use tenantry_tests::{
+    Home, TenantDb,
+    fleet::{Kind, create_postgres_database, unique},
+    home::finish,
+    server::{self, Private, with_database},
+    wait::until,
+};
 
 use crate::stage::{ledger, targets};
 
@@ -165,4 +171,44 @@ async fn neither_a_worker_nor_a_producer_takes_more_memory_for_more_tenants() {
     // A tenant that cost 3 KiB more would be found.
     let more = (MANY - FEW) as u64 * 3;
     assert!(many.0 < few.0 + more && many.1 < few.1 + more, "few: {few:?} KiB, many: {many:?} KiB");
+}
+
+/// So many tenants of the registry that share a few schemas, which are current.
+async fn sharing(home: &Home, schemas: usize, tenants: usize) {
+    let name = unique("shared");
+    create_postgres_database(&server::postgres(), &name).await;
+    let url = with_database(&server::postgres(), &name);
+    let _ = home.run(&["registry", "init"]).exits(0);
+    let mut lines = "id,url,schema\n".to_owned();
+    for n in 0..tenants {
+        let _ = writeln!(lines, "t{n:05},{url},s{}", n % schemas);
+    }
+    let all: Vec<String> = (0..schemas).map(|n| format!("CREATE SCHEMA s{n}")).collect();
+    let database = TenantDb { id: name, kind: Kind::PostgresDatabase, url, schema: None };
+    database.execute(&all.join(";")).await;
+    home.migration("1_made.sql", "CREATE TABLE made (n INTEGER);");
+    let _ = home.run_with_input(&["tenants", "import", "-", "--format", "csv"], &lines).exits(0);
+    let limit = schemas.to_string();
+    let _ = home.run(&["migrate", "--all", "--yes", "--limit", &limit]).exits(0);
+}
+
+/// Nothing that is done for a page of tenants, or five times a second, may read all targets of a run.
+#[tokio::test]
+async fn a_worker_reads_as_few_rows_of_the_ledger_for_each_of_twenty_thousand_tenants_as_of_a_few() {
+    const TENANTS: usize = 20_000;
+    let home = Home::new().with_postgres_registry().await;
+    sharing(&home, 20, TENANTS).await;
+    let _ = home.run(&["enqueue", "--all", "--yes"]).exits(0);
+    let read = "SELECT (seq_tup_read + COALESCE(idx_tup_fetch, 0))::bigint FROM pg_stat_user_tables WHERE relname = 'targets'";
+    let before = ledger(&home).number(read).await;
+    let mut worker = home.worker(&["--concurrency", "4"]);
+    until("the run ends", async || {
+        ledger(&home).number("SELECT count(*) FROM runs WHERE number = 2 AND state = 'succeeded'").await == 1
+    })
+    .await;
+    worker.signal("TERM");
+    assert_eq!(worker.exit_code(), Some(0));
+    let read = ledger(&home).number(read).await - before;
+    assert_eq!(targets(&home, "state = 'current'").await, TENANTS as i64);
+    assert!(read < 30 * TENANTS as i64, "{read} rows of {TENANTS} targets were read");
 }

@@ -44,7 +44,7 @@ pub(super) const SERVER_OF: &str = "CASE WHEN t.server_id IN (SELECT f.id FROM s
 /// How many targets of the server `s` run, as a subquery. By the open runs, as the plus keeps a column from its index: few
 /// targets run, and many may wait.
 pub(super) const RUNNING: &str = "(SELECT count(*) FROM runs r JOIN targets o ON o.run_id = r.id
-    WHERE r.state IN ('pending', 'running') AND o.state = 'running' AND +o.server_id = s.id AND +o.due_at > {now})";
+    WHERE r.state IN ('pending', 'running') AND o.state = 'running' AND o.wave >= -1 AND +o.server_id = s.id AND +o.due_at > {now})";
 
 /// What stands for the server of all SQLite files.
 const FILES: i64 = 0;

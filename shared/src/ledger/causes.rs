@@ -3,7 +3,7 @@
 
 use sqlx::{Row as _, any::AnyRow};
 
-use super::{Ledger, LedgerError};
+use super::{Ledger, LedgerError, claims::WORKED};
 use crate::{
     id::RunId,
     run::TargetState,
@@ -77,7 +77,7 @@ impl Ledger {
     pub async fn running(&self, run: RunId, limit: u32) -> Result<Vec<RunningRow>, LedgerError> {
         let sql = format!(
             "SELECT t.slug, g.attempt, g.owner, g.started_at FROM targets g JOIN tenants t ON t.id = g.tenant_id
-             WHERE g.run_id = $1 AND g.state = 'running' ORDER BY g.started_at, t.slug LIMIT {limit}"
+             WHERE g.run_id = $1 AND {WORKED} ORDER BY g.started_at, t.slug LIMIT {limit}"
         );
         let rows = self.store.query(&sql).bind(run.to_string()).fetch_all(self.store.pool()).await?;
         let read = |row: &AnyRow| {
@@ -97,7 +97,7 @@ impl Ledger {
             "SELECT g.fingerprint, min(g.class), min(g.code), min(g.version), min(g.statement), min(g.line), min(g.message),
                 min(g.hint), min(g.refused), count(*), min(t.slug), min(CASE WHEN g.sent_at IS NULL THEN g.due_at ELSE g.sent_at END),
                 count(g.held), min(g.held)
-             FROM targets g JOIN tenants t ON t.id = g.tenant_id WHERE g.run_id = $1 AND g.state = $2
+             FROM targets g JOIN tenants t ON t.id = g.tenant_id WHERE g.run_id = $1 AND g.state = $2 AND g.wave >= -1
              GROUP BY g.fingerprint ORDER BY count(*) DESC, g.fingerprint LIMIT {CAUSES}"
         );
         let query = self.store.query(&sql).bind(run.to_string()).bind(state.as_str());
@@ -133,7 +133,7 @@ impl Ledger {
     ) -> Result<Vec<String>, LedgerError> {
         let sql = format!(
             "SELECT t.slug FROM targets g JOIN tenants t ON t.id = g.tenant_id
-             WHERE g.run_id = $1 AND g.state = $2 AND g.fingerprint = $3 ORDER BY t.slug LIMIT {TENANTS_PER_CAUSE}"
+             WHERE g.run_id = $1 AND g.state = $2 AND g.wave >= -1 AND g.fingerprint = $3 ORDER BY t.slug LIMIT {TENANTS_PER_CAUSE}"
         );
         let query = self.store.query(&sql).bind(run.to_string()).bind(state.as_str());
         let rows = query.bind(fingerprint.to_owned()).fetch_all(self.store.pool()).await?;

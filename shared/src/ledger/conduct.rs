@@ -5,7 +5,13 @@ use std::time::Duration;
 
 use sqlx::{AnyConnection, Row as _, any::AnyRow};
 
-use super::{Ledger, LedgerError, bind_attempt, ms, number, read_job, suspects};
+use super::{
+    Ledger, LedgerError, bind_attempt,
+    claims::WORKED,
+    ms, number, read_job,
+    stops::{SOME_GO_ON, unfinished},
+    suspects,
+};
 use crate::{
     failure::{Class, Failure},
     job::{Claim, Job, MOST_HEAD_START, Next, Outcome, Verdict},
@@ -90,9 +96,12 @@ impl Ledger {
     /// # Errors
     /// When the registry cannot be reached.
     pub async fn resend_lost(&self, grace: Duration) -> Result<u64, LedgerError> {
-        let sql = "UPDATE targets SET sent_at = NULL, due_at = {now}
-            WHERE due_at IS NOT NULL AND state IN ('pending', 'retryable') AND sent_at <= {now} - $1";
-        let query = self.store.query(sql).bind(ms(grace));
+        // What was sent of a run that is held is sent again when it goes on.
+        let sql = format!(
+            "UPDATE targets SET sent_at = NULL, due_at = {{now}}
+             WHERE due_at IS NOT NULL AND state IN ('pending', 'retryable') AND sent_at <= {{now}} - $1 AND {SOME_GO_ON}"
+        );
+        let query = self.store.query(&sql).bind(ms(grace));
         Ok(query.execute(self.store.pool()).await?.rows_affected())
     }
 
@@ -106,7 +115,7 @@ impl Ledger {
         let sql = format!(
             "SELECT run_id, tenant_id, attempt, attempt - uncounted, max_attempts, lapses, owner, {{now}} - started_at, version, sighting
              FROM targets WHERE run_id IN (SELECT r.id FROM runs r WHERE r.state IN ('pending', 'running'))
-                AND state = 'running' AND due_at <= {{now}} AND due_at <= $1 ORDER BY due_at LIMIT {RESCUED_PER_CALL}"
+                AND {WORKED} AND due_at <= {{now}} AND due_at <= $1 ORDER BY due_at LIMIT {RESCUED_PER_CALL}"
         );
         let (mut rescued, mut failed) = (0, None);
         for row in self.store.query(&sql).bind(lapsed_until).fetch_all(self.store.pool()).await? {
@@ -181,12 +190,14 @@ impl Ledger {
     /// When the registry cannot be reached.
     pub async fn close_runs(&self) -> Result<Vec<Closed>, LedgerError> {
         // What has ended stays as it is, so what is read here is still so when it is written.
-        let sql = "SELECT id, number, CASE WHEN EXISTS (SELECT 1 FROM targets g WHERE g.run_id = runs.id
+        let sql = format!(
+            "SELECT id, number, CASE WHEN EXISTS (SELECT 1 FROM targets g WHERE g.run_id = runs.id
                     AND g.state NOT IN ('applied', 'current')) THEN CASE WHEN stop_code IS NULL THEN 'failed' ELSE 'halted' END ELSE 'succeeded' END
-            FROM runs WHERE state IN ('pending', 'running')
-                AND NOT EXISTS (SELECT 1 FROM targets o WHERE o.run_id = runs.id AND o.state IN ('pending', 'running', 'retryable'))";
+             FROM runs WHERE state IN ('pending', 'running') AND {} IS NULL",
+            unfinished("runs.id", "1 = 1")
+        );
         let mut closed = Vec::new();
-        for row in self.store.query(sql).fetch_all(self.store.pool()).await? {
+        for row in self.store.query(&sql).fetch_all(self.store.pool()).await? {
             let (id, state): (String, String) = (row.try_get(0)?, row.try_get(2)?);
             let mut lent = self.store.writing().await?;
             let is_closed = self.close(&mut lent, &id, &state).await?;

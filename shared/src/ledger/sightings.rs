@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sqlx::{Row as _, any::AnyRow};
 
-use super::{Ledger, LedgerError, bind_attempt, ms};
+use super::{Ledger, LedgerError, bind_attempt, claims::WORKED, ms};
 use crate::{
     clock::rfc3339,
     id::RunId,
@@ -83,7 +83,7 @@ impl Ledger {
         let sql = format!(
             "SELECT t.slug, g.attempt, g.sighting, g.sighted_since, g.waits_since
              FROM targets g JOIN tenants t ON t.id = g.tenant_id
-             WHERE g.run_id = $1 AND g.state = 'running' AND g.sighting IS NOT NULL {of_one}
+             WHERE g.run_id = $1 AND {WORKED} AND g.sighting IS NOT NULL {of_one}
              ORDER BY CASE WHEN g.waits_since IS NULL THEN 1 ELSE 0 END, COALESCE(g.waits_since, g.sighted_since), t.slug
              LIMIT {limit}"
         );

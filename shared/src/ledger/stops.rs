@@ -15,8 +15,23 @@ use crate::{
 pub(super) const HELD: &str = "(SELECT h.id FROM runs h WHERE h.state IN ('pending', 'running')
     AND (h.paused_at IS NOT NULL OR h.stop_code IS NOT NULL OR h.survey_until > {now}))";
 
+/// Of some run something may be claimed now, as a condition.
+pub(super) const SOME_GO_ON: &str = "EXISTS (SELECT 1 FROM runs w WHERE w.state IN ('pending', 'running')
+    AND w.paused_at IS NULL AND w.stop_code IS NULL AND (w.survey_until IS NULL OR w.survey_until <= {now}))";
+
 /// Something of the run has not ended. Without that it only waits to be closed.
 const OPEN: &str = "EXISTS (SELECT 1 FROM targets o WHERE o.run_id = runs.id AND o.state IN ('pending', 'running', 'retryable'))";
+
+/// One of a run's targets that have not ended and meet a condition, as a value: null where there is none. State by state and
+/// not as `EXISTS`: PostgreSQL would read all that has not ended, and that five times a second.
+pub(super) fn unfinished(run: &str, condition: &str) -> String {
+    let one = |state| {
+        format!(
+            "(SELECT 1 FROM targets o WHERE o.run_id = {run} AND o.state = '{state}' AND {condition} ORDER BY o.wave LIMIT 1)"
+        )
+    };
+    format!("COALESCE({}, {}, {})", one("pending"), one("running"), one("retryable"))
+}
 
 /// Something of the run is left to be begun. Without that there is nothing to halt.
 const LEFT: &str = "EXISTS (SELECT 1 FROM targets o WHERE o.run_id = runs.id AND o.state IN ('pending', 'retryable') AND o.wave > 0)";

@@ -123,10 +123,11 @@ impl Ledger {
             End::Last(before) => (before.map_or_else(|| "g".to_owned(), |id| id.to_string()), "DESC"),
         };
         let beyond = if order == "ASC" { ">" } else { "<" };
+        // As a value: PostgreSQL would join all that has not ended, and sort it, for each page.
         let sql = format!(
             "SELECT tenant_id, {{now}} FROM targets WHERE run_id = $1 AND tenant_id {beyond} $2
                 AND state = 'pending' AND attempt = 0 AND (due_at <= {{now}} OR sent_at IS NOT NULL)
-                AND server_id NOT IN {CAPPED} AND {} AND EXISTS (SELECT 1 FROM runs WHERE id = $3 AND {GOES_ON})
+                AND server_id NOT IN {CAPPED} AND CASE WHEN {} THEN 1 END = 1 AND EXISTS (SELECT 1 FROM runs WHERE id = $3 AND {GOES_ON})
              ORDER BY tenant_id {order} LIMIT {limit}",
             free()
         );
@@ -198,9 +199,10 @@ impl Ledger {
         version: &str,
         ids: &[String],
     ) -> Result<(), LedgerError> {
+        // As a value: PostgreSQL, which saw none that is current when the run was written, would begin with all of those.
         let sql = format!(
             "UPDATE tenants SET version = $1, version_at = {{now}} WHERE id IN ({}) AND (version_at IS NULL OR version_at <= $2)
-                AND EXISTS (SELECT 1 FROM targets g WHERE g.run_id = $3 AND g.tenant_id = tenants.id AND g.state = 'current' AND g.attempt = 0)",
+                AND (SELECT g.state FROM targets g WHERE g.run_id = $3 AND g.tenant_id = tenants.id AND g.attempt = 0) = 'current'",
             list(self.store.dialect(), 4, ids.len())
         );
         let update = self.store.query(&sql).bind(version).bind(page.read_at).bind(survey.run.to_string());

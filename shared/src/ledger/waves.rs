@@ -3,7 +3,7 @@
 
 use sqlx::{Row as _, any::AnyRow};
 
-use super::{Ledger, LedgerError, Swept, bounded, rollout::DUE};
+use super::{Ledger, LedgerError, Swept, bounded, rollout::DUE, stops::unfinished};
 use crate::{failure::Class, run::Policy, store::StoreError};
 
 /// The `id` of the central database's row, as a subquery: null where there is none.
@@ -15,11 +15,14 @@ const CENTRAL_FAILED: &str = "central-failed";
 /// A target that waits for the waves before: nobody has been told of it.
 const WAITING: &str = "state = 'pending' AND due_at IS NULL AND sent_at IS NULL";
 
-/// A run that may have a wave to open: all that was let in has ended.
-const READY: &str = "SELECT r.id, r.number, r.wave, r.waves, r.policy, r.soak_until, {now} FROM runs r
-    WHERE r.state IN ('pending', 'running') AND r.stop_code IS NULL AND r.paused_at IS NULL
-        AND NOT EXISTS (SELECT 1 FROM targets o WHERE o.run_id = r.id
-            AND o.state IN ('pending', 'running', 'retryable') AND o.wave <= r.wave)";
+/// Runs that may have a wave to open: all that was let in has ended.
+fn ready() -> String {
+    format!(
+        "SELECT r.id, r.number, r.wave, r.waves, r.policy, r.soak_until, {{now}} FROM runs r
+            WHERE r.state IN ('pending', 'running') AND r.stop_code IS NULL AND r.paused_at IS NULL AND {} IS NULL",
+        unfinished("r.id", "o.wave <= r.wave")
+    )
+}
 
 /// What became of the next wave of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +56,7 @@ impl Ledger {
     /// When the registry cannot be reached.
     pub async fn begin_waves(&self) -> Result<Swept<Begun>, LedgerError> {
         let mut begun = Swept::default();
-        for row in self.store.query(READY).fetch_all(self.store.pool()).await? {
+        for row in self.store.query(&ready()).fetch_all(self.store.pool()).await? {
             begun.add(row.try_get(1)?, self.begin_next(&row).await)?;
         }
         Ok(begun)
