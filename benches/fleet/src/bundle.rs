@@ -2,15 +2,16 @@
 
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha384};
 
-use crate::fleet::Kind;
+use crate::places::Kind;
 
 /// A migration as the floor and the product apply it.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Migration {
     pub version: i64,
-    pub name: &'static str,
+    pub name: String,
     /// One statement each: MariaDB commits each by itself.
     pub statements: Vec<String>,
 }
@@ -98,8 +99,8 @@ pub fn write(dir: &Path, migrations: &[Migration]) {
     }
 }
 
-fn migration(version: i64, name: &'static str, statements: &[&str]) -> Migration {
-    Migration { version, name, statements: statements.iter().map(ToString::to_string).collect() }
+fn migration(version: i64, name: &str, statements: &[&str]) -> Migration {
+    Migration { version, name: name.into(), statements: statements.iter().map(ToString::to_string).collect() }
 }
 
 fn table(kind: Kind, name: &str, more: &str) -> String {

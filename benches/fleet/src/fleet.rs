@@ -1,58 +1,46 @@
 //! Fleets: many empty tenants of one kind, made again before each round, and counted after it.
 
-use std::{
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
 };
 
 use futures::{StreamExt as _, stream};
 use sqlx::{AssertSqlSafe, Connection as _, MySqlConnection, PgConnection, Row as _};
 
-use crate::{house, server::Server};
+use crate::{
+    house,
+    places::{Kind, Places},
+    server::Server,
+};
 
 /// How many tenants are made or removed at once.
 const AT_ONCE: usize = 8;
 
-/// What a tenant is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Kind {
-    /// A schema of one PostgreSQL database.
-    Schemas,
-    /// A PostgreSQL database.
-    Databases,
-    /// A MariaDB database.
-    Mariadb,
-    /// An SQLite file.
-    Sqlite,
-}
-
-/// Tenants `t00000` and so on.
+/// Tenants and their server.
 pub struct Fleet {
-    pub kind: Kind,
-    pub count: usize,
+    pub places: Places,
     pub server: Option<Arc<Server>>,
-    /// The database of all schemas, and what is in it besides them, as SQL.
-    database: String,
+    /// What is in the database of all schemas besides them, as SQL.
     beside: String,
-    dir: PathBuf,
     /// How often it was made.
     times: AtomicUsize,
 }
 
 impl Fleet {
     /// So many tenants, which [`Self::empty`] makes.
-    pub fn new(kind: Kind, count: usize, server: Option<Arc<Server>>) -> Self {
+    fn new(kind: Kind, count: usize, database: String, server: Option<Arc<Server>>) -> Self {
         let dir = house::directory("fleet").join("files");
-        let (database, beside) = ("fleet".into(), String::new());
-        Self { kind, count, server, database, beside, dir, times: AtomicUsize::new(0) }
+        let url = server.as_ref().map(|server| server.url.clone());
+        let places = Places { kind, count, server: url, database, dir };
+        Self { places, server, beside: String::new(), times: AtomicUsize::new(0) }
     }
 
     /// As many schemas in another database of the same server, with more beside them, which this SQL makes.
     pub fn another(&self, database: String, beside: String) -> Self {
-        Self { database, beside, ..Self::new(self.kind, self.count, self.server.clone()) }
+        let mut another = Self::new(self.places.kind, self.places.count, database, self.server.clone());
+        another.beside = beside;
+        another
     }
 
     /// The same with a server of its own, where it needs one.
@@ -62,37 +50,13 @@ impl Fleet {
             Kind::Mariadb => Some(Server::start("mariadb")),
             Kind::Schemas | Kind::Databases => Some(Server::start("postgres")),
         };
-        Self::new(kind, count, server.map(Arc::new))
-    }
-
-    /// The name of a tenant: its schema, database or file.
-    pub fn name(at: usize) -> String {
-        format!("t{at:05}")
-    }
-
-    /// How a tenant is reached.
-    pub fn url(&self, at: usize) -> String {
-        match self.kind {
-            Kind::Schemas => self.at_server(&self.database),
-            Kind::Databases | Kind::Mariadb => self.at_server(&Self::name(at)),
-            Kind::Sqlite => format!("sqlite:{}", self.file(at).display()),
-        }
-    }
-
-    /// The URL of a database of its server.
-    pub fn at_server(&self, database: &str) -> String {
-        self.server.as_ref().expect("a server").database(database)
-    }
-
-    /// The file of a tenant.
-    pub fn file(&self, at: usize) -> PathBuf {
-        self.dir.join(format!("{}.db", Self::name(at)))
+        Self::new(kind, count, "fleet".into(), server.map(Arc::new))
     }
 
     /// Makes all of them anew, with nothing in them. What was in them is kept elsewhere: see [`crate::house`].
     pub async fn empty(&self) {
         let time = self.times.fetch_add(1, Ordering::Relaxed);
-        match self.kind {
+        match self.places.kind {
             Kind::Schemas => self.empty_schemas(time).await,
             Kind::Databases => self.empty_databases(time).await,
             Kind::Mariadb => self.empty_mariadb(time).await,
@@ -102,12 +66,12 @@ impl Fleet {
 
     /// How many tables of these names all tenants have together, where one look tells.
     pub async fn tables(&self, names: &[&str]) -> Option<usize> {
-        if self.kind != Kind::Schemas {
+        if self.places.kind != Kind::Schemas {
             return None;
         }
         let select =
             "SELECT count(*) FROM pg_tables WHERE schemaname ~ '^t[0-9]{5}$' AND tablename = ANY ($1)";
-        let mut database = postgres(&self.url(0)).await;
+        let mut database = postgres(&self.places.url(0)).await;
         let count = sqlx::query_scalar::<_, i64>(select).bind(names).fetch_one(&mut database).await;
         Some(usize::try_from(count.expect("a count")).expect("a count"))
     }
@@ -122,12 +86,12 @@ impl Fleet {
 
     /// A database each time; the last one keeps its tenants under another name.
     async fn empty_schemas(&self, time: usize) {
-        let (mut server, name) = (postgres(&self.at_server("postgres")).await, &self.database);
+        let (mut server, name) = (postgres(&self.places.at_server("postgres")).await, &self.places.database);
         if time == 0 {
             pg(&mut server, &format!("CREATE DATABASE {name}_empty")).await;
-            let mut template = postgres(&self.at_server(&format!("{name}_empty"))).await;
-            for at in 0..self.count {
-                pg(&mut template, &format!("CREATE SCHEMA {}", Self::name(at))).await;
+            let mut template = postgres(&self.places.at_server(&format!("{name}_empty"))).await;
+            for at in 0..self.places.count {
+                pg(&mut template, &format!("CREATE SCHEMA {}", Places::name(at))).await;
             }
             pg(&mut template, &self.beside).await;
             template.close().await.expect("close");
@@ -141,16 +105,16 @@ impl Fleet {
     async fn empty_databases(&self, time: usize) {
         let clear = |at: usize| async move {
             if time == 0 {
-                let mut server = postgres(&self.at_server("postgres")).await;
-                pg(&mut server, &format!("CREATE DATABASE {} TEMPLATE template0", Self::name(at))).await;
+                let mut server = postgres(&self.places.at_server("postgres")).await;
+                pg(&mut server, &format!("CREATE DATABASE {} TEMPLATE template0", Places::name(at))).await;
             } else {
-                let mut tenant = postgres(&self.url(at)).await;
+                let mut tenant = postgres(&self.places.url(at)).await;
                 let anew = format!("ALTER SCHEMA public RENAME TO was_{time}; CREATE SCHEMA public");
                 pg(&mut tenant, &anew).await;
                 tenant.close().await.expect("close");
             }
         };
-        stream::iter(0..self.count).for_each_concurrent(AT_ONCE, clear).await;
+        stream::iter(0..self.places.count).for_each_concurrent(AT_ONCE, clear).await;
     }
 
     /// MariaDB renames tables, not databases.
@@ -159,7 +123,7 @@ impl Fleet {
             mysql(&mut self.mariadb().await, &format!("CREATE DATABASE was_{time}")).await;
         }
         let clear = |at: usize| async move {
-            let (mut server, name) = (self.mariadb().await, Self::name(at));
+            let (mut server, name) = (self.mariadb().await, Places::name(at));
             if time == 0 {
                 mysql(&mut server, &format!("CREATE DATABASE {name}")).await;
                 return;
@@ -173,22 +137,28 @@ impl Fleet {
                 mysql(&mut server, &format!("RENAME TABLE {}", moves.join(", "))).await;
             }
         };
-        stream::iter(0..self.count).for_each_concurrent(AT_ONCE, clear).await;
+        stream::iter(0..self.places.count).for_each_concurrent(AT_ONCE, clear).await;
     }
 
     fn empty_files(&self, time: usize) {
         if time > 0 {
-            let old = self.dir.with_file_name(format!("was_{time}"));
-            std::fs::rename(&self.dir, old).expect("another name");
+            let old = self.places.dir.with_file_name(format!("was_{time}"));
+            std::fs::rename(&self.places.dir, old).expect("another name");
         }
-        std::fs::create_dir_all(&self.dir).expect("a directory");
-        for at in 0..self.count {
-            std::fs::write(self.file(at), "").expect("a file");
+        std::fs::create_dir_all(&self.places.dir).expect("a directory");
+        for at in 0..self.places.count {
+            std::fs::write(self.places.file(at), "").expect("a file");
         }
     }
 
     async fn mariadb(&self) -> MySqlConnection {
-        MySqlConnection::connect(&self.at_server("mysql")).await.expect("mariadb")
+        MySqlConnection::connect(&self.places.at_server("mysql")).await.expect("mariadb")
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        house::hollow(self.places.dir.parent().expect("a directory"));
     }
 }
 

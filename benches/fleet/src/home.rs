@@ -11,9 +11,10 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
 
 use crate::{
     bundle::{self, Migration},
-    fleet::{Fleet, Kind},
+    fleet::Fleet,
     house,
     meter::Took,
+    places::{Kind, Places},
     program::{self, Running},
     registry::Address,
 };
@@ -41,8 +42,8 @@ impl Home {
     /// Adds the first so many tenants of a fleet, whose server is reached over another port if one is given.
     pub fn import(&self, fleet: &Fleet, count: usize, port: Option<u16>) {
         self.add(count, |at| {
-            let schema = (fleet.kind == Kind::Schemas).then(|| Fleet::name(at));
-            (at_port(&fleet.url(at), port), schema)
+            let schema = (fleet.places.kind == Kind::Schemas).then(|| Places::name(at));
+            (at_port(&fleet.places.url(at), port), schema)
         });
     }
 

@@ -40,6 +40,23 @@ pub fn settle() {
     assert!(done.is_ok_and(|status| status.success()), "sync -f");
 }
 
+/// Gives back the room on the disk of what is not needed any more, and leaves the files, which are empty then.
+pub fn hollow(dir: &Path) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => hollow(&entry.path()),
+            Ok(kind) if kind.is_file() => drop(std::fs::File::create(entry.path())),
+            _ => {}
+        }
+    }
+}
+
+/// How many bytes the disk has room for.
+pub fn room() -> u64 {
+    let disk = rustix::fs::statvfs(&house().root).expect("a file system");
+    disk.f_bavail * disk.f_frsize
+}
+
 /// Says, before it starts, that a server will live in a directory.
 pub fn keep_server(kind: &'static str, dir: &Path) {
     house().servers.push((kind, dir.into()));

@@ -3,14 +3,17 @@
 
 mod alone;
 mod bundle;
+mod count;
 mod fleet;
 mod floor;
 mod home;
 mod house;
 mod meter;
 mod peers;
+mod places;
 mod program;
 mod proxy;
+mod ratio;
 mod registry;
 mod report;
 mod server;
@@ -23,13 +26,10 @@ use clap::{Parser, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    fleet::{Fleet, Kind},
+    places::Kind,
     registry::{Kept, Registries},
     report::Report,
 };
-
-/// How many tenants a fleet has.
-const TENANTS: usize = 500;
 
 /// Measures the release build against the floor.
 #[derive(Clone, Parser)]
@@ -40,13 +40,13 @@ struct Args {
     /// What the tenants are
     #[arg(long, value_delimiter = ',', default_value = "schemas,databases,mariadb,sqlite")]
     fleets: Vec<Kind>,
-    /// How many tenants [default: 500, or what the case says]
-    #[arg(long)]
-    tenants: Option<usize>,
+    /// How many tenants, one size after the other [default: 300, or what the case says]
+    #[arg(long, value_delimiter = ',')]
+    tenants: Vec<usize>,
     /// How often floor and ours take turns
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// Concurrencies to choose the best of, for the floor and for ours
+    /// Concurrencies to choose the best of, at the first size, for each that is measured
     #[arg(long, value_delimiter = ',', default_value = "8,16")]
     concurrency: Vec<usize>,
     /// The registry's database
@@ -58,16 +58,32 @@ struct Args {
     /// Also let sqlx-cli, dbmate and django-tenants do it, where tests/tools has installed them
     #[arg(long)]
     peers: bool,
-    /// The whole of docs/performance.md; other flags but --program, --json and --registry are not looked at
+    /// The whole of docs/performance.md; of the other flags, --program, --json, --markdown and --tenants are looked at
     #[arg(long)]
     all: bool,
     /// A file for the figures as JSON Lines
     #[arg(long)]
     json: Option<PathBuf>,
+    /// A file for the tables
+    #[arg(long)]
+    markdown: Option<PathBuf>,
+    /// Whether round trips are counted
+    #[arg(skip = true)]
+    proxy: bool,
+    /// Be the floor, and do what the standard input says
+    #[arg(long, hide = true)]
+    floor: bool,
+}
+
+impl Args {
+    /// How many tenants a case has that knows one size only.
+    fn tenants(&self, usual: usize) -> usize {
+        self.tenants.first().copied().unwrap_or(usual)
+    }
 }
 
 /// What is done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 enum Case {
     /// Nothing: all is applied
     Noop,
@@ -83,7 +99,7 @@ enum Case {
     Start,
     /// Memory and time per tenant with up to 1,000,000 simulated tenants
     Million,
-    /// Time per tenant of 10,000 SQLite files as against 1,000
+    /// Time per tenant of 10,000 as against 1,000, where the floor shows how much of it is the server's
     Scale,
     /// One slow tenant among 200 quick ones
     Tail,
@@ -95,10 +111,17 @@ impl Case {
     }
 }
 
+fn main() {
+    let args = Args::parse();
+    if args.floor {
+        return floor::main();
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(until_signaled(args));
+}
+
 /// What is measured blocks threads of its own runtime, so that this one hears signals.
-#[tokio::main(flavor = "current_thread")]
-async fn main() {
-    let mut args = Args::parse();
+async fn until_signaled(mut args: Args) {
     args.program = std::path::absolute(&args.program).expect("a path"); // it is run in other directories
     let measured = tokio::task::spawn_blocking(move || {
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
@@ -118,63 +141,33 @@ async fn main() {
 }
 
 async fn all(args: &Args) {
-    let mut report = Report::new(args.json.as_deref());
+    let mut report = Report::new(args.json.as_deref(), args.markdown.as_deref());
     report.say(&format!("{} · {} · medians of rounds in turns", whole::facts(), args.program.display()));
     let parts = if args.all { whole::parts(args) } else { vec![args.clone()] };
+    let mut registries = Registries::default();
     for part in parts {
-        cases(&part, &mut report).await;
+        cases(&part, &mut registries, &mut report).await;
     }
 }
 
-async fn cases(args: &Args, report: &mut Report) {
+async fn cases(args: &Args, registries: &mut Registries, report: &mut Report) {
     if args.peers {
-        let wanted =
-            peers::Peer::ALL.into_iter().filter(|peer| args.fleets.iter().any(|kind| peer.knows(*kind)));
-        for peer in wanted.filter(|peer| peer.program().is_none()) {
-            report.say(&format!("{} is missing (hint: tests/tools install {})", peer.name(), peer.package()));
-        }
+        peers::name_missing(&args.fleets, report);
     }
-    let mut registries = Registries::default();
     let (over_fleets, alone): (Vec<Case>, Vec<Case>) =
         args.cases.iter().partition(|case| matches!(case, Case::Noop | Case::S1 | Case::S10));
-    for kind in args.fleets.iter().filter(|_| !over_fleets.is_empty()) {
-        let fleet = Fleet::with_server(*kind, args.tenants.unwrap_or(TENANTS));
-        for case in &over_fleets {
-            turns::measure(args, &fleet, *case, registries.another(args.registry).await, report).await;
-        }
+    if !over_fleets.is_empty() {
+        ratio::measure(args, &over_fleets, registries, report).await;
     }
-    report.release();
     for case in alone {
         match case {
-            Case::Enqueue => alone::enqueue::measure(args, &mut registries, report).await,
-            Case::Queue => alone::queue::measure(args, &mut registries, report).await,
+            Case::Enqueue => alone::enqueue::measure(args, registries, report).await,
+            Case::Queue => alone::queue::measure(args, registries, report).await,
             Case::Start => alone::start::measure(args, report).await,
-            Case::Million => alone::growth::measure(args, &mut registries, report).await,
+            Case::Million => alone::growth::measure(args, registries, report).await,
             Case::Tail => alone::tail::measure(args, report).await,
-            Case::Scale => scale(args, &mut registries, report).await,
+            Case::Scale => ratio::scale(args, registries, report).await,
             Case::Noop | Case::S1 | Case::S10 => {}
         }
-    }
-}
-
-/// Time per tenant of ten times as many. Files: no server's catalog grows with them, so what grows is ours.
-async fn scale(args: &Args, registries: &mut Registries, report: &mut Report) {
-    let many = args.tenants.unwrap_or(10_000);
-    for case in [Case::Noop, Case::S1] {
-        let mut each = Vec::new();
-        for tenants in [many / 10, many] {
-            let fleet = Fleet::with_server(Kind::Sqlite, tenants);
-            let took =
-                turns::measure(args, &fleet, case, registries.another(args.registry).await, report).await;
-            each.push(took.map(|took| took.as_secs_f64() / tenants as f64));
-        }
-        let growth = |who: usize| each[1][who] / each[0][who];
-        report.say(&format!(
-            "{} at {many}: {:.2} of the time per tenant at {}; the floor {:.2}",
-            case.word(),
-            growth(1),
-            many / 10,
-            growth(0)
-        ));
     }
 }

@@ -42,11 +42,6 @@ pub fn server_during<T>(first: Option<u32>, work: impl FnOnce() -> T) -> (T, Dur
     (result, now().saturating_sub(before))
 }
 
-/// Processor time of this program.
-pub fn own() -> Duration {
-    stat(std::process::id()).map_or(Duration::ZERO, |stat| stat.own)
-}
-
 /// Waits for a program that was just started, and watches it. It can still be asked for its output and status.
 pub fn watch(child: &Child, started: Instant) -> Took {
     let pid = child.id();

@@ -10,10 +10,12 @@ use std::{
 
 use crate::{
     bundle::Migration,
-    fleet::{Fleet, Kind},
+    fleet::Fleet,
     house,
     meter::Took,
+    places::{Kind, Places},
     program,
+    report::Report,
 };
 
 /// A tool, and over which fleets.
@@ -23,6 +25,14 @@ pub enum Peer {
     Dbmate,
     /// Knows PostgreSQL's schemas only.
     Django,
+}
+
+/// Says which of those that could do these fleets are not installed.
+pub fn name_missing(kinds: &[Kind], report: &mut Report) {
+    let wanted = Peer::ALL.into_iter().filter(|peer| kinds.iter().any(|kind| peer.knows(*kind)));
+    for peer in wanted.filter(|peer| peer.program().is_none()) {
+        report.say(&format!("{} is missing (hint: tests/tools install {})", peer.name(), peer.package()));
+    }
 }
 
 impl Peer {
@@ -65,7 +75,8 @@ impl Peer {
 
     /// A fleet of its own on the same server, which it needs where it keeps its list of tenants beside them.
     pub fn own_fleet(self, fleet: &Fleet, case: &str) -> Option<Fleet> {
-        (self == Self::Django).then(|| fleet.another(format!("django_{case}"), django::tenants(fleet.count)))
+        (self == Self::Django)
+            .then(|| fleet.another(format!("django_{case}"), django::tenants(fleet.places.count)))
     }
 
     /// Migrates all tenants of a fleet.
@@ -73,7 +84,7 @@ impl Peer {
         if self == Self::Django {
             return django::migrate(program, fleet, files, at_once);
         }
-        let urls: String = (0..fleet.count).map(|at| self.url(fleet, at) + "\n").collect();
+        let urls: String = (0..fleet.places.count).map(|at| self.url(fleet, at) + "\n").collect();
         let mut xargs = Command::new("xargs");
         xargs.args(["-P", &at_once.to_string(), "-I{}"]).arg(program);
         if self == Self::Sqlx {
@@ -104,8 +115,8 @@ impl Peer {
     }
 
     fn url(self, fleet: &Fleet, at: usize) -> String {
-        let (url, name) = (fleet.url(at), Fleet::name(at));
-        match (self, fleet.kind) {
+        let (url, name) = (fleet.places.url(at), Places::name(at));
+        match (self, fleet.places.kind) {
             (Self::Sqlx, Kind::Schemas) => format!("{url}?options=-csearch_path%3D{name}"),
             (Self::Dbmate, Kind::Schemas) => format!("{url}?sslmode=disable&search_path={name}"),
             (Self::Dbmate, Kind::Databases) => format!("{url}?sslmode=disable"),

@@ -1,7 +1,12 @@
 //! Tables in Markdown, line by line as they are measured, and the same figures as JSON Lines.
 #![expect(clippy::print_stdout, reason = "this is what the program is for")]
 
-use std::{fs::File, io::Write as _, path::Path, time::Duration};
+use std::{
+    fs::File,
+    io::Write as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde_json::{Map, Value, json};
 
@@ -54,60 +59,97 @@ impl Cell {
     }
 }
 
+/// A line of a table: names and values.
+pub type Line = Vec<(&'static str, Cell)>;
+
+/// Lines that have the same columns.
+struct Table {
+    title: String,
+    lines: Vec<Line>,
+}
+
 /// Where all is printed.
 pub struct Report {
-    columns: Vec<&'static str>,
     json: Option<File>,
-    held: Vec<Vec<(&'static str, Cell)>>,
+    markdown: Option<PathBuf>,
+    /// What is said before the next table.
+    said: String,
+    tables: Vec<Table>,
+    /// The table that was printed last.
+    last: Option<usize>,
 }
 
 impl Report {
-    /// Figures go to this file, too.
-    pub fn new(json: Option<&Path>) -> Self {
+    /// Figures go to these files, too: lines as they come, and tables as they are when they are whole.
+    pub fn new(json: Option<&Path>, markdown: Option<&Path>) -> Self {
         Self {
-            columns: Vec::new(),
             json: json.map(|path| File::create(path).expect("a file")),
-            held: Vec::new(),
+            markdown: markdown.map(Into::into),
+            said: String::new(),
+            tables: Vec::new(),
+            last: None,
         }
     }
 
-    /// A line of text between tables.
+    /// A line of text before the tables that follow.
     pub fn say(&mut self, text: &str) {
-        self.columns.clear();
+        self.last = None;
+        text.clone_into(&mut self.said);
         println!("\n{text}\n");
     }
 
-    /// A line of a table that is printed when [`Self::release`] is called, so that it is one.
-    pub fn hold(&mut self, cells: Vec<(&'static str, Cell)>) {
-        self.held.push(cells);
+    /// A line of the table with these columns. Where another one has been printed since its last line, its head is printed again.
+    pub fn line(&mut self, line: Line) {
+        let same = |table: &Table| table.lines.first().is_some_and(|first| columns(first) == columns(&line));
+        let at = self.tables.iter().position(same).unwrap_or_else(|| {
+            self.tables.push(Table { title: std::mem::take(&mut self.said), lines: Vec::new() });
+            self.tables.len() - 1
+        });
+        if self.last != Some(at) {
+            println!("\n{}", head(&line));
+            self.last = Some(at);
+        }
+        println!("{}", shown(&line));
+        self.write_json(&line);
+        self.tables[at].lines.push(line);
+        self.write_markdown();
     }
 
-    /// Prints what was held back.
-    pub fn release(&mut self) {
-        for cells in std::mem::take(&mut self.held) {
-            self.line(&cells);
-        }
+    fn write_json(&mut self, line: &Line) {
+        let Some(file) = &mut self.json else { return };
+        let line: Map<String, Value> =
+            line.iter().map(|(name, cell)| (name.trim().to_owned(), cell.value())).collect();
+        writeln!(file, "{}", Value::Object(line)).expect("the file");
     }
 
-    /// A line of a table, which begins anew where the columns are other ones.
-    pub fn line(&mut self, cells: &[(&'static str, Cell)]) {
-        let columns: Vec<&str> = cells.iter().map(|(name, _)| *name).collect();
-        if self.columns != columns {
-            let rule = |(name, cell): &(&str, Cell)| match cell {
-                Cell::Text(_) => format!(":{}", "-".repeat(width(name) - 1)),
-                _ => format!("{}:", "-".repeat(width(name) - 1)),
-            };
-            println!("\n{}", padded(cells.iter().map(|(name, _)| (*name, (*name).to_owned()))));
-            println!("{}", padded(cells.iter().map(|cell| (cell.0, rule(cell)))));
-            self.columns = columns;
-        }
-        println!("{}", padded(cells.iter().map(|(name, cell)| (*name, cell.shown()))));
-        if let Some(file) = &mut self.json {
-            let line: Map<String, Value> =
-                cells.iter().map(|(name, cell)| ((*name).to_owned(), cell.value())).collect();
-            writeln!(file, "{}", Value::Object(line)).expect("the file");
-        }
+    /// All tables so far, each in one piece.
+    fn write_markdown(&self) {
+        let Some(path) = &self.markdown else { return };
+        let table = |Table { title, lines }: &Table| {
+            let rows: Vec<String> = lines.iter().map(shown).collect();
+            format!("{title}\n\n{}\n{}\n", head(&lines[0]), rows.join("\n"))
+        };
+        let text: Vec<String> = self.tables.iter().map(table).collect();
+        std::fs::write(path, text.join("\n")).expect("the file");
     }
+}
+
+fn columns(line: &Line) -> Vec<&'static str> {
+    line.iter().map(|(name, _)| *name).collect()
+}
+
+/// The names of a table's columns, and the line below them.
+fn head(line: &Line) -> String {
+    let rule = |(name, cell): &(&'static str, Cell)| match cell {
+        Cell::Text(_) => format!(":{}", "-".repeat(width(name) - 1)),
+        _ => format!("{}:", "-".repeat(width(name) - 1)),
+    };
+    let names = padded(line.iter().map(|(name, _)| (*name, (*name).to_owned())));
+    format!("{names}\n{}", padded(line.iter().map(|cell| (cell.0, rule(cell)))))
+}
+
+fn shown(line: &Line) -> String {
+    padded(line.iter().map(|(name, cell)| (*name, cell.shown())))
 }
 
 fn width(name: &str) -> usize {

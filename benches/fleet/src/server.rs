@@ -26,7 +26,7 @@ const POSTGRES: &str =
     "-c fsync=on -c full_page_writes=on -c max_locks_per_transaction=1024 -c autovacuum=off";
 const MARIADB: &str = "--innodb-flush-log-at-trx-commit=1 --innodb-buffer-pool-size=512M";
 
-/// One server; it is stopped when this is dropped, and its files stay until the program ends.
+/// One server; it is stopped when this is dropped, and its files stay, empty, until the program ends.
 pub struct Server {
     kind: &'static str,
     dir: PathBuf,
@@ -89,6 +89,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         house::stop_server(self.kind, &self.dir);
+        house::hollow(&self.dir);
     }
 }
 

@@ -5,14 +5,16 @@ use std::{path::PathBuf, time::Duration};
 use crate::{
     Args, Case,
     bundle::{self, Migration},
+    count,
     fleet::Fleet,
     floor,
     home::Home,
     meter::{self, Took},
     peers::Peer,
+    places::{Kind, Places},
     proxy,
     registry::Address,
-    report::{Cell, Report},
+    report::{Cell, Line},
 };
 
 /// How many tenants go through the proxy that counts.
@@ -36,6 +38,14 @@ struct Score {
 impl Score {
     fn median(&self, figure: impl Fn(&Took) -> Duration) -> Duration {
         meter::median(self.rounds.iter().map(figure))
+    }
+
+    fn seconds(&self) -> f64 {
+        self.median(|took| took.wall).as_secs_f64()
+    }
+
+    fn memory(&self) -> u64 {
+        self.rounds.iter().map(|took| took.memory).max().unwrap_or_default()
     }
 
     fn least(&self) -> Duration {
@@ -68,19 +78,31 @@ impl Found {
     }
 }
 
-/// Measures one case and prints its line; gives the time that floor and ours took.
+/// One case that was measured.
+pub struct Measured {
+    kind: Kind,
+    case: Case,
+    tenants: usize,
+    /// The floor first, then ours, then the peers.
+    scores: Vec<Score>,
+    /// Round trips and bytes for each tenant.
+    line: Option<(f64, f64)>,
+}
+
+/// Measures one case over one fleet, at these concurrencies where somebody has found them to be the best already.
 pub async fn measure(
     args: &Args,
     fleet: &Fleet,
     case: Case,
     address: Address,
-    report: &mut Report,
-) -> [Duration; 2] {
-    let migrations = if case == Case::S10 { bundle::ten(fleet.kind) } else { bundle::one(fleet.kind) };
+    best: Option<Vec<usize>>,
+) -> Measured {
+    let Places { kind, count, .. } = fleet.places;
+    let migrations = if case == Case::S10 { bundle::ten(kind) } else { bundle::one(kind) };
     let home = Home::new(&args.program, address);
     home.write(&migrations);
-    home.import(fleet, fleet.count, None);
-    let wanted = Peer::ALL.into_iter().filter(|peer| args.peers && peer.knows(fleet.kind));
+    home.import(fleet, count, None);
+    let wanted = Peer::ALL.into_iter().filter(|peer| args.peers && peer.knows(kind));
     let peers = wanted.filter_map(|peer| Found::new(peer, fleet, case, &migrations)).collect();
     let turns = Turns { fleet, case, home, migrations, peers };
     if case == Case::Noop {
@@ -88,26 +110,37 @@ pub async fn measure(
     }
     let mut runners = vec![Runner::Floor, Runner::Ours];
     runners.extend(turns.peers.iter().map(|found| Runner::Peer(found.peer)));
-    let scores = turns.play(args, &runners).await;
-    let line = turns.line(args).await;
-    report.line(&turns.cells(&scores[0], &scores[1], line));
-    turns.compare(&scores, report);
-    [&scores[0], &scores[1]].map(|score| score.median(|took| took.wall))
+    let best = match best {
+        Some(best) => best,
+        None => turns.best(&args.concurrency, &runners).await,
+    };
+    let scores = turns.play(args.rounds, &runners, &best).await;
+    let line = if args.proxy { turns.line(args).await } else { None };
+    Measured { kind, case, tenants: count, scores, line }
 }
 
 impl Turns<'_> {
-    /// Each at the best of the concurrencies; who begins in one round is the last one in the next.
-    async fn play(&self, args: &Args, runners: &[Runner]) -> Vec<Score> {
-        let mut scores = Vec::new();
+    /// The best of the concurrencies for each: one round of each is enough to see, and of one alone nothing.
+    async fn best(&self, concurrencies: &[usize], runners: &[Runner]) -> Vec<usize> {
+        if let [only] = concurrencies {
+            return vec![*only; runners.len()];
+        }
+        let mut best = Vec::new();
         for runner in runners {
             let mut tried = Vec::new();
-            for at in &args.concurrency {
+            for at in concurrencies {
                 tried.push((self.go(*runner, *at).await.wall, *at));
             }
-            let at = tried.into_iter().min().expect("a concurrency").1;
-            scores.push(Score { runner: *runner, at, rounds: Vec::new() });
+            best.push(tried.into_iter().min().expect("a concurrency").1);
         }
-        for _ in 0..args.rounds {
+        best
+    }
+
+    /// In turns: who begins in one round is the last one in the next.
+    async fn play(&self, rounds: usize, runners: &[Runner], best: &[usize]) -> Vec<Score> {
+        let score = |(runner, at): (&Runner, &usize)| Score { runner: *runner, at: *at, rounds: Vec::new() };
+        let mut scores: Vec<Score> = runners.iter().zip(best).map(score).collect();
+        for _ in 0..rounds {
             for score in &mut scores {
                 let took = self.go(score.runner, score.at).await;
                 score.rounds.push(took);
@@ -129,7 +162,7 @@ impl Turns<'_> {
         let server = || first.map(meter::server).unwrap_or_default();
         let before = server();
         let took = match runner {
-            Runner::Floor => self.floor(concurrency).await,
+            Runner::Floor => self.floor(concurrency),
             Runner::Ours => self.home.migrate(self.state(), concurrency),
             Runner::Peer(peer) => self.peer(peer, concurrency),
         };
@@ -177,16 +210,13 @@ impl Turns<'_> {
         }
     }
 
-    async fn floor(&self, concurrency: usize) -> Took {
-        let before = meter::own();
-        let wall = if self.case == Case::Noop {
-            let (wall, found) = floor::read(self.fleet, concurrency).await;
-            assert_eq!(found, self.fleet.count * self.migrations.len(), "histories");
-            wall
-        } else {
-            floor::apply(self.fleet, &self.migrations, concurrency).await
-        };
-        Took { wall, processor: meter::own().saturating_sub(before), ..Took::default() }
+    fn floor(&self, concurrency: usize) -> Took {
+        let migrations = if self.case == Case::Noop { Vec::new() } else { self.migrations.clone() };
+        let task = floor::Task { places: self.fleet.places.clone(), migrations, concurrency };
+        let (took, found) = task.run();
+        let all = self.fleet.places.count * self.migrations.len();
+        assert!(self.case != Case::Noop || found == all, "histories: {found} of {all}");
+        took
     }
 
     /// How each tenant ends.
@@ -196,33 +226,11 @@ impl Turns<'_> {
 
     /// Counts what is applied, by other code than what has applied it.
     async fn verify(&self, fleet: &Fleet, history: &str) {
-        let found = floor::count(fleet, history).await;
-        assert_eq!(found, fleet.count * self.migrations.len(), "histories");
+        let found = count::rows(&fleet.places, history).await;
+        assert_eq!(found, fleet.places.count * self.migrations.len(), "histories");
         let tables: Vec<&str> = self.migrations.iter().filter_map(Migration::table).collect();
         if let Some(found) = fleet.tables(&tables).await {
-            assert_eq!(found, fleet.count * tables.len(), "tables");
-        }
-    }
-
-    /// A line for each of us and the peers.
-    fn compare(&self, scores: &[Score], report: &mut Report) {
-        let ours = scores[1].median(|took| took.wall).as_secs_f64();
-        for score in scores.iter().filter(|_| !self.peers.is_empty()) {
-            let took = score.median(|took| took.wall).as_secs_f64();
-            let who = match score.runner {
-                Runner::Floor => "floor",
-                Runner::Ours => "tenantry",
-                Runner::Peer(peer) => peer.name(),
-            };
-            report.hold(vec![
-                ("fleet", Cell::text(format!("{:?}", self.fleet.kind).to_lowercase())),
-                ("case", Cell::text(self.case.word())),
-                ("tenants", Cell::count(self.fleet.count)),
-                ("by whom       ", Cell::text(who)),
-                ("at once", Cell::count(score.at)),
-                ("tenants/s", Cell::Number(self.fleet.count as f64 / took, 0)),
-                ("we are faster by", Cell::Number(took / ours, 2)),
-            ]);
+            assert_eq!(found, fleet.places.count * tables.len(), "tables");
         }
     }
 
@@ -233,7 +241,7 @@ impl Turns<'_> {
         let (port, counts) = proxy::start(port).await;
         let home = Home::new(&args.program, Address::default());
         home.write(&self.migrations);
-        let tenants = COUNTED.min(self.fleet.count);
+        let tenants = COUNTED.min(self.fleet.places.count);
         home.import(self.fleet, tenants, Some(port));
         if self.case != Case::Noop {
             self.fleet.empty().await;
@@ -244,31 +252,64 @@ impl Turns<'_> {
         let (round_trips, bytes) = counts.take();
         Some((round_trips as f64 / tenants as f64, bytes as f64 / tenants as f64))
     }
+}
 
-    fn cells(&self, floor: &Score, ours: &Score, line: Option<(f64, f64)>) -> Vec<(&'static str, Cell)> {
+impl Measured {
+    /// The concurrencies that were used.
+    pub fn best(&self) -> Vec<usize> {
+        self.scores.iter().map(|score| score.at).collect()
+    }
+
+    /// Seconds for each tenant, of the floor and of ours.
+    pub fn each(&self) -> [f64; 2] {
+        [0, 1].map(|who| self.scores[who].seconds() / self.tenants as f64)
+    }
+
+    /// The line that holds ours against the floor.
+    pub fn ratio(&self) -> Line {
+        let (floor, ours) = (&self.scores[0], &self.scores[1]);
         let rate = |score: &Score| {
-            let rate = self.fleet.count as f64 / score.median(|took| took.wall).as_secs_f64();
+            let rate = self.tenants as f64 / score.seconds();
             Cell::text(format!("{rate:.0}@{}", score.at))
         };
-        let ratio =
-            |floor: Duration, ours: Duration| Cell::Number(floor.as_secs_f64() / ours.as_secs_f64(), 2);
-        let wall = |score: &Score| score.median(|took| took.wall);
-        let memory = ours.rounds.iter().map(|took| took.memory).max();
-        vec![
-            ("fleet", Cell::text(format!("{:?}", self.fleet.kind).to_lowercase())),
-            ("case", Cell::text(self.case.word())),
-            ("tenants", Cell::count(self.fleet.count)),
+        let least = floor.least().as_secs_f64() / ours.least().as_secs_f64();
+        let mut line = self.named();
+        line.extend([
             ("floor/s", rate(floor)),
             ("ours/s", rate(ours)),
-            ("ratio", ratio(wall(floor), wall(ours))),
-            ("best", ratio(floor.least(), ours.least())),
+            ("ratio", Cell::Number(floor.seconds() / ours.seconds(), 2)),
+            ("best", Cell::Number(least, 2)),
             ("floor cpu", Cell::ms(floor.median(|took| took.processor))),
             ("our cpu", Cell::ms(ours.median(|took| took.processor))),
             ("floor server", Cell::ms(floor.median(|took| took.server))),
             ("our server", Cell::ms(ours.median(|took| took.server))),
-            ("MiB peak", Cell::mib(memory.unwrap_or_default())),
-            ("trips/t", line.map_or(Cell::Nothing, |line| Cell::Number(line.0, 1))),
-            ("B/t", line.map_or(Cell::Nothing, |line| Cell::Number(line.1, 0))),
+            ("floor MiB", Cell::mib(floor.memory())),
+            ("our MiB", Cell::mib(ours.memory())),
+            ("trips/t", self.line.map_or(Cell::Nothing, |line| Cell::Number(line.0, 1))),
+            ("B/t", self.line.map_or(Cell::Nothing, |line| Cell::Number(line.1, 0))),
+        ]);
+        line
+    }
+
+    /// The line that holds ours against other tools, by how much it is faster.
+    pub fn faster(&self) -> Line {
+        let ours = self.scores[1].seconds();
+        let mut line = self.named();
+        line.push(("tenantry/s", Cell::Number(self.tenants as f64 / ours, 0)));
+        for peer in Peer::ALL {
+            let score = self.scores.iter().find(|score| score.runner == Runner::Peer(peer));
+            let by = |score: &Score| Cell::text(format!("{:.2} @{}", score.seconds() / ours, score.at));
+            line.push((peer.name(), score.map_or(Cell::Nothing, by)));
+        }
+        line
+    }
+
+    /// What was measured.
+    fn named(&self) -> Line {
+        vec![
+            ("fleet", Cell::text(self.kind.word())),
+            ("case", Cell::text(self.case.word())),
+            ("tenants", Cell::count(self.tenants)),
         ]
     }
 }

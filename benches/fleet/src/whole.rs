@@ -1,35 +1,87 @@
-//! All that `docs/performance.md` shows, one after the other: about twelve minutes on four quiet cores.
+//! All that `docs/performance.md` shows, one after the other: within half an hour on four quiet cores.
 
 use std::process::Command;
 
-use crate::{Args, Case, fleet::Kind};
+use crate::{
+    Args,
+    Case::{self, Enqueue, Million, Noop, Queue, S1, S10, Scale, Start, Tail},
+    places::Kind::{self, Databases, Mariadb, Schemas, Sqlite},
+    registry::Kept,
+};
 
-const PEERS: &[Case] = &[Case::Noop, Case::S1, Case::S10];
+/// What is measured together.
+struct Part {
+    cases: &'static [Case],
+    fleets: &'static [Kind],
+    /// None: the case's own.
+    tenants: &'static [usize],
+    rounds: usize,
+    concurrency: &'static [usize],
+    registry: Kept,
+    peers: bool,
+}
 
-/// Cases, fleets, tenants where not the cases' own, rounds, and whether with peers.
-type Part = (&'static [Case], &'static [Kind], Option<usize>, usize, bool);
+/// What most parts have in common.
+const PART: Part = Part {
+    cases: &[],
+    fleets: &[],
+    tenants: &[],
+    rounds: 3,
+    concurrency: &[8, 16, 32],
+    registry: Kept::Sqlite,
+    peers: false,
+};
 
-/// What is measured.
+/// What is measured. Small fleets first, where the best concurrencies are found.
 const WHOLE: &[Part] = &[
-    (&[Case::S1, Case::S10], &[Kind::Schemas, Kind::Sqlite], Some(500), 3, false),
-    (&[Case::S1, Case::S10], &[Kind::Databases, Kind::Mariadb], Some(200), 3, false),
-    (&[Case::Noop], &[Kind::Schemas, Kind::Mariadb, Kind::Sqlite], Some(2000), 5, false),
-    (&[Case::Noop], &[Kind::Databases], Some(500), 3, false),
-    (PEERS, &[Kind::Schemas, Kind::Databases, Kind::Mariadb, Kind::Sqlite], Some(100), 2, true),
-    (&[Case::Start, Case::Tail, Case::Enqueue], &[], None, 3, false),
-    (&[Case::Queue], &[], Some(20_000), 3, false),
-    (&[Case::Scale], &[], None, 2, false),
-    (&[Case::Million], &[], None, 1, false),
+    Part {
+        cases: &[Noop],
+        fleets: &[Schemas, Mariadb, Sqlite],
+        tenants: &[300, 2000],
+        rounds: 5,
+        concurrency: &[4, 8, 16],
+        ..PART
+    },
+    Part {
+        cases: &[Noop],
+        fleets: &[Databases],
+        tenants: &[300, 500],
+        rounds: 5,
+        concurrency: &[4, 8, 16],
+        ..PART
+    },
+    Part { cases: &[S1], fleets: &[Schemas, Sqlite], tenants: &[300, 2000], ..PART },
+    Part { cases: &[S1], fleets: &[Databases], tenants: &[300, 500], ..PART },
+    Part { cases: &[S1], fleets: &[Mariadb], tenants: &[300, 1000], ..PART },
+    Part { cases: &[S10], fleets: &[Schemas, Sqlite], tenants: &[300, 1000], ..PART },
+    Part { cases: &[S10], fleets: &[Databases, Mariadb], tenants: &[300], ..PART },
+    Part {
+        cases: &[Noop, S1, S10],
+        fleets: &[Schemas, Databases, Mariadb, Sqlite],
+        tenants: &[100],
+        rounds: 2,
+        concurrency: &[8, 16],
+        peers: true,
+        ..PART
+    },
+    Part { cases: &[Start, Tail, Enqueue], ..PART },
+    Part { cases: &[Queue], concurrency: &[128], rounds: 2, ..PART },
+    Part { cases: &[Scale], fleets: &[Schemas, Sqlite], rounds: 2, concurrency: &[8, 16], ..PART },
+    Part { cases: &[Scale], fleets: &[Mariadb], rounds: 1, concurrency: &[16], ..PART },
+    Part { cases: &[Million], ..PART },
+    Part { cases: &[Million], registry: Kept::Postgres, ..PART },
 ];
 
-/// The parts of the whole, each as its own flags would say it.
+/// The parts of the whole, each as its own flags would say it. With sizes given, all is only as large as the first one.
 pub fn parts(args: &Args) -> Vec<Args> {
-    let part = |(cases, fleets, tenants, rounds, peers): &Part| Args {
-        cases: cases.to_vec(),
-        fleets: fleets.to_vec(),
-        tenants: *tenants,
-        rounds: *rounds,
-        peers: *peers,
+    let part = |part: &Part| Args {
+        cases: part.cases.to_vec(),
+        fleets: part.fleets.to_vec(),
+        tenants: if args.tenants.is_empty() { part.tenants.to_vec() } else { vec![args.tenants[0]] },
+        rounds: part.rounds,
+        concurrency: part.concurrency.to_vec(),
+        registry: part.registry,
+        peers: part.peers,
         ..args.clone()
     };
     WHOLE.iter().map(part).collect()

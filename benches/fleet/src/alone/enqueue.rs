@@ -2,11 +2,11 @@
 
 use crate::{
     Args, bundle,
-    fleet::Kind,
     home::Home,
     meter::{self, Took},
+    places::Kind,
     registry::{Kept, Registries},
-    report::{Cell, Report},
+    report::{Cell, Line, Report},
 };
 
 const TENANTS: usize = 100_000;
@@ -14,7 +14,7 @@ const TENANTS: usize = 100_000;
 /// Measures it with each registry. Every round is a run of its own over the same tenants.
 pub async fn measure(args: &Args, registries: &mut Registries, report: &mut Report) {
     report.say("Enqueue alone: `tenantry enqueue --all`, seconds of one run.");
-    let tenants = args.tenants.unwrap_or(TENANTS);
+    let tenants = args.tenants(TENANTS);
     for kept in Kept::ALL {
         let address = registries.another(kept).await;
         let server = registries.server(&address);
@@ -24,16 +24,17 @@ pub async fn measure(args: &Args, registries: &mut Registries, report: &mut Repo
         let mut rounds = Vec::new();
         for round in 1..=args.rounds {
             registries.settle().await;
-            let ((took, _), server) = meter::server_during(server, || home.run(&["enqueue", "--all"], b""));
+            let ((took, _), server) =
+                meter::server_during(server, || home.run(&["enqueue", "--all", "--overlap"], b""));
             rounds.push(Took { server, ..took });
             let rows = home.number("SELECT count(*) FROM targets").await;
             assert_eq!(usize::try_from(rows), Ok(round * tenants), "targets");
         }
-        report.line(&cells(kept, tenants, &rounds));
+        report.line(cells(kept, tenants, &rounds));
     }
 }
 
-fn cells(kept: Kept, tenants: usize, rounds: &[Took]) -> Vec<(&'static str, Cell)> {
+fn cells(kept: Kept, tenants: usize, rounds: &[Took]) -> Line {
     let wall = meter::median(rounds.iter().map(|took| took.wall));
     let least = rounds.iter().map(|took| took.wall).min().unwrap_or_default();
     vec![

@@ -3,12 +3,13 @@
 
 use crate::{
     Args, bundle,
-    fleet::{Fleet, Kind},
+    fleet::Fleet,
     floor,
     home::Home,
     meter::Took,
+    places::{Kind, Places},
     registry::Registries,
-    report::{Cell, Report},
+    report::{Cell, Line, Report},
 };
 
 const TENANTS: usize = 1_000_000;
@@ -20,27 +21,28 @@ const SLOTS: usize = 8;
 
 /// Enqueues and works 1,000 tenants, ten times as many, and so on.
 pub async fn measure(args: &Args, registries: &mut Registries, report: &mut Report) {
-    let tenants = args.tenants.unwrap_or(TENANTS);
+    let tenants = args.tenants(TENANTS);
     let real = SCHEMAS.min(tenants);
     report
         .say(&format!("Growth: simulated tenants, rows of the registry that share {real} current schemas."));
     let fleet = Fleet::with_server(Kind::Schemas, real);
     fleet.empty().await;
     let migrations = bundle::one(Kind::Schemas);
-    floor::apply(&fleet, &migrations, SLOTS).await;
+    let places = fleet.places.clone();
+    floor::Task { places, migrations: migrations.clone(), concurrency: SLOTS }.run();
     let mut sizes: Vec<usize> =
         std::iter::successors(Some(tenants), |size| Some(size / 10)).take(4).collect();
     sizes.retain(|size| *size >= 10);
     for size in sizes.into_iter().rev() {
         let home = Home::new(&args.program, registries.another(args.registry).await);
         home.write(&migrations);
-        home.add(size, |at| (fleet.url(at % real), Some(Fleet::name(at % real))));
-        fleet.settle().await;
+        home.add(size, |at| (fleet.places.url(at % real), Some(Places::name(at % real))));
+        registries.settle().await;
         let (enqueue, _) = home.run(&["enqueue", "--all"], b"");
         let worker = work(&home);
         let current = home.number("SELECT count(*) FROM targets WHERE state = 'current'").await;
         assert_eq!(usize::try_from(current), Ok(size), "current targets");
-        report.line(&cells(size, &enqueue, &worker));
+        report.line(cells(args.registry.word(), size, &enqueue, &worker));
     }
 }
 
@@ -54,17 +56,18 @@ fn work(home: &Home) -> Took {
     took
 }
 
-fn cells(size: usize, enqueue: &Took, worker: &Took) -> Vec<(&'static str, Cell)> {
+fn cells(registry: &str, size: usize, enqueue: &Took, worker: &Took) -> Line {
     let each = |took: &Took| Cell::Number(took.wall.as_secs_f64() * 1e6 / size as f64, 1);
     let cpu = |took: &Took| Cell::Number(took.processor.as_secs_f64() * 1e6 / size as f64, 1);
     vec![
         ("case", Cell::text("million")),
+        ("registry", Cell::text(registry)),
         ("tenants", Cell::count(size)),
         ("enqueue µs/t", each(enqueue)),
-        ("its cpu µs/t", cpu(enqueue)),
-        ("its MiB peak", Cell::mib(enqueue.memory)),
+        ("enqueue cpu µs/t", cpu(enqueue)),
+        ("enqueue MiB", Cell::mib(enqueue.memory)),
         ("worker µs/t", each(worker)),
-        ("its cpu µs/t ", cpu(worker)),
-        ("its MiB peak ", Cell::mib(worker.memory)),
+        ("worker cpu µs/t", cpu(worker)),
+        ("worker MiB", Cell::mib(worker.memory)),
     ]
 }

@@ -8,5 +8,5 @@ pub mod tail;
 
 /// The place of a tenant that is never reached: there is no such server.
 fn nowhere(at: usize) -> (String, Option<String>) {
-    (format!("postgres://nobody@127.0.0.1:1/{}", crate::fleet::Fleet::name(at)), None)
+    (format!("postgres://nobody@127.0.0.1:1/{}", crate::places::Places::name(at)), None)
 }

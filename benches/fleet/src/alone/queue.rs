@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use crate::{
     Args, bundle,
-    fleet::Kind,
     home::Home,
     meter::{self, Took},
+    places::Kind,
     registry::{Kept, Registries},
-    report::{Cell, Report},
+    report::{Cell, Line, Report},
 };
 
 const JOBS: usize = 50_000;
@@ -16,19 +16,27 @@ const JOBS: usize = 50_000;
 /// Measures it with each registry, in a new one each round.
 pub async fn measure(args: &Args, registries: &mut Registries, report: &mut Report) {
     report.say("Queue alone: jobs that do nothing, claimed and recorded one by one in the ledger.");
-    let jobs = args.tenants.unwrap_or(JOBS);
+    let jobs = args.tenants(JOBS);
     for kept in Kept::ALL {
-        let mut tried = Vec::new();
-        for slots in &args.concurrency {
-            tried.push((round(args, kept, jobs, *slots, registries).await.wall, *slots));
-        }
-        let slots = tried.into_iter().min().expect("a concurrency").1;
+        let slots = best(args, kept, jobs, registries).await;
         let mut rounds = Vec::new();
         for _ in 0..args.rounds {
             rounds.push(round(args, kept, jobs, slots, registries).await);
         }
-        report.line(&cells(kept, jobs, slots, &rounds));
+        report.line(cells(kept, jobs, slots, &rounds));
     }
+}
+
+/// The best of the concurrencies: one round of each is enough to see, and of one alone nothing.
+async fn best(args: &Args, kept: Kept, jobs: usize, registries: &mut Registries) -> usize {
+    if let [only] = args.concurrency[..] {
+        return only;
+    }
+    let mut tried = Vec::new();
+    for slots in &args.concurrency {
+        tried.push((round(args, kept, jobs, *slots, registries).await.wall, *slots));
+    }
+    tried.into_iter().min().expect("a concurrency").1
 }
 
 async fn round(args: &Args, kept: Kept, jobs: usize, slots: usize, registries: &mut Registries) -> Took {
@@ -49,7 +57,7 @@ async fn round(args: &Args, kept: Kept, jobs: usize, slots: usize, registries: &
     Took { server, ..took }
 }
 
-fn cells(kept: Kept, jobs: usize, slots: usize, rounds: &[Took]) -> Vec<(&'static str, Cell)> {
+fn cells(kept: Kept, jobs: usize, slots: usize, rounds: &[Took]) -> Line {
     let rate = |wall: Duration| Cell::Number(jobs as f64 / wall.as_secs_f64(), 0);
     vec![
         ("case", Cell::text("queue")),

@@ -2,9 +2,10 @@
 
 use crate::{
     Args, bundle,
-    fleet::{Fleet, Kind},
+    fleet::Fleet,
     home::Home,
     meter,
+    places::Kind,
     registry::Address,
     report::{Cell, Report},
 };
@@ -27,7 +28,7 @@ pub async fn measure(args: &Args, report: &mut Report) {
     ];
     for (name, words) in commands {
         let rounds: Vec<_> = (0..TIMES).map(|_| home.run(words, b"").0).collect();
-        report.line(&[
+        report.line(vec![
             ("case", Cell::text("start")),
             ("command           ", Cell::text(name)),
             ("ms", Cell::tenths(meter::median(rounds.iter().map(|took| took.wall)))),

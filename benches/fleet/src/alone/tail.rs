@@ -5,8 +5,9 @@ use std::time::Duration;
 use crate::{
     Args,
     bundle::{self, Migration},
-    fleet::{Fleet, Kind},
+    fleet::Fleet,
     home::Home,
+    places::{Kind, Places},
     registry::Address,
     report::{Cell, Report},
 };
@@ -18,7 +19,7 @@ const SLOW: Duration = Duration::from_secs(3);
 /// Three runs over schemas: all are quick; one in the middle is slow; it is slow again.
 pub async fn measure(args: &Args, report: &mut Report) {
     report.say("Long tail: one tenant takes 3 s, 8 slots. Ideal is the greater of those and of a run in which all are quick.");
-    let tenants = args.tenants.unwrap_or(TENANTS);
+    let tenants = args.tenants(TENANTS);
     let fleet = Fleet::with_server(Kind::Schemas, tenants);
     fleet.empty().await;
     let home = Home::new(&args.program, Address::default());
@@ -31,7 +32,7 @@ pub async fn measure(args: &Args, report: &mut Report) {
         let took = home.migrate("applied", SLOTS);
         ideal = if at == 0 { took.wall } else { ideal.max(SLOW) };
         let before = home.number(&before(tenants)).await;
-        report.line(&[
+        report.line(vec![
             ("case", Cell::text("tail")),
             ("run          ", Cell::text(name)),
             ("tenants", Cell::count(tenants)),
@@ -58,8 +59,8 @@ fn quick() -> Migration {
 }
 
 fn slow(version: i64, tenants: usize) -> Migration {
-    let name = Fleet::name(tenants / 2);
+    let name = Places::name(tenants / 2);
     let sleep = format!("SELECT pg_sleep({}) WHERE current_schema() = '{name}'", SLOW.as_secs());
     let table = format!("CREATE TABLE table_{version} (id BIGINT PRIMARY KEY)");
-    Migration { version, name: "slow", statements: vec![table, sleep] }
+    Migration { version, name: "slow".into(), statements: vec![table, sleep] }
 }

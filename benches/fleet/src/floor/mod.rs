@@ -1,100 +1,102 @@
 //! The floor: the least work that gives the same result. A connection, reused where it can be, one lock, one look at the
 //! history, and the migrations with their rows. It retries nothing, records nothing and checks nothing.
+//!
+//! As ours, it is a process from its start to its end, so that both pay alike for what every program costs.
 
 mod mariadb;
 mod postgres;
 mod sqlite;
 
 use std::{
-    sync::atomic::{AtomicUsize, Ordering},
-    time::{Duration, Instant},
+    io::Write as _,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use futures::future::join_all;
-use sqlx::{AssertSqlSafe, Connection as _, MySqlConnection, SqliteConnection};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     bundle::Migration,
-    fleet::{Fleet, Kind},
+    meter::Took,
+    places::{Kind, Places},
+    program,
 };
+
+/// The flag that makes this program the floor.
+pub const FLAG: &str = "--floor";
 
 /// How many tenants one batched read covers.
 const BATCH: usize = 50;
 
+/// What is to be done.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Task {
+    pub places: Places,
+    /// Applied to tenants that are empty; none: histories are read.
+    pub migrations: Vec<Migration>,
+    pub concurrency: usize,
+}
+
+impl Task {
+    /// Does it in a process of its own; gives how many rows of histories were read, too.
+    pub fn run(&self) -> (Took, usize) {
+        let task = serde_json::to_vec(self).expect("JSON");
+        let floor = std::env::current_exe().expect("this program");
+        let (took, said) = program::run(Command::new(floor).arg(FLAG), &task);
+        (took, String::from_utf8_lossy(&said).trim().parse().expect("a count"))
+    }
+}
+
+/// Does what the standard input says.
+pub fn main() {
+    let task: Task = serde_json::from_reader(std::io::stdin()).expect("a task");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let found = runtime.block_on(work(task));
+    writeln!(std::io::stdout(), "{found}").expect("standard output");
+}
+
+async fn work(task: Task) -> usize {
+    let slots = task.concurrency;
+    let next = Arc::new(Next { task, at: AtomicUsize::new(0) });
+    let slot = |_| {
+        let next = next.clone();
+        tokio::spawn(async move {
+            match (next.task.places.kind, next.task.migrations.is_empty()) {
+                (Kind::Schemas, false) => postgres::schemas(&next).await,
+                (Kind::Databases, false) => postgres::databases(&next).await,
+                (Kind::Mariadb, false) => mariadb::apply(&next).await,
+                (Kind::Sqlite, false) => sqlite::apply(&next).await,
+                (Kind::Schemas, true) => postgres::read_schemas(&next).await,
+                (Kind::Databases, true) => postgres::read_databases(&next).await,
+                (Kind::Mariadb, true) => mariadb::read(&next).await,
+                (Kind::Sqlite, true) => sqlite::read(&next).await,
+            }
+        })
+    };
+    let found = join_all((0..slots).map(slot)).await;
+    found.into_iter().map(|found| found.expect("a slot")).sum()
+}
+
 /// Tenants that are handed out one after the other.
-struct Next<'a> {
-    fleet: &'a Fleet,
+struct Next {
+    task: Task,
     at: AtomicUsize,
 }
 
-impl Next<'_> {
+impl Next {
     fn one(&self) -> Option<usize> {
         let at = self.at.fetch_add(1, Ordering::Relaxed);
-        (at < self.fleet.count).then_some(at)
+        (at < self.task.places.count).then_some(at)
     }
 
     fn batch(&self) -> Option<std::ops::Range<usize>> {
         let at = self.at.fetch_add(BATCH, Ordering::Relaxed);
-        (at < self.fleet.count).then(|| at..(at + BATCH).min(self.fleet.count))
+        (at < self.task.places.count).then(|| at..(at + BATCH).min(self.task.places.count))
     }
-}
-
-/// Applies all migrations to all tenants of an empty fleet.
-pub async fn apply(fleet: &Fleet, migrations: &[Migration], concurrency: usize) -> Duration {
-    let watch = Instant::now();
-    let next = Next { fleet, at: AtomicUsize::new(0) };
-    match fleet.kind {
-        Kind::Schemas => drop(join_all((0..concurrency).map(|_| postgres::schemas(&next, migrations))).await),
-        Kind::Databases => {
-            drop(join_all((0..concurrency).map(|_| postgres::databases(&next, migrations))).await)
-        }
-        Kind::Mariadb => drop(join_all((0..concurrency).map(|_| mariadb::apply(&next, migrations))).await),
-        Kind::Sqlite => drop(join_all((0..concurrency).map(|_| sqlite::apply(&next, migrations))).await),
-    }
-    watch.elapsed()
-}
-
-/// Reads the histories of all tenants; gives how many migrations are applied, all together.
-pub async fn read(fleet: &Fleet, concurrency: usize) -> (Duration, usize) {
-    let watch = Instant::now();
-    let next = Next { fleet, at: AtomicUsize::new(0) };
-    let found: Vec<usize> = match fleet.kind {
-        Kind::Schemas => join_all((0..concurrency).map(|_| postgres::read_schemas(&next))).await,
-        Kind::Databases => join_all((0..concurrency).map(|_| postgres::read_databases(&next))).await,
-        Kind::Mariadb => join_all((0..concurrency).map(|_| mariadb::read(&next))).await,
-        Kind::Sqlite => join_all((0..concurrency).map(|_| sqlite::read(&next))).await,
-    };
-    (watch.elapsed(), found.iter().sum())
-}
-
-/// Counts the rows of all tenants' histories in a table, other than the floor's own too.
-pub async fn count(fleet: &Fleet, table: &str) -> usize {
-    use futures::StreamExt as _;
-    let one = |at: usize| async move {
-        let place = if fleet.kind == Kind::Schemas { format!("{}.", Fleet::name(at)) } else { String::new() };
-        let select = AssertSqlSafe(format!("SELECT * FROM {place}{table}"));
-        let read = sqlx::raw_sql(select);
-        let rows = match fleet.kind {
-            Kind::Schemas | Kind::Databases => {
-                let mut tenant = crate::fleet::postgres(&fleet.url(at)).await;
-                read.fetch_all(&mut tenant).await.map(|rows| rows.len())
-            }
-            Kind::Mariadb => {
-                let mut tenant = MySqlConnection::connect(&fleet.url(at)).await.expect("mariadb");
-                read.fetch_all(&mut tenant).await.map(|rows| rows.len())
-            }
-            Kind::Sqlite => {
-                let mut tenant = SqliteConnection::connect(&fleet.url(at)).await.expect("sqlite");
-                read.fetch_all(&mut tenant).await.map(|rows| rows.len())
-            }
-        };
-        rows.unwrap_or_else(|error| panic!("{table} of tenant {at}: {error}"))
-    };
-    futures::stream::iter(0..fleet.count)
-        .map(one)
-        .buffer_unordered(8)
-        .fold(0, |sum, rows| async move { sum + rows })
-        .await
 }
 
 /// A row of the history, as SQL; `hex` makes a binary value of hexadecimal digits.
@@ -110,7 +112,7 @@ fn record(migration: &Migration, hex: impl Fn(&str) -> String) -> String {
 /// One look at many histories.
 fn union(at: std::ops::Range<usize>) -> String {
     let one = |at: usize| {
-        format!("SELECT {at} AS tenant, version, checksum FROM {}._sqlx_migrations", Fleet::name(at))
+        format!("SELECT {at} AS tenant, version, checksum FROM {}._sqlx_migrations", Places::name(at))
     };
     at.map(one).collect::<Vec<_>>().join(" UNION ALL ")
 }

@@ -4,33 +4,35 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use super::{Next, record, union};
 use crate::{
-    bundle::Migration,
-    fleet::{Fleet, pg, postgres},
+    fleet::{pg, postgres},
+    places::Places,
 };
 
 const HISTORY: &str = "CREATE TABLE IF NOT EXISTS _sqlx_migrations (version BIGINT PRIMARY KEY, description TEXT NOT NULL,
     installed_on TIMESTAMPTZ NOT NULL DEFAULT now(), success BOOLEAN NOT NULL, checksum BYTEA NOT NULL, execution_time BIGINT NOT NULL)";
 
-pub(super) async fn schemas(next: &Next<'_>, migrations: &[Migration]) {
-    let mut connection = postgres(&next.fleet.url(0)).await;
+pub(super) async fn schemas(next: &Next) -> usize {
+    let mut connection = postgres(&next.task.places.url(0)).await;
     while let Some(at) = next.one() {
-        tenant(&mut connection, Some(&Fleet::name(at)), at, migrations).await;
+        tenant(&mut connection, next, Some(&Places::name(at)), at).await;
     }
+    0
 }
 
-pub(super) async fn databases(next: &Next<'_>, migrations: &[Migration]) {
+pub(super) async fn databases(next: &Next) -> usize {
     while let Some(at) = next.one() {
-        let mut connection = postgres(&next.fleet.url(at)).await;
-        tenant(&mut connection, None, at, migrations).await;
+        let mut connection = postgres(&next.task.places.url(at)).await;
+        tenant(&mut connection, next, None, at).await;
         connection.close().await.expect("close");
     }
+    0
 }
 
-async fn tenant(connection: &mut PgConnection, schema: Option<&str>, key: usize, migrations: &[Migration]) {
+async fn tenant(connection: &mut PgConnection, next: &Next, schema: Option<&str>, key: usize) {
     let path = schema.map(|schema| format!("SET search_path = {schema}; ")).unwrap_or_default();
     pg(connection, &format!("{path}SELECT pg_advisory_lock({key}); SELECT to_regclass('_sqlx_migrations')"))
         .await;
-    for migration in migrations {
+    for migration in &next.task.migrations {
         let row = record(migration, |hex| format!("'\\x{hex}'"));
         pg(connection, &format!("BEGIN; {HISTORY}; {} {row}; COMMIT", migration.text())).await;
     }
@@ -39,8 +41,8 @@ async fn tenant(connection: &mut PgConnection, schema: Option<&str>, key: usize,
     }
 }
 
-pub(super) async fn read_schemas(next: &Next<'_>) -> usize {
-    let mut connection = postgres(&next.fleet.url(0)).await;
+pub(super) async fn read_schemas(next: &Next) -> usize {
+    let mut connection = postgres(&next.task.places.url(0)).await;
     let mut found = 0;
     while let Some(batch) = next.batch() {
         let read = sqlx::raw_sql(AssertSqlSafe(union(batch))).fetch_all(&mut connection).await;
@@ -49,10 +51,10 @@ pub(super) async fn read_schemas(next: &Next<'_>) -> usize {
     found
 }
 
-pub(super) async fn read_databases(next: &Next<'_>) -> usize {
+pub(super) async fn read_databases(next: &Next) -> usize {
     let mut found = 0;
     while let Some(at) = next.one() {
-        let mut connection = postgres(&next.fleet.url(at)).await;
+        let mut connection = postgres(&next.task.places.url(at)).await;
         let read = "SELECT version, checksum FROM _sqlx_migrations";
         found += sqlx::raw_sql(read).fetch_all(&mut connection).await.expect("a history").len();
         connection.close().await.expect("close");

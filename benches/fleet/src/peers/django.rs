@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::json;
 
-use crate::{bundle::Migration, fleet::Fleet, meter::Took, program};
+use crate::{bundle::Migration, fleet::Fleet, meter::Took, places::Places, program};
 
 const MANAGE: &str = r#"import os, sys
 from django.core.management import execute_from_command_line
@@ -69,7 +69,7 @@ const TABLES: &str = "
 
 /// Its list of so many tenants, as SQL.
 pub fn tenants(count: usize) -> String {
-    let each: Vec<String> = (0..count).map(|at| format!("('{}')", Fleet::name(at))).collect();
+    let each: Vec<String> = (0..count).map(|at| format!("('{}')", Places::name(at))).collect();
     let domains = "SELECT schema_name || '.localhost', TRUE, id FROM customers_client";
     format!(
         "{TABLES}; INSERT INTO customers_client (schema_name) VALUES {};
@@ -103,7 +103,7 @@ pub fn write(dir: &Path, migrations: &[Migration]) {
 pub fn migrate(python: &Path, fleet: &Fleet, project: &Path, at_once: usize) -> Took {
     let mut manage = Command::new(python);
     manage.args(["manage.py", "migrate_schemas", "--tenant", "--executor=multiprocessing"]);
-    manage.current_dir(project).env("DATABASE_URL", fleet.url(0)).env("AT_ONCE", at_once.to_string());
+    manage.current_dir(project).env("DATABASE_URL", fleet.places.url(0)).env("AT_ONCE", at_once.to_string());
     program::run(&mut manage, b"").0
 }
 
