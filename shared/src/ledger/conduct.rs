@@ -91,7 +91,8 @@ impl Ledger {
         Ok(jobs.into_iter().map(|(_, job)| job).collect())
     }
 
-    /// Makes jobs due again that were sent longer than `grace` ago to a queue that is empty now: it has lost them.
+    /// Makes jobs due again that were sent longer than `grace` ago to a queue that is empty now: it has lost them. None
+    /// while every run is held.
     ///
     /// # Errors
     /// When the registry cannot be reached.

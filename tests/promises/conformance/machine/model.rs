@@ -220,7 +220,11 @@ impl Model {
         rescued
     }
 
+    /// Nothing while every run is held: what was sent of such a one is sent again when it goes on.
     pub(super) fn resend_lost(&mut self) -> u64 {
+        if !self.runs.values().any(|run| run.goes_on() && !run.paused) {
+            return 0;
+        }
         let lost = |target: &&mut Target| waits(target.state) && target.sent.is_some_and(|ago| ago >= LOST);
         self.targets.values_mut().filter(lost).map(send_again).count() as u64
     }
