@@ -102,17 +102,15 @@ impl Fleet {
         pg(&mut server, &format!("CREATE DATABASE {name} TEMPLATE {name}_empty")).await;
     }
 
+    /// New databases each time: what a former round left in one would be read with all that is in it.
     async fn empty_databases(&self, time: usize) {
         let clear = |at: usize| async move {
-            if time == 0 {
-                let mut server = postgres(&self.places.at_server("postgres")).await;
-                pg(&mut server, &format!("CREATE DATABASE {} TEMPLATE template0", Places::name(at))).await;
-            } else {
-                let mut tenant = postgres(&self.places.url(at)).await;
-                let anew = format!("ALTER SCHEMA public RENAME TO was_{time}; CREATE SCHEMA public");
-                pg(&mut tenant, &anew).await;
-                tenant.close().await.expect("close");
+            let (mut server, name) = (postgres(&self.places.at_server("postgres")).await, Places::name(at));
+            if time > 0 {
+                let old = format!("ALTER DATABASE {name} RENAME TO was_{time}_{name}");
+                pg(&mut server, &format!("{}; {old}", end_sessions(&name))).await;
             }
+            pg(&mut server, &format!("CREATE DATABASE {name} TEMPLATE template0")).await;
         };
         stream::iter(0..self.places.count).for_each_concurrent(AT_ONCE, clear).await;
     }

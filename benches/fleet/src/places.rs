@@ -25,7 +25,8 @@ impl Kind {
     /// About how much of the disk one tenant takes each time it is made and migrated.
     pub fn bytes(self, ten: bool) -> usize {
         let kib = match self {
-            Self::Schemas | Self::Databases => [160, 480],
+            Self::Schemas => [160, 480],
+            Self::Databases => [8_000, 8_400],
             Self::Mariadb => [250, 900],
             Self::Sqlite => [40, 120],
         };

@@ -51,10 +51,12 @@ const WHOLE: &[Part] = &[
         ..PART
     },
     Part { cases: &[S1], fleets: &[Schemas, Sqlite], tenants: &[300, 2000], ..PART },
-    Part { cases: &[S1], fleets: &[Databases], tenants: &[300, 500], ..PART },
+    // Each takes 8 MB of the disk in each turn.
+    Part { cases: &[S1], fleets: &[Databases], tenants: &[100, 300], concurrency: &[16], ..PART },
     Part { cases: &[S1], fleets: &[Mariadb], tenants: &[300, 1000], ..PART },
     Part { cases: &[S10], fleets: &[Schemas, Sqlite], tenants: &[300, 1000], ..PART },
-    Part { cases: &[S10], fleets: &[Databases, Mariadb], tenants: &[300], ..PART },
+    Part { cases: &[S10], fleets: &[Databases], tenants: &[100], concurrency: &[16], ..PART },
+    Part { cases: &[S10], fleets: &[Mariadb], tenants: &[300], ..PART },
     Part {
         cases: &[Noop, S1, S10],
         fleets: &[Schemas, Databases, Mariadb, Sqlite],
