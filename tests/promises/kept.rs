@@ -113,6 +113,7 @@ async fn sessions_of_two(canceled: bool) -> (i64, i64) {
     (pid, second.number("SELECT pid FROM seen").await)
 }
 
+/// Promise 3.
 #[tokio::test]
 async fn the_session_of_a_canceled_attempt_is_not_kept() {
     let (first, second) = sessions_of_two(false).await;

@@ -197,6 +197,7 @@ async fn what_a_survey_finds_is_told_as_what_an_attempt_finds() {
     assert_eq!(shown["tenant"]["version"], "20260302000000", "{shown}");
 }
 
+/// Promise 1.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_surveyor_that_is_killed_has_not_read_another_worker_finishes() {
     let (home, proxy) = (Home::new(), Proxy::to(&server::postgres()).await);
@@ -219,6 +220,7 @@ async fn what_a_surveyor_that_is_killed_has_not_read_another_worker_finishes() {
     assert_eq!(i64::try_from(attempted(&home).await.len()), Ok(300 - found));
 }
 
+/// Promise 1.
 #[tokio::test]
 async fn two_workers_that_begin_at_once_make_one_survey() {
     let home = Home::new();
