@@ -189,7 +189,12 @@ impl Ledger {
         rows.sort_unstable_by(|a, b| (&a.tenant_id, &a.run_id).cmp(&(&b.tenant_id, &b.run_id)));
         match self.store.dialect() {
             Dialect::Postgres => self.record_at_once(owner, &rows).await,
-            Dialect::Sqlite | Dialect::MySql => self.record_by(self.store.begin().await?, owner, rows).await,
+            Dialect::Sqlite | Dialect::MySql => {
+                let mut tx = self.store.begin().await?;
+                let written = self.record_in(&mut tx, owner, rows).await?;
+                tx.commit().await?;
+                Ok(written)
+            }
         }
     }
 
@@ -211,17 +216,6 @@ impl Ledger {
         );
         let query = self.store.query(&sql).bind(text(rows)).bind(owner);
         jobs(&query.fetch_all(self.store.pool()).await?)
-    }
-
-    async fn record_by(
-        &self,
-        mut tx: Tx,
-        owner: &str,
-        rows: Vec<Plain>,
-    ) -> Result<HashSet<Job>, LedgerError> {
-        let written = self.record_in(&mut tx, owner, rows).await?;
-        tx.commit().await?;
-        Ok(written)
     }
 
     async fn record_in(
