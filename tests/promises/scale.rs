@@ -173,6 +173,33 @@ async fn neither_a_worker_nor_a_producer_takes_more_memory_for_more_tenants() {
     assert!(many.0 < few.0 + more && many.1 < few.1 + more, "few: {few:?} KiB, many: {many:?} KiB");
 }
 
+/// What an import of so many tenants takes.
+async fn importing(tenants: usize) -> u64 {
+    let home = Home::new();
+    let mut lines = "id,url\n".to_owned();
+    for n in 0..tenants {
+        let _ = writeln!(lines, "t{n:06},postgres://app:secret@db.internal/tenant_{n:06}");
+    }
+    std::fs::write(home.path().join("fleet.csv"), lines).expect("a file");
+    let _ = home.run(&["registry", "init"]).exits(0);
+    let (mut import, mut most) = (home.spawn(&["tenants", "import", "fleet.csv"]), 0);
+    until("the import ends", || {
+        most = most.max(peak(import.id()));
+        let ended = import.try_wait().expect("a process").is_some();
+        async move { ended }
+    })
+    .await;
+    assert_eq!(finish(import).exits(0).stdout, format!("added {tenants} tenants\n"));
+    most
+}
+
+/// Promise 6: a tenant that was kept with all that belongs to it would be a KiB.
+#[tokio::test]
+async fn an_import_takes_the_memory_of_its_lines_and_not_of_its_tenants() {
+    let (few, many) = (importing(2_000).await, importing(20_000).await);
+    assert!(many < few + 18_000 / 2, "few: {few} KiB, many: {many} KiB");
+}
+
 /// So many tenants of the registry that share a few schemas, which are current.
 async fn sharing(home: &Home, schemas: usize, tenants: usize) {
     let name = unique("shared");

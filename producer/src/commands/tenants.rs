@@ -13,7 +13,7 @@ use tenantry_shared::{
     tenant::{Labels, Slug, Status, Tenant},
 };
 
-use super::{import, selection::read_text, sync};
+use super::{import::Import, selection::read_text, sync};
 use crate::{
     app::App,
     cli::{TenantsCommand, UrlSource},
@@ -69,10 +69,10 @@ pub(crate) async fn run(app: &App, command: TenantsCommand, output: &Output) -> 
             return sync::run(app, source.as_deref(), &how, output).await;
         }
         TenantsCommand::Import { file, format } => {
-            let tenants = import::read(&file, format)?;
-            app.registry.add_tenants(&app.key().await?, &tenants).await?;
-            output.either(&json!({ "schema": "tenantry.import/v1", "added": tenants.len() }), || {
-                format!("added {}", plural(tenants.len() as u64, "tenant"))
+            let import = Import::read(&file, format)?;
+            app.registry.add_tenants(&app.key().await?, import.tenants()).await?;
+            output.either(&json!({ "schema": "tenantry.import/v1", "added": import.count }), || {
+                format!("added {}", plural(import.count, "tenant"))
             });
         }
     }

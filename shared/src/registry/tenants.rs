@@ -1,6 +1,6 @@
 //! Tenants in the registry.
 
-use std::collections::HashMap;
+use std::{borrow::Borrow, collections::HashMap};
 
 use sqlx::{Row as _, any::AnyRow};
 
@@ -93,7 +93,11 @@ impl Registry {
     ///
     /// # Errors
     /// [`RegistryError::TenantExists`] when one of the names is taken.
-    pub async fn add_tenants(&self, key: &MasterKey, tenants: &[NewTenant]) -> Result<(), RegistryError> {
+    pub async fn add_tenants(
+        &self,
+        key: &MasterKey,
+        tenants: impl IntoIterator<Item: Borrow<NewTenant>>,
+    ) -> Result<(), RegistryError> {
         self.adopt_key(key).await?;
         let mut tx = self.store.begin().await?;
         self.insert_tenants(&mut tx, key, tenants, None).await?;

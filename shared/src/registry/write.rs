@@ -1,6 +1,9 @@
 //! Writing tenants, inside of somebody's transaction: by hand and by a sync in the same way.
 
-use std::collections::HashMap;
+use std::{
+    borrow::Borrow,
+    collections::{HashMap, hash_map::Entry},
+};
 
 use sqlx::Row as _;
 
@@ -20,43 +23,58 @@ use crate::{
 const ROWS_PER_STATEMENT: usize = 100;
 
 impl Registry {
-    /// Inserts tenants of a source, or of nobody's; many rows a statement.
+    /// Inserts tenants of a source, or of nobody's; many rows a statement, and no more of them in memory.
     pub(super) async fn insert_tenants(
         &self,
         tx: &mut Tx,
         key: &MasterKey,
-        tenants: &[NewTenant],
+        tenants: impl IntoIterator<Item: Borrow<NewTenant>>,
         source: Option<&str>,
     ) -> Result<(), RegistryError> {
-        let mut servers = HashMap::new();
-        for chunk in tenants.chunks(ROWS_PER_STATEMENT) {
-            let ids: Vec<TenantId> = chunk.iter().map(|_| TenantId::new()).collect();
-            let mut insert = self.store.query(&insert_of(chunk, source.is_some()));
-            for (id, tenant) in ids.iter().zip(chunk) {
-                let place = &tenant.place;
-                let server = match servers.get(&(place.engine, place.server.as_str())) {
-                    Some(server) => *server,
-                    None => self.server_id(tx, place).await?,
-                };
-                servers.insert((place.engine, place.server.as_str()), server);
-                insert = insert
-                    .bind(id.to_string())
-                    .bind(tenant.slug.as_str())
-                    .bind(tenant.status.as_str())
-                    .bind(server)
-                    .bind(place.database.as_str())
-                    .bind(place.schema.as_deref())
-                    .bind(key.seal(*id, tenant.url.expose())?)
-                    .bind(source);
+        let (mut tenants, mut servers) = (tenants.into_iter(), HashMap::new());
+        loop {
+            let some: Vec<_> = tenants.by_ref().take(ROWS_PER_STATEMENT).collect();
+            let some: Vec<&NewTenant> = some.iter().map(Borrow::borrow).collect();
+            if some.is_empty() {
+                return Ok(());
             }
-            if !insert.insert_rows(&mut **tx, chunk.len() as u64).await? {
-                return Err(self.taken(tx, &ids, chunk).await?);
+            for place in some.iter().map(|tenant| &tenant.place) {
+                if let Entry::Vacant(new) = servers.entry((place.engine, place.server.clone())) {
+                    new.insert(self.server_id(tx, place).await?);
+                }
             }
-            let labels: Vec<_> =
-                ids.iter().zip(chunk).flat_map(|(id, t)| t.labels.iter().map(|label| (*id, label))).collect();
-            self.set_labels(tx, &labels).await?;
+            self.insert_some(tx, key, &some, source, &servers).await?;
         }
-        Ok(())
+    }
+
+    async fn insert_some(
+        &self,
+        tx: &mut Tx,
+        key: &MasterKey,
+        tenants: &[&NewTenant],
+        source: Option<&str>,
+        servers: &HashMap<(Engine, String), i64>,
+    ) -> Result<(), RegistryError> {
+        let ids: Vec<TenantId> = tenants.iter().map(|_| TenantId::new()).collect();
+        let mut insert = self.store.query(&insert_of(tenants, source.is_some()));
+        for (id, tenant) in ids.iter().zip(tenants) {
+            let place = &tenant.place;
+            insert = insert
+                .bind(id.to_string())
+                .bind(tenant.slug.as_str())
+                .bind(tenant.status.as_str())
+                .bind(servers.get(&(place.engine, place.server.clone())).copied())
+                .bind(place.database.as_str())
+                .bind(place.schema.as_deref())
+                .bind(key.seal(*id, tenant.url.expose())?)
+                .bind(source);
+        }
+        if !insert.insert_rows(&mut **tx, tenants.len() as u64).await? {
+            return Err(self.taken(tx, &ids, tenants).await?);
+        }
+        let labels: Vec<_> =
+            ids.iter().zip(tenants).flat_map(|(id, t)| t.labels.iter().map(|label| (*id, label))).collect();
+        self.set_labels(tx, &labels).await
     }
 
     /// Which of these names was taken.
@@ -64,7 +82,7 @@ impl Registry {
         &self,
         tx: &mut Tx,
         ids: &[TenantId],
-        tenants: &[NewTenant],
+        tenants: &[&NewTenant],
     ) -> Result<RegistryError, RegistryError> {
         for (id, tenant) in ids.iter().zip(tenants) {
             let count = self.store.query("SELECT count(*) FROM tenants WHERE slug = $1 AND id <> $2");
@@ -154,8 +172,8 @@ impl Registry {
 
 /// The statement that inserts these tenants, eight values each. One that its source lists and does not want in runs is
 /// suspended by the sync.
-fn insert_of(tenants: &[NewTenant], by_sync: bool) -> String {
-    let row = |(at, tenant): (usize, &NewTenant)| {
+fn insert_of(tenants: &[&NewTenant], by_sync: bool) -> String {
+    let row = |(at, tenant): (usize, &&NewTenant)| {
         let since = if by_sync && tenant.status != Status::Active { "{now}" } else { "NULL" };
         format!("({}, {{now}}, ${}, {since})", parameters(at * 8 + 1, 7), at * 8 + 8)
     };

@@ -1,40 +1,53 @@
 //! Rows of a file: CSV with a heading, or JSON Lines.
 
-use std::path::Path;
+use std::{borrow::Cow, io::Cursor, path::Path};
 
-use csv::{Position, ReaderBuilder, Trim};
+use csv::{Position, ReaderBuilder, StringRecordsIntoIter, Trim};
 use serde_json::Value;
 
 use super::row::Row;
 use crate::config::FileFormat;
 
+/// A line that is wrong, and what is wrong with it. No value is repeated.
+pub type Wrong = (u64, String);
+
 /// A table of text: its heading, and its rows of as many values.
-pub struct Table {
+pub struct Table<'t> {
     /// The names of its columns.
     pub heading: Vec<String>,
     /// Its rows.
-    pub rows: Vec<(u64, Vec<String>)>,
+    pub rows: Rows<'t>,
+}
+
+/// The rows of a table, read one by one, each with its line. One that has not as many values as the heading is an error.
+pub struct Rows<'t>(StringRecordsIntoIter<Cursor<Cow<'t, [u8]>>>);
+
+impl Iterator for Rows<'_> {
+    type Item = Result<(u64, Vec<String>), Wrong>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let line = |position: Option<&Position>| position.map_or(0, Position::line);
+        Some(match self.0.next()? {
+            Ok(record) => Ok((line(record.position()), record.iter().map(str::to_owned).collect())),
+            Err(error) => Err((line(error.position()), "not as many columns as the heading".into())),
+        })
+    }
 }
 
 /// Reads CSV with a heading.
 ///
 /// # Errors
-/// The line that is no row of the table, and what is wrong with it. No value is repeated.
-pub fn csv(text: &str) -> Result<Table, (u64, String)> {
+/// When there is no heading.
+pub fn csv(text: &str) -> Result<Table<'_>, Wrong> {
     // The reader counts the second half of a CRLF to the next line.
-    let text = text.replace("\r\n", "\n");
-    let mut reader = ReaderBuilder::new().trim(Trim::All).from_reader(text.as_bytes());
+    let bytes: Cow<'_, [u8]> = match text.contains("\r\n") {
+        true => text.replace("\r\n", "\n").into_bytes().into(),
+        false => text.as_bytes().into(),
+    };
+    let mut reader = ReaderBuilder::new().trim(Trim::All).from_reader(Cursor::new(bytes));
     let heading = reader.headers().map_err(|_| (1, "no heading".to_owned()))?;
     let heading = heading.iter().map(str::to_owned).collect();
-    let mut rows = Vec::new();
-    for record in reader.records() {
-        let record = record.map_err(|e| {
-            (e.position().map_or(0, Position::line), "not as many columns as the heading".to_owned())
-        })?;
-        let line = record.position().map_or(0, Position::line);
-        rows.push((line, record.iter().map(str::to_owned).collect()));
-    }
-    Ok(Table { heading, rows })
+    Ok(Table { heading, rows: Rows(reader.into_records()) })
 }
 
 /// Reads a file of tenants.
@@ -47,9 +60,10 @@ pub(super) fn read(path: &Path, format: FileFormat, each: impl FnMut(Row)) -> Re
     rows.map_err(|(line, why)| format!("{} line {line}: {why}", path.display()))
 }
 
-fn csv_rows(text: &str, mut each: impl FnMut(Row)) -> Result<(), (u64, String)> {
+fn csv_rows(text: &str, mut each: impl FnMut(Row)) -> Result<(), Wrong> {
     let table = csv(text)?;
-    for (line, values) in table.rows {
+    for record in table.rows {
+        let (line, values) = record?;
         let mut row = Row::new(format!("line {line}"));
         for (name, value) in table.heading.iter().zip(values) {
             row.push(name, Some(value));
@@ -59,7 +73,7 @@ fn csv_rows(text: &str, mut each: impl FnMut(Row)) -> Result<(), (u64, String)> 
     Ok(())
 }
 
-fn json_rows(text: &str, mut each: impl FnMut(Row)) -> Result<(), (u64, String)> {
+fn json_rows(text: &str, mut each: impl FnMut(Row)) -> Result<(), Wrong> {
     for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
         // serde's own words could repeat the line, and a secret in it; its position cannot.
         let value: Value = serde_json::from_str(line)
