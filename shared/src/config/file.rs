@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    num::NonZeroU32,
     path::{Path, PathBuf},
     str::FromStr,
     time::Duration,
@@ -12,12 +11,16 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    ConfigError, Env, Flags, WorkerConfig, read_secret,
-    run::RawRun,
+    ConfigError, Env, Flags,
+    central::RawCentral,
+    run::{RawRun, RawServer},
     schedule::RawSchedule,
-    sets::{Arrangement, RawCentral, RawCommand, RawSet, RawSets},
+    sets::{Arrangement, RawCommand, RawSet, RawSets},
+    setting::Source,
     source::RawSource,
+    worker::RawWorker,
 };
+
 /// How like a known name an unknown one must be for it to be meant: 1 is the same.
 const LIKE: f64 = 0.8;
 
@@ -151,64 +154,6 @@ impl Raw {
         self.run = profile.run.over(self.run);
         self.worker = profile.worker.over(self.worker);
         Ok(self)
-    }
-}
-
-/// A server by its address.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawServer {
-    pub(super) cap: NonZeroU32,
-}
-
-/// A value written down, or where to find it.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(untagged, deny_unknown_fields)]
-pub(super) enum Source {
-    Text(String),
-    Env { env: String },
-    File { file: PathBuf },
-}
-
-impl Source {
-    pub(super) fn resolve(
-        self,
-        setting: &'static str,
-        base: &Path,
-        env: Env<'_>,
-    ) -> Result<String, ConfigError> {
-        match self {
-            Self::Text(text) => Ok(text),
-            Self::Env { env: name } => env(&name).ok_or(ConfigError::Unset { name, setting }),
-            Self::File { file } => read_secret(&base.join(file)),
-        }
-    }
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub(super) struct RawWorker {
-    concurrency: Option<usize>,
-    drain_timeout: Option<Span>,
-    lease: Option<Span>,
-}
-
-impl RawWorker {
-    fn over(self, below: Self) -> Self {
-        Self {
-            concurrency: self.concurrency.or(below.concurrency),
-            drain_timeout: self.drain_timeout.or(below.drain_timeout),
-            lease: self.lease.or(below.lease),
-        }
-    }
-
-    pub(super) fn merged(self) -> WorkerConfig {
-        let default = WorkerConfig::default();
-        WorkerConfig {
-            concurrency: self.concurrency.unwrap_or(default.concurrency).max(1),
-            drain_timeout: self.drain_timeout.map_or(default.drain_timeout, |span| span.0),
-            lease: self.lease.map_or(default.lease, |span| span.0),
-        }
     }
 }
 

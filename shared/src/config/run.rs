@@ -6,8 +6,8 @@ use std::{collections::BTreeMap, fmt, num::NonZeroU32, str::FromStr, time::Durat
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{
-    Caps, ConfigError, Env,
-    file::{RawServer, Span, parse_deadline},
+    ConfigError, Env,
+    file::{Span, parse_deadline},
 };
 use crate::{
     clock::millis,
@@ -15,6 +15,30 @@ use crate::{
     run::Policy,
     wave::{Canary, OrNone, Rollout, Share, Waves},
 };
+
+/// How many tenants of one server may be migrated at once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Caps {
+    /// On every server that is not named.
+    pub per_server: Option<u32>,
+    /// On servers by their address.
+    pub servers: BTreeMap<String, u32>,
+}
+
+impl Caps {
+    /// On the server of this address; none is no cap.
+    #[must_use]
+    pub fn of(&self, address: &str) -> Option<u32> {
+        self.servers.get(address).copied().or(self.per_server)
+    }
+}
+
+/// A server by its address.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawServer {
+    cap: NonZeroU32,
+}
 
 /// A duration after which a run is stopped.
 #[derive(Debug)]

@@ -1,31 +1,18 @@
-//! The sets of migrations that the configuration file names, and the central database. Checked when the file is
-//! read; directories and variables are looked at when they are needed.
+//! The sets of migrations that the configuration file names. Checked when the file is read; their directories are looked
+//! at when they are needed.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
-use secrecy::{ExposeSecret as _, SecretString};
-use serde::Deserialize;
-use toml::Spanned;
-
-use super::{
-    ConfigError, Env,
-    file::{Source, Span},
-    read_secret,
-};
+use super::CentralConfig;
 use crate::{
-    bundle::{ONLY_SET, Scope, SetSpec},
-    clock::millis,
-    command::{CommandSpec, Meaning},
+    bundle::{Scope, SetSpec},
     format,
-    place::{DatabaseUrl, Place},
     selector::Selector,
 };
 
-/// The format of a command without a history: it needs no files.
-const NOTHING: &str = "none";
+mod written;
+
+pub(super) use written::{RawCommand, RawSet, RawSets};
 
 /// A set of migrations as the configuration names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,41 +23,6 @@ pub struct SetConfig {
     pub directories: Vec<PathBuf>,
     /// Where in the configuration file it is, counted from 1; none for the only set that has no name of its own.
     pub line: Option<usize>,
-}
-
-/// The central database as the configuration names it. Its URL is looked up when a run needs it: workers do not.
-#[derive(Clone, Debug)]
-pub struct CentralConfig {
-    url: UrlSource,
-    schema: Option<String>,
-    base: PathBuf,
-}
-
-#[derive(Clone, Debug)]
-enum UrlSource {
-    Text(SecretString),
-    Env(String),
-    File(PathBuf),
-}
-
-impl CentralConfig {
-    /// Its URL, and where that points. A relative SQLite path is taken from the configuration file's directory, which
-    /// is taken from `working`.
-    ///
-    /// # Errors
-    /// When the variable or the file that holds it is not there, or it is no URL of a database.
-    pub fn resolve(&self, env: Env<'_>, working: &Path) -> Result<(DatabaseUrl, Place), ConfigError> {
-        let text = match &self.url {
-            UrlSource::Text(text) => text.expose_secret().to_owned(),
-            UrlSource::Env(name) => {
-                env(name).ok_or_else(|| ConfigError::Unset { name: name.clone(), setting: "central.url" })?
-            }
-            UrlSource::File(path) => read_secret(path)?,
-        };
-        let url = DatabaseUrl::parse(&text, &working.join(&self.base)).map_err(ConfigError::Central)?;
-        let place = url.place(self.schema.as_deref()).map_err(ConfigError::Central)?;
-        Ok((url, place))
-    }
 }
 
 /// The sets, in the order of the file, and the central database.
@@ -89,173 +41,7 @@ impl Arrangement {
     }
 }
 
-/// The keys of the configuration file that are about sets.
-#[derive(Debug, Default)]
-pub(super) struct RawSets {
-    pub(super) migrations: Option<PathBuf>,
-    pub(super) format: Option<String>,
-    pub(super) files: Option<String>,
-    pub(super) table: Option<String>,
-    pub(super) preamble: Option<String>,
-    pub(super) command: Option<RawCommand>,
-    pub(super) sets: Option<BTreeMap<Spanned<String>, RawSet>>,
-    pub(super) central: Option<Spanned<RawCentral>>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(super) struct RawSet {
-    migrations: Option<Directories>,
-    format: Option<String>,
-    files: Option<String>,
-    table: Option<String>,
-    preamble: Option<String>,
-    command: Option<RawCommand>,
-    when: Option<String>,
-    #[serde(default, rename = "for")]
-    scope: Scope,
-}
-
-/// A program that migrates in place of our own engine.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub(super) struct RawCommand {
-    preset: Option<String>,
-    run: Vec<String>,
-    directory: Option<PathBuf>,
-    timeout: Option<Span>,
-    env: BTreeMap<String, String>,
-    exit_codes: BTreeMap<String, Meaning>,
-}
-
-impl RawCommand {
-    fn spec(self, base: &Path) -> CommandSpec {
-        // Where the program is started there is no configuration file to be near to.
-        let absolute = |directory: PathBuf| {
-            let path = base.join(directory);
-            std::path::absolute(&path).unwrap_or(path).display().to_string()
-        };
-        CommandSpec {
-            preset: self.preset,
-            run: self.run,
-            directory: self.directory.map(absolute),
-            timeout_ms: self.timeout.map_or(0, |span| millis(span.0)),
-            env: self.env,
-            exit_codes: self.exit_codes,
-        }
-    }
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(untagged, expecting = "expected a directory, or a list of directories")]
-enum Directories {
-    One(PathBuf),
-    Several(Vec<PathBuf>),
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(super) struct RawCentral {
-    url: Source,
-    schema: Option<String>,
-}
-
-impl RawSets {
-    /// Checks what can be checked without looking at any directory. An error is one line that begins with its place.
-    pub(super) fn arranged(self, base: &Path, text: &str) -> Result<Arrangement, String> {
-        let line = |at: usize| text[..at.min(text.len())].matches('\n').count() + 1;
-        let central_line = self.central.as_ref().map(|central| line(central.span().start));
-        let named = self.sets.is_some();
-        let sets = match self.sets {
-            None => vec![SetConfig {
-                spec: SetSpec {
-                    name: ONLY_SET.into(),
-                    format: self.format,
-                    files: self.files,
-                    table: self.table,
-                    preamble: self.preamble,
-                    command: self.command.map(|command| command.spec(base)),
-                    ..SetSpec::default()
-                },
-                directories: vec![base.join(self.migrations.unwrap_or_else(|| "migrations".into()))],
-                line: None,
-            }],
-            Some(sets) => {
-                let beside = [
-                    ("migrations", self.migrations.is_some()),
-                    ("format", self.format.is_some()),
-                    ("files", self.files.is_some()),
-                    ("table", self.table.is_some()),
-                    ("preamble", self.preamble.is_some()),
-                    ("command", self.command.is_some()),
-                ];
-                let first = sets.keys().map(|name| line(name.span().start)).min().unwrap_or(1);
-                if let Some((key, _)) = beside.iter().find(|(_, given)| *given) {
-                    return Err(format!(
-                        "line {first}: there are `{key}` and [sets]: `{key}` of the file is for a single set without a name, so put it into a set"
-                    ));
-                }
-                let mut sets: Vec<(Spanned<String>, RawSet)> = sets.into_iter().collect();
-                sets.sort_by_key(|(name, _)| name.span().start);
-                let set = |(name, raw): (Spanned<String>, RawSet)| {
-                    let line = line(name.span().start);
-                    raw.set(name.into_inner(), line, base).map_err(|reason| format!("line {line}: {reason}"))
-                };
-                sets.into_iter().map(set).collect::<Result<_, _>>()?
-            }
-        };
-        for set in &sets {
-            checked(&set.spec).map_err(|reason| match set.line {
-                Some(line) => format!("line {line}: set {}: {reason}", set.spec.name),
-                None => reason,
-            })?;
-        }
-        belongs_together(&sets, central_line)?;
-        let central = self.central.map(|central| central.into_inner().central(base));
-        Ok(Arrangement { sets, named, central })
-    }
-}
-
-impl RawSet {
-    fn set(self, name: String, line: usize, base: &Path) -> Result<SetConfig, String> {
-        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        if name.is_empty() || !name.chars().all(plain) {
-            return Err(format!("'{name}' is not a name of a set (letters, digits, '-' and '_')"));
-        }
-        let directories = match self.migrations {
-            None => Vec::new(),
-            Some(Directories::One(path)) => vec![path],
-            Some(Directories::Several(paths)) => paths,
-        };
-        if directories.is_empty() && self.format.as_deref() != Some(NOTHING) {
-            return Err(format!("set {name}: `migrations` names no directory"));
-        }
-        let spec = SetSpec {
-            name,
-            format: self.format,
-            files: self.files,
-            table: self.table,
-            scope: self.scope,
-            when: self.when,
-            preamble: self.preamble,
-            command: self.command.map(|command| command.spec(base)),
-        };
-        let directories = directories.iter().map(|path| base.join(path)).collect();
-        Ok(SetConfig { spec, directories, line: Some(line) })
-    }
-}
-
-impl RawCentral {
-    fn central(self, base: &Path) -> CentralConfig {
-        let url = match self.url {
-            Source::Text(text) => UrlSource::Text(text.into()),
-            Source::Env { env } => UrlSource::Env(env),
-            Source::File { file } => UrlSource::File(base.join(file)),
-        };
-        CentralConfig { url, schema: self.schema, base: base.to_path_buf() }
-    }
-}
-
+/// Whether what a set says fits together by itself.
 fn checked(spec: &SetSpec) -> Result<(), String> {
     if let Some(name) = spec.format.as_deref().filter(|name| format::named(name).is_none()) {
         let known = format::ALL.iter().map(|rules| rules.name()).collect::<Vec<_>>().join(", ");
@@ -273,6 +59,7 @@ fn checked(spec: &SetSpec) -> Result<(), String> {
     }
 }
 
+/// Whether the sets fit together, and with the central database.
 fn belongs_together(sets: &[SetConfig], central_line: Option<usize>) -> Result<(), String> {
     let central = sets.iter().find(|set| set.spec.scope == Scope::Central);
     match (central, central_line) {
@@ -299,7 +86,10 @@ fn belongs_together(sets: &[SetConfig], central_line: Option<usize>) -> Result<(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Config, Flags};
+    use crate::{
+        command::Meaning,
+        config::{Config, Flags},
+    };
 
     fn load(text: &str) -> Result<Config, String> {
         let directory = tempfile::tempdir().unwrap();
@@ -406,20 +196,5 @@ schema = "plans"
             let error = load(&text).unwrap_err();
             assert!(error.contains(expected), "{text}\n{error}");
         }
-    }
-
-    #[test]
-    fn the_central_database_is_looked_up_when_it_is_needed() {
-        let central = load(SEVERAL).unwrap().central.unwrap();
-        let unset = central.resolve(&|_| None, Path::new("/w")).unwrap_err().to_string();
-        assert!(unset.contains("CENTRAL_DATABASE_URL is not set"), "{unset}");
-        let url = |_: &str| Some("postgres://u:s3cret@h/plans".to_owned());
-        let (_, place) = central.resolve(&url, Path::new("/w")).unwrap();
-        assert_eq!((place.database.as_str(), place.schema.as_deref()), ("plans", Some("plans")));
-        let mysql = |_: &str| Some("mysql://u:s3cret@h/plans".to_owned());
-        let elsewhere = central.resolve(&mysql, Path::new("/w")).unwrap_err().to_string();
-        assert!(elsewhere.contains("schema") && !elsewhere.contains("s3cret"), "{elsewhere}");
-        let written = SEVERAL.replace("{ env = \"CENTRAL_DATABASE_URL\" }", "'postgres://u:s3cret@h/d'");
-        assert!(!format!("{:?}", load(&written).unwrap()).contains("s3cret"));
     }
 }

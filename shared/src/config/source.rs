@@ -3,15 +3,13 @@
 
 use std::{
     collections::BTreeMap,
-    fmt,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use secrecy::SecretString;
 use serde::Deserialize;
 
-use super::{ConfigError, Env, file::Source};
+use super::{ConfigError, Setting};
 use crate::tenant::Slug;
 
 mod written;
@@ -20,39 +18,6 @@ pub(super) use written::RawSource;
 
 /// What the one source is called that needs no name.
 const ONLY: &str = "default";
-
-/// A value of the configuration that may be a secret, looked up when it is needed.
-#[derive(Clone)]
-pub struct Setting {
-    name: &'static str,
-    base: PathBuf,
-    source: Source,
-}
-
-impl fmt::Debug for Setting {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Setting({})", self.name)
-    }
-}
-
-impl Setting {
-    /// Its value.
-    ///
-    /// # Errors
-    /// When the variable is not set, or the file cannot be read.
-    pub fn resolve(&self, env: Env<'_>) -> Result<SecretString, ConfigError> {
-        self.source.clone().resolve(self.name, &self.base, env).map(Into::into)
-    }
-
-    /// The value where it is written down in the file itself.
-    #[must_use]
-    pub fn written(&self) -> Option<&str> {
-        match &self.source {
-            Source::Text(text) => Some(text),
-            Source::Env { .. } | Source::File { .. } => None,
-        }
-    }
-}
 
 /// A source of tenants.
 #[derive(Clone, Debug)]

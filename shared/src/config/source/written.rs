@@ -9,8 +9,11 @@ use std::{
 use serde::Deserialize;
 
 use super::{
-    super::file::{Source, Span},
-    Columns, FileFormat, ServerList, Setting, SourceConfig, SourceKind,
+    super::{
+        file::Span,
+        setting::{Setting, Source},
+    },
+    Columns, FileFormat, ServerList, SourceConfig, SourceKind,
 };
 use crate::tenant::is_label_key;
 
