@@ -21,6 +21,7 @@ mod sqlite;
 mod stretch;
 mod token;
 mod trace;
+mod words;
 
 #[cfg(test)]
 mod properties;

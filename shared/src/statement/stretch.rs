@@ -10,7 +10,8 @@ use std::collections::HashSet;
 use super::{
     lexer::{self, Dialect},
     token::{Sort, Token},
-    trace::{Object, Trace, trace, written},
+    trace::{Object, Trace, trace},
+    words::written,
 };
 
 /// These bring more into a table than they name. So does a second `TABLE`.

@@ -6,6 +6,7 @@
 use super::{
     lexer::{self, Dialect},
     token::{Sort, Token, begins, has_at},
+    words::{Words, written},
 };
 
 /// How a statement is found out to be done.
@@ -213,62 +214,6 @@ fn take_away(mut words: Words<'_, '_>, table: Vec<String>) -> Option<Trace> {
     let again =
         words.tokens.iter().any(|token| written(token).is_some_and(|n| n.eq_ignore_ascii_case(&name)));
     (!again).then(|| Trace::Gone(object(table, name)))
-}
-
-/// What is left of a statement.
-struct Words<'t, 'a> {
-    tokens: &'t [Token<'a>],
-}
-
-impl Words<'_, '_> {
-    /// Takes these keywords if they come next.
-    fn take(&mut self, keywords: &[&str]) -> bool {
-        let next = begins(self.tokens, keywords);
-        if next {
-            self.tokens = &self.tokens[keywords.len()..];
-        }
-        next
-    }
-
-    fn skip_until(&mut self, keywords: &[&str]) {
-        let at = self.tokens.iter().position(|token| token.is_any(keywords));
-        self.tokens = &self.tokens[at.unwrap_or(self.tokens.len())..];
-    }
-
-    fn name(&mut self) -> Option<String> {
-        let (first, rest) = self.tokens.split_first()?;
-        let name = written(first)?;
-        self.tokens = rest;
-        Some(name)
-    }
-
-    fn path(&mut self) -> Option<Vec<String>> {
-        let mut path = vec![self.name()?];
-        while let [dot, rest @ ..] = self.tokens
-            && dot.is_mark(".")
-        {
-            self.tokens = rest;
-            path.push(self.name()?);
-        }
-        Some(path)
-    }
-
-    /// Whether no further action follows.
-    fn is_last(&self) -> bool {
-        let mut depth = 0_i32;
-        !self.tokens.iter().any(|token| {
-            depth += i32::from(token.is_mark("(")) - i32::from(token.is_mark(")"));
-            depth == 0 && token.is_mark(",")
-        })
-    }
-}
-
-/// A name as it is written: its case may count.
-pub(super) fn written(token: &Token<'_>) -> Option<String> {
-    match token.sort {
-        Sort::Word => Some(token.text.to_owned()),
-        _ => token.name(),
-    }
 }
 
 #[cfg(test)]
