@@ -1,6 +1,7 @@
 //! How files become chains, by example.
 
-use super::*;
+use super::{arrange::fits, *};
+use crate::format::Rules;
 
 fn files(pairs: &[(&str, &str)]) -> Vec<File> {
     pairs.iter().map(|(n, c)| File { name: (*n).into(), content: (*c).into() }).collect()
