@@ -7,7 +7,7 @@ use tenantry_shared::{config::parse_duration, run::RunRef, wave::Share};
 
 use super::{
     SelectionArgs, examples,
-    runs::{Target, parse_target},
+    how::{Target, parse_target},
 };
 
 #[derive(Args)]

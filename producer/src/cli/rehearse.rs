@@ -6,8 +6,8 @@ use clap::Args;
 use tenantry_shared::{config::parse_duration, plan::Order};
 
 use super::{
-    DedicatedArgs, examples,
-    runs::{How, NoTenants, SelectionArgs, Target, parse_target},
+    DedicatedArgs, How, NoTenants, SelectionArgs, examples,
+    how::{Target, parse_target},
 };
 
 #[derive(Args)]
