@@ -150,8 +150,7 @@ impl Bundle {
     /// The migration of this name, in whichever chain it is.
     #[must_use]
     pub fn get(&self, id: &Version) -> Option<&Migration> {
-        let mut links = self.chains.iter().flat_map(|chain| &chain.links);
-        links.find(|link| link.id == *id).map(|link| &link.migration)
+        self.link(id).map(|link| &link.migration)
     }
 
     /// The versioned migration of this name in a chain for tenants.

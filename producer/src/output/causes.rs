@@ -7,7 +7,7 @@ use tenantry_shared::{
     summary::Cause,
 };
 
-use super::{DIM, ERROR, RunView, failure_line, plural, short_duration};
+use super::{DIM, ERROR, RunView, failure_line, few::few, plural, short_duration};
 
 /// How many causes are told where not all are asked for, and how many tenants that are worked.
 pub(super) const SHOWN: usize = 10;
@@ -78,12 +78,9 @@ fn at_work(out: &mut String, view: &RunView, row: &RunningRow) {
 
 /// A cause with its tenants and its way out.
 fn head(out: &mut String, cause: &Cause, label: &str) {
-    let named = cause.tenants.len().min(TENANTS_SHOWN);
-    let more = cause.count.saturating_sub(named as u64);
-    let tenants = cause.tenants[..named].join(", ");
-    let more = if more > 0 { format!(", … (+{more})") } else { String::new() };
+    let tenants = few(cause.tenants.iter().take(TENANTS_SHOWN), cause.count);
     let _ = writeln!(out, "{ERROR}{label:>10}{ERROR:#}  {}  {}", cause.fingerprint, headline(cause));
-    let _ = writeln!(out, "{:>10}  {tenants}{more}", "in");
+    let _ = writeln!(out, "{:>10}  {tenants}", "in");
     if let Some(line) = held_line(cause) {
         let _ = writeln!(out, "{:>10}  {line}", "held");
     }

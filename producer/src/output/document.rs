@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use tenantry_shared::{
     clock::rfc3339,
+    failure::Failure,
     ledger::{Retrying, RunningRow, Sighting, TargetRow},
     run::Run,
     summary::{Cause, Causes, Counts, exit_of},
@@ -115,4 +116,12 @@ fn waiting(retrying: &Retrying) -> Value {
     let mut value = json!(retrying.cause);
     value["next_attempt_at"] = json!(rfc3339(retrying.next_at));
     value
+}
+
+/// A failure of one tenant.
+pub(super) fn failure(f: &Failure) -> Value {
+    json!({
+        "class": f.class, "code": f.code, "message": f.message, "hint": f.hint, "refused": f.refused,
+        "migration": f.version, "statement": f.statement, "line": f.line, "fingerprint": f.fingerprint(),
+    })
 }

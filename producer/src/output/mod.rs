@@ -2,6 +2,7 @@
 
 mod causes;
 mod document;
+mod few;
 mod gate;
 mod plan;
 mod progress;

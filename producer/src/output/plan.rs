@@ -38,7 +38,7 @@ pub(crate) struct PlanView {
 impl PlanView {
     /// What is pending first, then what is current, then what would fail; the largest group of each first.
     pub(crate) fn sorted(mut self) -> Self {
-        self.groups.sort_by_key(|group| (group.name.clone(), group.rank(), Reverse(group.count)));
+        self.groups.sort_by_key(|group| (group.name.clone(), group.rank(), Reverse(group.tenants.count)));
         self
     }
 
@@ -54,7 +54,7 @@ impl PlanView {
     }
 
     fn count(&self, state: &str) -> u64 {
-        self.groups.iter().filter(|group| group.would.state() == state).map(|group| group.count).sum()
+        self.groups.iter().filter(|group| group.would.state() == state).map(|group| group.tenants.count).sum()
     }
 
     /// The last line, where not everything would go well.
@@ -62,7 +62,7 @@ impl PlanView {
         if matches!(&self.central, Some(Would::Fail(_))) {
             return Some("central would fail: no tenant would be started".into());
         }
-        let total: u64 = self.groups.iter().map(|group| group.count).sum();
+        let total: u64 = self.groups.iter().map(|group| group.tenants.count).sum();
         match self.count("refused") + self.count("failed") + self.count("held") {
             0 => None,
             _ if self.selection.is_none() => Some("it would not be migrated".into()),
@@ -72,7 +72,7 @@ impl PlanView {
 
     /// What a migration runs: the settings that it begins with, and its own text.
     fn script(&self, step: &Step) -> String {
-        let Some(link) = self.link(&step.id) else { return String::new() };
+        let Some(link) = self.bundle.link(&step.id) else { return String::new() };
         let text = link.migration.up.as_ref().map(|script| script.text.as_str()).unwrap_or_default();
         match &link.preamble {
             Some(preamble) => format!("{};\n{text}", preamble.trim_end().trim_end_matches(';')),
@@ -88,16 +88,12 @@ impl PlanView {
     }
 
     fn file(&self, step: &Step) -> String {
-        let Some(link) = self.link(&step.id) else { return step.id.to_string() };
+        let Some(link) = self.bundle.link(&step.id) else { return step.id.to_string() };
         let again = if link.migration.repeatable { "repeatable " } else { "" };
         match self.bundle.sets() {
             [_] => format!("{again}{}", link.migration.file),
             _ => format!("{} {again}{}", self.sets(link).join("+"), link.migration.file),
         }
-    }
-
-    fn link(&self, id: &Version) -> Option<&Link> {
-        self.bundle.chains().iter().flat_map(|chain| &chain.links).find(|link| link.id == *id)
     }
 
     fn sets(&self, link: &Link) -> Vec<&str> {

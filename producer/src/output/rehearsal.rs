@@ -1,17 +1,12 @@
 //! How a rehearsal went, for a person and as `tenantry.rehearsal/v1`. Fields are only ever added.
 
-use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, BTreeSet},
-    fmt::Write as _,
-    sync::Arc,
-};
+use std::{cmp::Reverse, collections::BTreeMap, fmt::Write as _, sync::Arc};
 
 use serde_json::{Value, json};
 use tenantry_shared::{bundle::Bundle, exit::Exit, failure::Failure, version::Version};
 use tenantry_worker::{orders::Order, rehearse::Rehearsed};
 
-use super::{DIM, ERROR, GOOD, failure_line, plural};
+use super::{DIM, ERROR, GOOD, document, failure_line, few::Alike, plural};
 
 /// How many tenants of a group are named in a document, and how many to a person.
 const NAMED: usize = 100;
@@ -35,8 +30,7 @@ fn state(outcome: &Outcome) -> &'static str {
 /// Tenants in which it went the same way.
 struct Group {
     outcome: Outcome,
-    count: u64,
-    first: BTreeSet<String>,
+    tenants: Alike<NAMED>,
 }
 
 /// All of them, as they come.
@@ -54,13 +48,8 @@ impl Groups {
             Ok(rehearsed) => format!("{rehearsed:?}"),
             Err(failure) => failure.fingerprint(),
         };
-        let fresh = || Group { outcome, count: 0, first: BTreeSet::new() };
-        let group = self.0.entry(key).or_insert_with(fresh);
-        group.count += 1;
-        group.first.insert(tenant);
-        if group.first.len() > NAMED {
-            group.first.pop_last();
-        }
+        let fresh = || Group { outcome, tenants: Alike::default() };
+        self.0.entry(key).or_insert_with(fresh).tenants.add(tenant);
     }
 }
 
@@ -84,7 +73,7 @@ impl RehearsalView {
     ) -> Self {
         let mut groups: Vec<Group> = groups.0.into_values().collect();
         let rank = |group: &Group| STATES.iter().position(|s| *s == state(&group.outcome));
-        groups.sort_by_key(|group| (rank(group), Reverse(group.count)));
+        groups.sort_by_key(|group| (rank(group), Reverse(group.tenants.count)));
         let (bundle, target) = (order.bundle.clone(), order.target.clone());
         Self { bundle, target, selection, central, groups }
     }
@@ -101,11 +90,15 @@ impl RehearsalView {
     }
 
     fn count(&self, wanted: &str) -> u64 {
-        self.groups.iter().filter(|group| state(&group.outcome) == wanted).map(|group| group.count).sum()
+        self.groups
+            .iter()
+            .filter(|group| state(&group.outcome) == wanted)
+            .map(|group| group.tenants.count)
+            .sum()
     }
 
     fn total(&self) -> u64 {
-        self.groups.iter().map(|group| group.count).sum()
+        self.groups.iter().map(|group| group.tenants.count).sum()
     }
 
     /// The last line, where not everything would go well.
@@ -138,11 +131,8 @@ impl RehearsalView {
             self.outcome_text(&mut out, "central", central);
         }
         for group in &self.groups {
-            self.outcome_text(&mut out, &group.count.to_string(), &group.outcome);
-            let names: Vec<&str> = group.first.iter().take(SHOWN).map(String::as_str).collect();
-            let more = group.count - names.len() as u64;
-            let more = if more > 0 { format!(", … (+{more})") } else { String::new() };
-            let _ = writeln!(out, "{:>10}  {}{more}", "in", names.join(", "));
+            self.outcome_text(&mut out, &group.tenants.count.to_string(), &group.outcome);
+            let _ = writeln!(out, "{:>10}  {}", "in", group.tenants.few(SHOWN));
             if let Err(Failure { hint: Some(hint), .. }) = &group.outcome {
                 let _ = writeln!(out, "{DIM}{:>10}{DIM:#}  {hint}", "hint");
             }
@@ -177,16 +167,13 @@ impl RehearsalView {
     }
 
     fn file<'a>(&'a self, id: &'a Version) -> &'a str {
-        let mut links = self.bundle.chains().iter().flat_map(|chain| &chain.links);
-        links.find(|link| link.id == *id).map_or(id.as_str(), |link| &link.migration.file)
+        self.bundle.get(id).map_or(id.as_str(), |migration| &migration.file)
     }
 
     pub(super) fn document(&self) -> Value {
         let group = |group: &Group| {
             let mut value = self.outcome_document(&group.outcome);
-            value["count"] = json!(group.count);
-            value["tenants"] = json!(group.first);
-            value["truncated"] = json!(group.count > group.first.len() as u64);
+            group.tenants.document(&mut value);
             value
         };
         let mut counts: BTreeMap<&str, u64> = STATES.iter().map(|s| (*s, self.count(s))).collect();
@@ -214,10 +201,7 @@ impl RehearsalView {
             "unrehearsed": left.map(|left| json!({
                 "migration": left.at, "file": self.file(&left.at), "reason": left.why, "migrations": left.count,
             })),
-            "error": outcome.as_ref().err().map(|f| json!({
-                "class": f.class, "code": f.code, "message": f.message, "hint": f.hint, "refused": f.refused,
-                "migration": f.version, "statement": f.statement, "line": f.line, "fingerprint": f.fingerprint(),
-            })),
+            "error": outcome.as_ref().err().map(document::failure),
         })
     }
 }

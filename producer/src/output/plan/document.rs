@@ -4,7 +4,10 @@ use serde_json::{Value, json};
 use tenantry_shared::bundle::Set;
 use tenantry_worker::preview::Step;
 
-use super::{super::ignored_files, Group, PlanView, Would};
+use super::{
+    super::{document, ignored_files},
+    Group, PlanView, Would,
+};
 
 impl PlanView {
     pub(in crate::output) fn document(&self) -> Value {
@@ -14,9 +17,7 @@ impl PlanView {
         };
         let group = |group: &Group| {
             let mut value = self.would_document(&group.would);
-            value["count"] = json!(group.count);
-            value["tenants"] = json!(group.first);
-            value["truncated"] = json!(group.count > group.first.len() as u64);
+            group.tenants.document(&mut value);
             value
         };
         json!({
@@ -28,7 +29,7 @@ impl PlanView {
             "ignored": ignored_files(&self.bundle),
             "sets": self.bundle.sets().iter().filter(|s| s.chosen).map(set).collect::<Vec<_>>(),
             "counts": {
-                "total": self.groups.iter().map(|group| group.count).sum::<u64>(),
+                "total": self.groups.iter().map(|group| group.tenants.count).sum::<u64>(),
                 "pending": self.count("pending"),
                 "current": self.count("current"),
                 "refused": self.count("refused"),
@@ -52,15 +53,12 @@ impl PlanView {
             "state": would.state(),
             "failed_in": failed_in,
             "migrations": steps.iter().map(|step| self.step_document(step)).collect::<Vec<_>>(),
-            "error": failure.map(|f| json!({
-                "class": f.class, "code": f.code, "message": f.message, "hint": f.hint, "refused": f.refused,
-                "migration": f.version, "statement": f.statement, "line": f.line, "fingerprint": f.fingerprint(),
-            })),
+            "error": failure.map(document::failure),
         })
     }
 
     fn step_document(&self, step: &Step) -> Value {
-        let link = self.link(&step.id);
+        let link = self.bundle.link(&step.id);
         let mut value = json!({
             "migration": step.id,
             "sets": link.map(|link| self.sets(link)),

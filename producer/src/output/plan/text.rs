@@ -30,13 +30,10 @@ impl PlanView {
             self.would_text(&mut out, "central", central);
         }
         for group in &self.groups {
-            let who = group.name.clone().unwrap_or_else(|| plural(group.count, "tenant"));
+            let who = group.name.clone().unwrap_or_else(|| plural(group.tenants.count, "tenant"));
             self.would_text(&mut out, &who, &group.would);
             if group.name.is_none() {
-                let names: Vec<&str> = group.first.iter().take(SHOWN).map(String::as_str).collect();
-                let more = group.count - names.len() as u64;
-                let more = if more > 0 { format!(", … (+{more})") } else { String::new() };
-                let _ = writeln!(out, "    {DIM}in{DIM:#} {}{more}", names.join(", "));
+                let _ = writeln!(out, "    {DIM}in{DIM:#} {}", group.tenants.few(SHOWN));
             }
             self.sql_text(&mut out, &group.would);
         }
@@ -97,7 +94,7 @@ impl PlanView {
     }
 
     fn failure(&self, failure: &Failure) -> String {
-        let place = failure.version.as_ref().and_then(|id| self.link(id));
+        let place = failure.version.as_ref().and_then(|id| self.bundle.link(id));
         let place = place.map(|link| link.migration.file.as_str());
         failure_line(place, failure.statement, &failure.code, &failure.message)
     }
@@ -105,10 +102,10 @@ impl PlanView {
     fn sql_text(&self, out: &mut String, would: &Would) {
         let Would::Apply(steps) = would else { return };
         for step in steps.iter().filter(|_| self.sql) {
-            let set = self.link(&step.id).map(|link| self.sets(link).join("+")).unwrap_or_default();
+            let set = self.bundle.link(&step.id).map(|link| self.sets(link).join("+")).unwrap_or_default();
             let set = if self.bundle.sets().len() > 1 { format!("set {set}: ") } else { String::new() };
             let (file, sql) =
-                (self.link(&step.id).map_or("", |link| &link.migration.file), self.script(step));
+                (self.bundle.link(&step.id).map_or("", |link| &link.migration.file), self.script(step));
             let _ = writeln!(out, "\n-- {set}{file}");
             if step.done > 0 {
                 let _ = writeln!(out, "-- {} done already", plural(u64::from(step.done), "statement"));

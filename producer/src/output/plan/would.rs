@@ -1,9 +1,9 @@
 //! What would be done to a database, and tenants put together that the same would be done to.
 
-use std::collections::BTreeSet;
-
 use tenantry_shared::{exit::Exit, failure::Failure, ledger::Held};
 use tenantry_worker::preview::Step;
+
+use super::super::few::Alike;
 
 /// How many tenants of a group are named.
 const NAMED: usize = 10;
@@ -64,22 +64,17 @@ pub(crate) struct Group {
     /// Its only tenant, where that is not put together with others.
     pub(super) name: Option<String>,
     pub(super) would: Would,
-    pub(super) count: u64,
-    pub(super) first: BTreeSet<String>,
+    pub(super) tenants: Alike<NAMED>,
 }
 
 impl Group {
     pub(crate) fn new(name: Option<String>, would: Would) -> Self {
-        Self { name, would, count: 0, first: BTreeSet::new() }
+        Self { name, would, tenants: Alike::default() }
     }
 
     /// One more; the first ones by name are kept.
     pub(crate) fn add(&mut self, tenant: String) {
-        self.count += 1;
-        self.first.insert(tenant);
-        if self.first.len() > NAMED {
-            self.first.pop_last();
-        }
+        self.tenants.add(tenant);
     }
 
     /// Where it stands among others: what is to be done first, and what goes wrong last.
