@@ -20,9 +20,8 @@ use std::{
 };
 
 pub use mapping::Listed;
-pub use row::Row;
 
-use self::mapping::Mapping;
+use self::{mapping::Mapping, row::Row};
 use crate::{
     config::{ConfigError, Env, SourceConfig, SourceKind},
     tenant::Slug,

@@ -3,21 +3,19 @@
 use serde_json::Value;
 
 /// Named values of one tenant. It may hold secrets, and is shown by nothing.
-pub struct Row {
+pub(super) struct Row {
     at: String,
     values: Vec<(String, Option<String>)>,
 }
 
 impl Row {
     /// An empty row. `at` says where it stands, for whoever has to mend it: `row 3`.
-    #[must_use]
-    pub fn new(at: String) -> Self {
+    pub(super) fn new(at: String) -> Self {
         Self { at, values: Vec::new() }
     }
 
     /// A row of a JSON object; what is nested in it is named by its path: `labels.plan`.
-    #[must_use]
-    pub fn of_json(at: String, value: &Value) -> Self {
+    pub(super) fn of_json(at: String, value: &Value) -> Self {
         let mut row = Self::new(at);
         row.flatten("", value);
         row
@@ -38,25 +36,23 @@ impl Row {
     }
 
     /// One more value.
-    pub fn push(&mut self, name: &str, value: Option<String>) {
+    pub(super) fn push(&mut self, name: &str, value: Option<String>) {
         self.values.push((name.to_owned(), value));
     }
 
     /// Where it stands.
-    #[must_use]
-    pub fn at(&self) -> &str {
+    pub(super) fn at(&self) -> &str {
         &self.at
     }
 
     /// A value that is there and not empty.
-    #[must_use]
-    pub fn get(&self, name: &str) -> Option<&str> {
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
         let (_, value) = self.values.iter().find(|(column, _)| column == name)?;
         value.as_deref().map(str::trim).filter(|value| !value.is_empty())
     }
 
     /// The names of its values.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.values.iter().map(|(name, _)| name.as_str())
     }
 }
