@@ -68,15 +68,49 @@ fn chain(given: &[SetFiles], group: &[usize]) -> Result<Chain, BundleError> {
     if let Some(spec) = partial.filter(|_| group.len() > 1 && !rules.lists_all()) {
         return Err(BundleError::Untold { set: spec.name.clone(), format: rules.name().to_owned() });
     }
-    let mut files: BTreeMap<&str, (&File, Vec<usize>)> = BTreeMap::new();
+    let files = shared_files(given, group, rules)?;
+    let command = group.iter().find_map(|at| given[*at].spec.command.clone());
+    let named = |source: FormatError| match given.len() {
+        1 => source.into(),
+        _ => {
+            let names: Vec<&str> = group.iter().map(|at| given[*at].spec.name.as_str()).collect();
+            BundleError::Set { sets: names.join(", "), source }
+        }
+    };
+    let links = links(given, group, rules, &files).map_err(named)?;
+    if let Some(code) = links.iter().find(|link| command.is_none() && link.migration.up.is_none()) {
+        return Err(named(FormatError::Code { file: code.migration.file.clone() }));
+    }
+    let versions = links.iter().enumerate();
+    Ok(Chain {
+        rules,
+        table: first.spec.table.clone().unwrap_or_else(|| rules.table().to_owned()),
+        scope: first.spec.scope,
+        command,
+        positions: versions.map(|(at, link)| (link.migration.version.clone(), at)).collect(),
+        links,
+    })
+}
+
+/// Files by name, each with the sets that have it.
+type Shared<'a> = BTreeMap<&'a str, (&'a File, Vec<usize>)>;
+
+/// The files of sets that share a history table: of one format, and of one name only where they are one file.
+fn shared_files<'a>(
+    given: &'a [SetFiles],
+    group: &[usize],
+    rules: &dyn Rules,
+) -> Result<Shared<'a>, BundleError> {
+    let first = &given[group[0]].spec;
+    let mut files = Shared::new();
     for &at in group {
         let set = &given[at];
-        if set.spec.format != first.spec.format {
+        if set.spec.format != first.format {
             let name = |spec: &SetSpec| spec.format.clone().unwrap_or_default();
             return Err(BundleError::MixedFormats {
-                first: first.spec.name.clone(),
+                first: first.name.clone(),
                 second: set.spec.name.clone(),
-                formats: format!("{} and {}", name(&first.spec), name(&set.spec)),
+                formats: format!("{} and {}", name(first), name(&set.spec)),
             });
         }
         for file in &set.files {
@@ -91,6 +125,15 @@ fn chain(given: &[SetFiles], group: &[usize]) -> Result<Chain, BundleError> {
             sets.push(at);
         }
     }
+    Ok(files)
+}
+
+fn links(
+    given: &[SetFiles],
+    group: &[usize],
+    rules: &dyn Rules,
+    files: &Shared<'_>,
+) -> Result<Vec<Link>, FormatError> {
     let all: Vec<File> = files.values().map(|(file, _)| (*file).clone()).collect();
     let link = |migration: Migration| {
         // What comes from no file belongs to the set itself.
@@ -99,27 +142,7 @@ fn chain(given: &[SetFiles], group: &[usize]) -> Result<Chain, BundleError> {
         let preamble = sets.iter().find_map(|set| given[*set].spec.preamble.clone());
         Link { id: migration.version.clone(), migration, sets, preamble }
     };
-    let named = |source: FormatError| match given.len() {
-        1 => source.into(),
-        _ => {
-            let names: Vec<&str> = group.iter().map(|at| given[*at].spec.name.as_str()).collect();
-            BundleError::Set { sets: names.join(", "), source }
-        }
-    };
-    let links: Vec<Link> = rules.parse(&all).map_err(named)?.into_iter().map(link).collect();
-    let command = group.iter().find_map(|at| given[*at].spec.command.clone());
-    if let Some(code) = links.iter().find(|link| command.is_none() && link.migration.up.is_none()) {
-        return Err(named(FormatError::Code { file: code.migration.file.clone() }));
-    }
-    let versions = links.iter().enumerate();
-    Ok(Chain {
-        rules,
-        table: first.spec.table.clone().unwrap_or_else(|| rules.table().to_owned()),
-        scope: first.spec.scope,
-        command,
-        positions: versions.map(|(at, link)| (link.migration.version.clone(), at)).collect(),
-        links,
-    })
+    Ok(rules.parse(&all)?.into_iter().map(link).collect())
 }
 
 /// The SQL files that no set keeps: several may be of one directory. What a program makes of its own is not known.
