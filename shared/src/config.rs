@@ -36,7 +36,10 @@ pub use setting::Setting;
 pub use source::{Columns, FileFormat, ServerList, SourceConfig, SourceKind};
 pub use worker::WorkerConfig;
 
-use self::{key::KeySource, setting::of_environment};
+use self::{
+    key::KeySource,
+    setting::{Source, of_environment},
+};
 
 /// Where the embedded registry is when nothing else is said.
 pub const DEFAULT_REGISTRY: &str = ".tenantry/registry.db";
@@ -115,26 +118,11 @@ impl Config {
             None => raw,
         };
         let base = file.as_deref().and_then(Path::parent).unwrap_or(Path::new("")).to_path_buf();
-        // A flag may have come from a variable, and one that is empty counts as not set.
-        let said = |flag: &Option<String>| flag.clone().filter(|url| !url.is_empty());
-        let registry_url = match said(&flags.registry_url)
-            .map_or_else(|| of_environment(env, &REGISTRY), |url| Ok(Some(url)))?
-        {
-            Some(url) => url,
-            None => match raw.registry_url {
-                Some(source) => relative_sqlite(source.resolve("registry-url", &base, env)?, &base),
-                None => format!("sqlite:{}", base.join(DEFAULT_REGISTRY).display()),
-            },
+        let registry_url = registry_url(flags.registry_url.as_deref(), raw.registry_url, &base, env)?;
+        let queue_url = match said(flags.queue_url.as_deref(), &QUEUE, env)? {
+            Some(url) => Some(url),
+            None => raw.queue_url.map(|source| source.resolve("queue-url", &base, env)).transpose()?,
         };
-        if sqlite_path(&registry_url).is_some_and(|p| p.as_os_str().is_empty() || p == Path::new(":memory:"))
-        {
-            return Err(ConfigError::NoRegistryFile);
-        }
-        let queue_url =
-            match said(&flags.queue_url).map_or_else(|| of_environment(env, &QUEUE), |url| Ok(Some(url)))? {
-                Some(url) => Some(url),
-                None => raw.queue_url.map(|source| source.resolve("queue-url", &base, env)).transpose()?,
-            };
         let named_directory = env("TENANTRY_MIGRATIONS").map(PathBuf::from);
         let migrations = named_directory.clone().unwrap_or_else(|| arrangement.first_directory());
         let key = KeySource::find(raw.master_key, &base, &registry_url, env)?;
@@ -161,6 +149,35 @@ impl Config {
 
 const REGISTRY: [&str; 2] = ["TENANTRY_REGISTRY_URL", "TENANT_REGISTRY_DB_URL"];
 const QUEUE: [&str; 1] = ["TENANTRY_QUEUE_URL"];
+
+/// What a flag says, or else the environment. A flag may have come from a variable, and one that is empty counts as not
+/// set.
+fn said(flag: Option<&str>, names: &[&str], env: Env<'_>) -> Result<Option<String>, ConfigError> {
+    match flag.filter(|url| !url.is_empty()) {
+        Some(url) => Ok(Some(url.to_owned())),
+        None => of_environment(env, names),
+    }
+}
+
+fn registry_url(
+    flag: Option<&str>,
+    written: Option<Source>,
+    base: &Path,
+    env: Env<'_>,
+) -> Result<String, ConfigError> {
+    let url = match said(flag, &REGISTRY, env)? {
+        Some(url) => url,
+        None => match written {
+            Some(source) => relative_sqlite(source.resolve("registry-url", base, env)?, base),
+            None => format!("sqlite:{}", base.join(DEFAULT_REGISTRY).display()),
+        },
+    };
+    let no_file = |path: &Path| path.as_os_str().is_empty() || path == Path::new(":memory:");
+    match sqlite_path(&url) {
+        Some(path) if no_file(&path) => Err(ConfigError::NoRegistryFile),
+        _ => Ok(url),
+    }
+}
 
 fn relative_sqlite(url: String, base: &Path) -> String {
     match sqlite_path(&url) {
