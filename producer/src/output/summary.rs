@@ -14,34 +14,8 @@ use super::{DIM, ERROR, GOOD, RunView, causes, or_dash, plural, short_duration};
 pub(super) fn text(view: &RunView, program: &str, shown: usize) -> String {
     let (counts, number) = (&view.counts, view.run.number);
     let mut out = String::new();
-    let style = match view.run.state {
-        RunState::Failed | RunState::Halted => ERROR,
-        _ => GOOD,
-    };
-    let retried = if counts.retried > 0 { format!(" ({} retried)", counts.retried) } else { String::new() };
-    let held = if counts.held > 0 { format!(" ({} not tried again)", counts.held) } else { String::new() };
-    let skipped = if counts.skipped > 0 { format!(", {} skipped", counts.skipped) } else { String::new() };
-    let left = left(view);
     let _ = writeln!(out, "────────────");
-    let _ = writeln!(
-        out,
-        "{style}{:>10}{style:#} [{}] run #{number} {}: {}: {} {}{retried}, {} current, {} failed{held}{skipped}{left}",
-        match view.run.state {
-            RunState::Succeeded => "Summary",
-            RunState::Halted => "HALTED",
-            RunState::Failed => "FAILED",
-            RunState::Pending | RunState::Running if view.run.stop.is_some() => "stopping",
-            RunState::Pending | RunState::Running if view.run.paused_at.is_some() => "paused",
-            state => state.as_str(),
-        },
-        short_duration(view.duration_ms()),
-        aim(&view.run),
-        plural(counts.total, "tenant"),
-        counts.applied,
-        view.run.action.kind.done(),
-        counts.current,
-        counts.failed,
-    );
+    let _ = writeln!(out, "{}", head(view));
     if let Some(central) = &view.central {
         let _ = writeln!(out, "{:>10}  {}", "central", central_line(central));
     }
@@ -63,6 +37,38 @@ pub(super) fn text(view: &RunView, program: &str, shown: usize) -> String {
         let _ = writeln!(out, "  {DIM}show:{DIM:#}   {program} logs {shown} -t {tenant}");
     }
     out
+}
+
+/// What became of the run, in one line.
+fn head(view: &RunView) -> String {
+    let (run, counts) = (&view.run, &view.counts);
+    let style = match run.state {
+        RunState::Failed | RunState::Halted => ERROR,
+        _ => GOOD,
+    };
+    let state = match run.state {
+        RunState::Succeeded => "Summary",
+        RunState::Halted => "HALTED",
+        RunState::Failed => "FAILED",
+        RunState::Pending | RunState::Running if run.stop.is_some() => "stopping",
+        RunState::Pending | RunState::Running if run.paused_at.is_some() => "paused",
+        state => state.as_str(),
+    };
+    let retried = if counts.retried > 0 { format!(" ({} retried)", counts.retried) } else { String::new() };
+    let held = if counts.held > 0 { format!(" ({} not tried again)", counts.held) } else { String::new() };
+    let skipped = if counts.skipped > 0 { format!(", {} skipped", counts.skipped) } else { String::new() };
+    format!(
+        "{style}{state:>10}{style:#} [{}] run #{} {}: {}: {} {}{retried}, {} current, {} failed{held}{skipped}{}",
+        short_duration(view.duration_ms()),
+        run.number,
+        aim(run),
+        plural(counts.total, "tenant"),
+        counts.applied,
+        run.action.kind.done(),
+        counts.current,
+        counts.failed,
+        left(view),
+    )
 }
 
 /// Why a request is a run that was there before.
