@@ -1,6 +1,8 @@
 //! The time limits: what takes too long is stopped where it runs, tried again, and leaves nothing behind.
 
 use std::{
+    future::poll_fn,
+    pin::pin,
     process::Command,
     time::{Duration, Instant},
 };
@@ -126,9 +128,8 @@ async fn a_server_that_stops_answering_holds_up_nobody_for_ever() {
     let _ = site.home.run(&["retry", "--json"]).exits(0);
 }
 
-/// Takes a tenant's lock in a session that then stands still, as that of a paused worker does, and in a second one.
-async fn taken_over<S: Session>(kind: Kind) {
-    let site = Site::new(&[kind], 1).await;
+/// How a session reaches a tenant, and its limits with so many seconds for a lock.
+fn reached(site: &Site) -> (Access, impl Fn(u64) -> Limits) {
     let tenant = site.tenant();
     let url = DatabaseUrl::parse(&tenant.url, site.home.path()).expect("a URL");
     let place = url.place(tenant.schema.as_deref()).expect("a place");
@@ -141,6 +142,27 @@ async fn taken_over<S: Session>(kind: Kind) {
     };
     let limits =
         |lock| Limits { connect: Duration::from_secs(10), lock: Duration::from_secs(lock), statement: None };
+    (access, limits)
+}
+
+/// A password's key takes 4,096 rounds, and sqlx gives way after every five of them.
+#[tokio::test]
+async fn a_postgres_session_that_begins_gives_way_to_others_seldom() {
+    let site = Site::new(&[Kind::PostgresDatabase], 1).await;
+    let (access, limits) = reached(&site);
+    let (mut turns, mut connect) = (0, pin!(PostgresSession::connect(&access, limits(1))));
+    let session = poll_fn(|context| {
+        turns += 1;
+        connect.as_mut().poll(context)
+    });
+    session.await.expect("a session").close().await;
+    assert!(turns < 200, "{turns} turns");
+}
+
+/// Takes a tenant's lock in a session that then stands still, as that of a paused worker does, and in a second one.
+async fn taken_over<S: Session>(kind: Kind) {
+    let site = Site::new(&[kind], 1).await;
+    let (access, limits) = reached(&site);
     let mut paused = S::connect(&access, limits(1)).await.expect("a session");
     paused.lock().await.expect("the lock");
     let mut next = S::connect(&access, limits(60)).await.expect("a session");

@@ -13,7 +13,7 @@ use tenantry_shared::{
     site::{Row, Site},
 };
 
-use super::texts;
+use super::{opened::connected, texts};
 use crate::engine::{
     PROGRESS_TABLE, failure,
     heads::{Heads, Seen, Table, Together, answers, names},
@@ -42,7 +42,7 @@ impl Heads for PgHeads {
         let options = PgConnectOptions::from_str(&for_driver(access.url.expose())).map_err(fail)?;
         let options =
             options.application_name("tenantry").extra_float_digits(None).disable_statement_logging();
-        let connect = async { PgConnection::connect_with(&options).await.map_err(fail) };
+        let connect = async { connected(&options).await.map_err(fail) };
         let connection = in_time(limit, connect).await?;
         Ok(Self { connection, password })
     }

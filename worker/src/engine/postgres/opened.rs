@@ -6,7 +6,7 @@
 //! session that answers. That one may be ours for as long as we stay, or for one transaction: no look from within tells for
 //! sure, so it is taken for the latter unless the tenant's URL says otherwise.
 
-use std::str::FromStr as _;
+use std::{future::poll_fn, pin::pin, str::FromStr as _, task::Poll};
 
 use sqlx::{
     AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, Row as _, postgres::PgConnectOptions,
@@ -27,6 +27,10 @@ const BY_STATEMENT: &str = "statement pooling";
 
 /// Since this version a session can end by itself, and look whether its client is still there.
 const VERSION_14: u32 = 140_000;
+
+/// How often a connection that is being made is asked before others have their turn. A password's key takes thousands of
+/// rounds (SCRAM), and sqlx gives way after every five of them: that costs more than the rounds themselves.
+const POLLS: usize = 32;
 
 /// A connection, and what is known of it.
 pub(super) struct Opened {
@@ -140,7 +144,7 @@ async fn reach(url: &DatabaseUrl, limits: Limits) -> Result<(PgConnection, Whose
             Some(mark) => options.options([(MARK, mark.to_owned())].into_iter().chain(time_limits(limits))),
             None => options,
         };
-        in_time(limits.connect, async { PgConnection::connect_with(&options).await.map_err(fail) }).await
+        in_time(limits.connect, async { connected(&options).await.map_err(fail) }).await
     };
     let (whole, bare) = (for_driver(url.expose()), without_options(url.expose()));
     match url.pooling() {
@@ -156,6 +160,19 @@ async fn reach(url: &DatabaseUrl, limits: Limits) -> Result<(PgConnection, Whose
             }
         }
     }
+}
+
+/// Connects, and gives way to others seldom.
+///
+/// # Errors
+/// When there is no connection, or the server refuses it.
+pub(super) async fn connected(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
+    let mut connect = pin!(PgConnection::connect_with(options));
+    poll_fn(|context| {
+        let mut polls = (0..POLLS).map(|_| connect.as_mut().poll(context));
+        polls.find(Poll::is_ready).unwrap_or(Poll::Pending)
+    })
+    .await
 }
 
 /// What a session says of itself.
