@@ -53,9 +53,12 @@ impl Fleet {
         Self::new(kind, count, "fleet".into(), server.map(Arc::new))
     }
 
-    /// Makes all of them anew, with nothing in them. What was in them is kept elsewhere: see [`crate::house`].
+    /// Makes all of them anew, with nothing in them. What they were keeps its files, which [`crate::house`] tells why.
     pub async fn empty(&self) {
         let time = self.times.fetch_add(1, Ordering::Relaxed);
+        if let Some(server) = &self.server {
+            server.hurry().await;
+        }
         match self.places.kind {
             Kind::Schemas => self.empty_schemas(time).await,
             Kind::Databases => self.empty_databases(time).await,
@@ -76,15 +79,15 @@ impl Fleet {
         Some(usize::try_from(count.expect("a count")).expect("a count"))
     }
 
-    /// Has all written that is in memory only, so that one round does not pay for another.
+    /// Has all written that is in memory only, so that one round does not pay for another, and from now on waited for.
     pub async fn settle(&self) {
-        if let Some(server) = &self.server {
-            server.settle().await;
+        match &self.server {
+            Some(server) => server.settle().await,
+            None => house::settle(),
         }
-        house::settle();
     }
 
-    /// A database each time; the last one keeps its tenants under another name.
+    /// A database each time; the last one gets another name, and empty files.
     async fn empty_schemas(&self, time: usize) {
         let (mut server, name) = (postgres(&self.places.at_server("postgres")).await, &self.places.database);
         if time == 0 {
@@ -96,23 +99,38 @@ impl Fleet {
             pg(&mut template, &self.beside).await;
             template.close().await.expect("close");
         } else {
-            let old = format!("ALTER DATABASE {name} RENAME TO {name}_was_{time}");
-            pg(&mut server, &format!("{}; {old}", end_sessions(name))).await;
+            let old = format!("was_{time}_{name}");
+            pg(&mut server, &format!("{}; ALTER DATABASE {name} RENAME TO {old}", end_sessions(name))).await;
+            self.server().hollow(&old).await;
         }
         pg(&mut server, &format!("CREATE DATABASE {name} TEMPLATE {name}_empty")).await;
     }
 
-    /// New databases each time: what a former round left in one would be read with all that is in it.
+    /// New databases each time: what a former round left in one would be read with all that is in it. The last ones get
+    /// other names, and empty files.
     async fn empty_databases(&self, time: usize) {
-        let clear = |at: usize| async move {
-            let (mut server, name) = (postgres(&self.places.at_server("postgres")).await, Places::name(at));
-            if time > 0 {
-                let old = format!("ALTER DATABASE {name} RENAME TO was_{time}_{name}");
-                pg(&mut server, &format!("{}; {old}", end_sessions(&name))).await;
-            }
-            pg(&mut server, &format!("CREATE DATABASE {name} TEMPLATE template0")).await;
-        };
-        stream::iter(0..self.places.count).for_each_concurrent(AT_ONCE, clear).await;
+        if time > 0 {
+            let name = Places::name;
+            self.each(|at| {
+                let old = format!("ALTER DATABASE {0} RENAME TO was_{time}_{0}", name(at));
+                format!("{}; {old}", end_sessions(&name(at)))
+            })
+            .await;
+            self.server().hollow(&format!("was_{time}_")).await;
+        }
+        self.each(|at| format!("CREATE DATABASE {} TEMPLATE template0", Places::name(at))).await;
+    }
+
+    /// Has PostgreSQL do something for each tenant.
+    async fn each(&self, sql: impl Fn(usize) -> String) {
+        let (places, sql) = (&self.places, &sql);
+        let one =
+            |at: usize| async move { pg(&mut postgres(&places.at_server("postgres")).await, &sql(at)).await };
+        stream::iter(0..places.count).for_each_concurrent(AT_ONCE, one).await;
+    }
+
+    fn server(&self) -> &Server {
+        self.server.as_ref().expect("a server")
     }
 
     /// MariaDB renames tables, not databases.
@@ -141,7 +159,8 @@ impl Fleet {
     fn empty_files(&self, time: usize) {
         if time > 0 {
             let old = self.places.dir.with_file_name(format!("was_{time}"));
-            std::fs::rename(&self.places.dir, old).expect("another name");
+            std::fs::rename(&self.places.dir, &old).expect("another name");
+            house::hollow(&old);
         }
         std::fs::create_dir_all(&self.places.dir).expect("a directory");
         for at in 0..self.places.count {

@@ -43,9 +43,9 @@ pub fn settle() {
 /// Gives back the room on the disk of what is not needed any more, and leaves the files, which are empty then.
 pub fn hollow(dir: &Path) {
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
-        match entry.file_type() {
-            Ok(kind) if kind.is_dir() => hollow(&entry.path()),
-            Ok(kind) if kind.is_file() => drop(std::fs::File::create(entry.path())),
+        match entry.metadata() {
+            Ok(found) if found.is_dir() => hollow(&entry.path()),
+            Ok(found) if found.is_file() && found.len() > 0 => drop(std::fs::File::create(entry.path())),
             _ => {}
         }
     }

@@ -1,6 +1,6 @@
 //! Registries and queues, new ones for each home: a file, or a database of one PostgreSQL server, with Redis or without.
 
-use crate::{fleet, server::Server};
+use crate::{fleet, house, server::Server};
 
 /// Where runs are kept, and how workers hear of jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -50,6 +50,7 @@ impl Registries {
         let name = format!("registry_{}", self.count);
         let server = self.postgres.get_or_insert_with(|| Server::start("postgres"));
         fleet::pg(&mut fleet::postgres(&server.url).await, &format!("CREATE DATABASE {name}")).await;
+        server.settle().await;
         let registry = Some(server.database(&name));
         let queue = (kept == Kept::Redis).then(|| {
             // What one home left in the list is of no other's registry, and dropped.
@@ -60,10 +61,10 @@ impl Registries {
 
     /// Has all written that is in memory only.
     pub async fn settle(&self) {
-        if let Some(server) = &self.postgres {
-            server.settle().await;
+        match &self.postgres {
+            Some(server) => server.settle().await,
+            None => house::settle(),
         }
-        crate::house::settle();
     }
 
     /// The first process of the server that has a registry.

@@ -1,5 +1,5 @@
-//! Private servers, started as the tests start theirs, but with data that survives a power failure. PostgreSQL vacuums
-//! nothing by itself: what one round left would be cleaned up in the time of the next.
+//! Private servers, started as the tests start theirs, but with data that survives a power failure whenever something is
+//! measured. PostgreSQL vacuums nothing by itself: what one round left would be cleaned up in the time of the next.
 
 use std::{
     path::PathBuf,
@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sqlx::{Connection as _, MySqlConnection, PgConnection, Row as _};
+use sqlx::{AssertSqlSafe, Connection as _, MySqlConnection, PgConnection, Row as _};
 
 use crate::house;
 
@@ -22,8 +22,7 @@ const WRITE_ALL: &str = "SET GLOBAL innodb_io_capacity_max = 40000; SET GLOBAL i
 const WRITE_AS_EVER: &str = "SET GLOBAL innodb_max_dirty_pages_pct = 90; SET GLOBAL innodb_io_capacity = 200;
     SET GLOBAL innodb_io_capacity_max = 2000";
 
-const POSTGRES: &str =
-    "-c fsync=on -c full_page_writes=on -c max_locks_per_transaction=1024 -c autovacuum=off";
+const POSTGRES: &str = "-c full_page_writes=on -c max_locks_per_transaction=1024 -c autovacuum=off";
 const MARIADB: &str = "--innodb-flush-log-at-trx-commit=1 --innodb-buffer-pool-size=512M";
 
 /// One server; it is stopped when this is dropped, and its files stay, empty, until the program ends.
@@ -34,7 +33,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts `postgres`, `mariadb` or `redis`.
+    /// Starts `postgres`, `mariadb` or `redis`. PostgreSQL waits for the disk once it is settled.
     pub fn start(kind: &'static str) -> Self {
         let dir = house::directory(kind).join("server");
         house::keep_server(kind, &dir);
@@ -58,16 +57,58 @@ impl Server {
         format!("{start}/{name}")
     }
 
-    /// Writes all that it has only in memory, so that nobody pays for it later.
+    /// Waits for the disk no more until it is settled: what is prepared need not survive anything, and a database of
+    /// PostgreSQL is 300 files, each of which would be waited for.
+    pub async fn hurry(&self) {
+        if self.kind == "postgres" {
+            self.wait_for_disk("off").await;
+        }
+    }
+
+    /// Has all written that is in memory only, so that nobody pays for it later. From now on it waits for the disk.
     pub async fn settle(&self) {
         match self.kind {
-            "postgres" => {
-                let mut server = PgConnection::connect(&self.url).await.expect("postgres");
-                sqlx::raw_sql("CHECKPOINT").execute(&mut server).await.expect("a checkpoint");
-            }
+            "postgres" => self.checkpoint().await,
             "mariadb" => self.flush().await,
             _ => {}
         }
+        house::settle();
+        if self.kind == "postgres" {
+            self.wait_for_disk("on").await;
+        }
+    }
+
+    /// Gives back the room on the disk of PostgreSQL's databases whose names begin like this. Nobody may open them again.
+    pub async fn hollow(&self, prefix: &str) {
+        self.checkpoint().await;
+        let mut server = self.postgres().await;
+        let select = "SELECT oid::BIGINT FROM pg_database WHERE starts_with(datname, $1)";
+        let found = sqlx::query_scalar::<_, i64>(select).bind(prefix).fetch_all(&mut server).await;
+        for oid in found.expect("databases") {
+            house::hollow(&self.dir.join(format!("data/base/{oid}")));
+        }
+    }
+
+    async fn wait_for_disk(&self, wait: &str) {
+        let mut server = self.postgres().await;
+        let set = AssertSqlSafe(format!("ALTER SYSTEM SET fsync = {wait}"));
+        sqlx::raw_sql(set).execute(&mut server).await.expect("a setting");
+        sqlx::raw_sql("SELECT pg_reload_conf()").execute(&mut server).await.expect("the settings");
+        let until = Instant::now() + SETTLE_LIMIT;
+        let now = async || {
+            sqlx::query_scalar::<_, String>("SHOW fsync").fetch_one(&mut self.postgres().await).await
+        };
+        while now().await.expect("a setting") != wait {
+            assert!(Instant::now() < until, "fsync is not {wait}");
+        }
+    }
+
+    async fn checkpoint(&self) {
+        sqlx::raw_sql("CHECKPOINT").execute(&mut self.postgres().await).await.expect("a checkpoint");
+    }
+
+    async fn postgres(&self) -> PgConnection {
+        PgConnection::connect(&self.url).await.expect("postgres")
     }
 
     async fn flush(&self) {

@@ -151,9 +151,12 @@ impl Turns<'_> {
         scores
     }
 
-    /// One round, from an empty fleet to a counted result.
+    /// One round, from an empty fleet to a counted result. Where nothing is to be done, all have turns over the same
+    /// fleet, and floor and ours write nothing to it.
     async fn go(&self, runner: Runner, concurrency: usize) -> Took {
         let fleet = self.fleet_of(runner);
+        let only_reads = self.case == Case::Noop && !matches!(runner, Runner::Peer(_));
+        let written = if only_reads { count::writes(&fleet.places).await } else { 0 };
         if self.case != Case::Noop {
             fleet.empty().await;
         }
@@ -171,6 +174,7 @@ impl Turns<'_> {
             Runner::Peer(peer) => self.verify(fleet, peer.history()).await,
             Runner::Floor | Runner::Ours => self.verify(fleet, "_sqlx_migrations").await,
         }
+        assert!(!only_reads || count::writes(&fleet.places).await == written, "something was written");
         took
     }
 
@@ -194,7 +198,9 @@ impl Turns<'_> {
     /// it has a fleet of its own, too.
     async fn make_current(&self) {
         self.fleet.empty().await;
+        let before = count::writes(&self.fleet.places).await;
         self.home.migrate("applied", 8);
+        assert_ne!(count::writes(&self.fleet.places).await, before, "who counts what is written sees it");
         for found in self.peers.iter().filter(|found| found.peer != Peer::Sqlx) {
             if let Some(fleet) = &found.own_fleet {
                 fleet.empty().await;
