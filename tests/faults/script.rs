@@ -62,6 +62,8 @@ faults! {
     FillDisk = "disk full",
     /// A stranger takes all connections of a server.
     TakeConnections = "too many connections",
+    /// A server's operator ends sessions, whatever they do or wait for.
+    EndSessions = "sessions ended by a server",
     /// A stranger holds the lock that migrating tools take.
     HoldAdvisoryLock = "migration lock held by a stranger",
     /// A stranger locks a table.
@@ -119,6 +121,8 @@ pub(crate) struct Script {
     /// How its runs are rolled out.
     pub(crate) rollout: &'static [&'static str],
     pub(crate) events: Vec<Event>,
+    /// What goes wrong when everybody is current, and many tenants are looked at at once.
+    pub(crate) last: Event,
 }
 
 /// In waves, as many of which may fail as there are.
@@ -126,6 +130,10 @@ const WAVES: &[&str] = &["--canary", "5%", "--waves", "20%,60%", "--max-failures
 
 /// At most so many faults that may cost a lease, so that no target can lose five workers.
 const COSTLY: usize = 4;
+
+/// What may happen in the last run, which is short: all of it begins at once and lasts.
+const LAST: [Fault; 5] =
+    [Fault::EndSessions, Fault::CutNetwork, Fault::StillNetwork, Fault::LoseAnswers, Fault::TakeConnections];
 
 impl Script {
     pub(crate) fn roll(seed: u64, dice: &mut Dice) -> Self {
@@ -142,7 +150,9 @@ impl Script {
             chosen.push(Fault::CancelRun);
         }
         let events = chosen.into_iter().map(|fault| Event::roll(fault, dice)).collect();
-        Self { setup, rollout: if dice.percent(25) { WAVES } else { &[] }, events }
+        let rollout = if dice.percent(25) { WAVES } else { &[] };
+        let last = Event { at: 0, ..Event::roll(*dice.pick(&LAST), dice) };
+        Self { setup, rollout, events, last }
     }
 
     pub(crate) fn has(&self, fault: Fault) -> bool {

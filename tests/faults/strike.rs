@@ -42,6 +42,7 @@ pub(crate) async fn strike(scene: Arc<Scene>, fleet: Arc<Fleet>, event: Event) -
         Fault::CrashQueue => servers::crash_queue(&scene, lasts, false).await,
         Fault::LoseQueue => servers::crash_queue(&scene, lasts, true).await,
         Fault::TakeConnections => servers::take_connections(&scene, dice, lasts).await,
+        Fault::EndSessions => servers::end_sessions(&scene, dice, lasts).await,
         Fault::FillDisk => servers::fill_disk(&scene, lasts).await,
         Fault::CutNetwork => network::cut(&scene, dice, lasts).await,
         Fault::SlowNetwork => network::slow(&scene, dice, lasts).await,

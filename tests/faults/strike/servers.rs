@@ -11,6 +11,12 @@ use crate::{
     sql::Eye,
 };
 
+const POSTGRES_SESSIONS: &str =
+    "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()";
+
+const MARIADB_SESSIONS: &str = "SELECT id FROM information_schema.processlist
+    WHERE id <> CONNECTION_ID() AND user = SUBSTRING_INDEX(USER(), '@', 1) AND coalesce(db, '') NOT LIKE 'registry%'";
+
 /// A stranger takes no more connections than this.
 const GREED: usize = 400;
 
@@ -74,6 +80,36 @@ pub(super) async fn take_connections(scene: &Scene, dice: &mut Dice, lasts: Dura
     tokio::time::sleep(lasts).await;
     drop(taken);
     scene.note("the stranger is gone");
+    Ok(())
+}
+
+/// One session after the other, also those that wait for their next tenant. The registry's are left alone.
+pub(super) async fn end_sessions(scene: &Scene, dice: &mut Dice, lasts: Duration) -> Struck {
+    let _alone = scene.servers.lock().await;
+    let of_postgres = dice.percent(50);
+    let server = if of_postgres { &scene.stand.postgres } else { &scene.stand.mariadb };
+    let mut operator = Eye::open(&server.url).await.map_err(say)?;
+    let until = tokio::time::Instant::now() + lasts;
+    let mut ended = 0;
+    while tokio::time::Instant::now() < until {
+        tokio::time::sleep(dice.millis(5, 100)).await;
+        let sessions = operator.rows(if of_postgres { POSTGRES_SESSIONS } else { MARIADB_SESSIONS }).await;
+        let sessions = sessions.map_err(say)?;
+        if sessions.is_empty() {
+            continue;
+        }
+        let session = &dice.pick(&sessions)[0];
+        let end = if of_postgres {
+            format!("SELECT pg_terminate_backend({session})")
+        } else {
+            format!("KILL {session}")
+        };
+        ended += usize::from(operator.run(&end).await.is_ok()); // it may be gone
+    }
+    scene.note(format!(
+        "{ended} sessions of {} were ended",
+        if of_postgres { "PostgreSQL" } else { "MariaDB" }
+    ));
     Ok(())
 }
 
