@@ -38,7 +38,7 @@ fn migrated(home: &Home, fleet: &Fleet) {
     home.migration(ANOTHER.0, ANOTHER.1);
     let _ = home.run(&["registry", "init"]).exits(0);
     fleet.register(home);
-    let all = migrate(home, &[], 0);
+    let all = home.run(&["migrate", "--all", "--json"]).exits(0).json();
     assert_eq!(all["counts"]["applied"], fleet.tenants.len(), "{all}");
 }
 

@@ -20,7 +20,7 @@ mod server;
 mod turns;
 mod whole;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Instant};
 
 use clap::{Parser, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
@@ -146,7 +146,9 @@ async fn all(args: &Args) {
     let parts = if args.all { whole::parts(args) } else { vec![args.clone()] };
     let mut registries = Registries::default();
     for part in parts {
+        let begun = Instant::now();
         cases(&part, &mut registries, &mut report).await;
+        report.note(&format!("all of that took {:.0} s", begun.elapsed().as_secs_f64()));
     }
 }
 

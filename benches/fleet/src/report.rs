@@ -98,6 +98,12 @@ impl Report {
         println!("\n{text}\n");
     }
 
+    /// A line of text that belongs to no table.
+    pub fn note(&mut self, text: &str) {
+        self.last = None;
+        println!("\n{text}");
+    }
+
     /// A line of the table with these columns. Where another one has been printed since its last line, its head is printed again.
     pub fn line(&mut self, line: Line) {
         let same = |table: &Table| table.lines.first().is_some_and(|first| columns(first) == columns(&line));

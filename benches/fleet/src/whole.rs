@@ -27,7 +27,7 @@ const PART: Part = Part {
     fleets: &[],
     tenants: &[],
     rounds: 3,
-    concurrency: &[8, 16, 32],
+    concurrency: &[8, 16],
     registry: Kept::Sqlite,
     peers: false,
 };
@@ -51,11 +51,10 @@ const WHOLE: &[Part] = &[
         ..PART
     },
     Part { cases: &[S1], fleets: &[Schemas, Sqlite], tenants: &[300, 2000], ..PART },
-    // Each takes 8 MB of the disk in each turn.
     Part { cases: &[S1], fleets: &[Databases], tenants: &[100, 300], concurrency: &[16], ..PART },
     Part { cases: &[S1], fleets: &[Mariadb], tenants: &[300, 1000], ..PART },
     Part { cases: &[S10], fleets: &[Schemas, Sqlite], tenants: &[300, 1000], ..PART },
-    Part { cases: &[S10], fleets: &[Databases], tenants: &[100], concurrency: &[16], ..PART },
+    Part { cases: &[S10], fleets: &[Databases], tenants: &[100, 300], concurrency: &[16], ..PART },
     Part { cases: &[S10], fleets: &[Mariadb], tenants: &[300], ..PART },
     Part {
         cases: &[Noop, S1, S10],
@@ -68,7 +67,7 @@ const WHOLE: &[Part] = &[
     },
     Part { cases: &[Start, Tail, Enqueue], ..PART },
     Part { cases: &[Queue], concurrency: &[128], rounds: 2, ..PART },
-    Part { cases: &[Scale], fleets: &[Schemas, Sqlite], rounds: 2, concurrency: &[8, 16], ..PART },
+    Part { cases: &[Scale], fleets: &[Schemas, Sqlite], rounds: 2, concurrency: &[16], ..PART },
     Part { cases: &[Scale], fleets: &[Mariadb], rounds: 1, concurrency: &[16], ..PART },
     Part { cases: &[Million], ..PART },
     Part { cases: &[Million], registry: Kept::Postgres, ..PART },
