@@ -45,7 +45,7 @@ const WHOLE: &[Part] = &[
     Part {
         cases: &[Noop],
         fleets: &[Databases],
-        tenants: &[300, 500],
+        tenants: &[100, 500],
         rounds: 5,
         concurrency: &[4, 8, 16],
         ..PART
