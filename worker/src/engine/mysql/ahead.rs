@@ -15,15 +15,16 @@ pub(super) struct Ready {
 }
 
 impl MySqlSession {
-    /// Runs this, which is committed by itself or commits what is before it, and reads what was foreseen. What that fails with
-    /// is nobody's business yet: it is asked again when it is wanted.
-    pub(super) async fn execute_last(&mut self, sql: &str) -> Result<(), Failure> {
+    /// Runs these, which are committed then, and reads what was foreseen. What that fails with is nobody's business yet: it is
+    /// asked again when it is wanted.
+    pub(super) async fn execute_last(&mut self, sql: &[&str]) -> Result<(), Failure> {
         let Some(Ahead { selects, catalog }) = self.ahead.take() else {
-            return self.all(&[sql]).await.map(|_| ());
+            return self.all(sql).await.map(|_| ());
         };
         let mark = format!("tenantry {:016x}", clock::chance().to_bits());
         let look = catalog.filter(|_| self.is_maria).map(|_| maria::first_look(&self.literal()));
-        let mut message = vec![sql.to_owned(), format!("SELECT '{mark}'")];
+        let mut message: Vec<String> = sql.iter().map(|&sql| sql.to_owned()).collect();
+        message.push(format!("SELECT '{mark}'"));
         message.extend(selects.iter().map(|select| select.sql.clone()));
         message.extend(look.iter().flatten().cloned());
         let (mut answers, failed) = self.asked(&message).await?;

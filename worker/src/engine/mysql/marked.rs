@@ -16,17 +16,19 @@
 
 mod pieces;
 
+use std::iter::once;
+
 use tenantry_shared::{
     clock::Stopwatch,
     failure::{Class, Failure},
     format::Tally,
     place::Engine,
     plan::Progress,
-    statement::{Statement, Trace, Unit},
+    statement::{Statement, Unit, split},
 };
 
-use self::pieces::{Piece, Step, pieces, traces};
-use super::MySqlSession;
+use self::pieces::{Piece, Step, pieces, together, traces};
+use super::{MySqlSession, traces::SEEN};
 use crate::engine::{
     Change, PROGRESS_TABLE, Session as _,
     steps::{self, Stepwise as _, UNANSWERED, behind, fingerprints, placed, with_what_stays},
@@ -40,28 +42,44 @@ pub(super) async fn run(
     units: &[Unit],
 ) -> Option<Result<(), Failure>> {
     let pieces = pieces(units, change.counted.is_some())?;
-    let mut walk = Walk { session, change, marked: false, done: 0, ended: false, watch: Stopwatch::start() };
-    match walk.open(pieces.iter().find(|piece| !matches!(piece, Piece::Settings(_)))).await {
-        Ok(true) => {}
-        Ok(false) => return None,
-        Err(failure) => return Some(Err(walk.stopped(failure, units).await)),
-    }
-    for (at, piece) in pieces.iter().enumerate() {
-        match walk.piece(piece, &pieces[at + 1..]).await {
-            Ok(true) => {}
-            Ok(false) => return Some(walk.goes_on_recorded(units).await),
-            Err(failure) => return Some(Err(walk.stopped(failure, units).await)),
-        }
-    }
-    Some(match walk.end().await {
+    let watch = Stopwatch::start();
+    let mut walk = Walk { session, change, opening: None, marked: false, done: 0, ended: false, watch };
+    let ended = match walk.worked(&pieces).await {
+        Ok(true) => walk.end().await,
+        Ok(false) if !walk.marked => return None,
+        Ok(false) => return Some(walk.goes_on_recorded(units).await),
+        Err(failure) => Err(failure),
+    };
+    Some(match ended {
         Err(failure) => Err(walk.stopped(failure, units).await),
         ended => ended,
     })
 }
 
+/// What a migration that begins with what commits by itself has before its first statement.
+struct Opening {
+    /// Makes the history.
+    create: Option<String>,
+    /// Fails where something of the first stretch is there.
+    guard: Option<String>,
+    /// Its mark, with the record of the migration before.
+    mark: String,
+}
+
+/// How far a message came.
+struct Sent {
+    /// Whether what is ours in it is done.
+    begun: bool,
+    /// How many of the statements behind that are.
+    done: usize,
+    failed: Option<Failure>,
+}
+
 struct Walk<'s, 'c> {
     session: &'s mut MySqlSession,
     change: &'c Change<'c>,
+    /// What must be done before its first statement.
+    opening: Option<Opening>,
     /// Whether the history has the mark.
     marked: bool,
     /// How many statements are done.
@@ -72,32 +90,38 @@ struct Walk<'s, 'c> {
 }
 
 impl Walk<'_, '_> {
-    /// Makes the history, and the mark if it begins with what commits by itself. False: something of it is there.
-    async fn open(&mut self, first: Option<&Piece<'_>>) -> Result<bool, Failure> {
-        let create = Some(&self.change.create).filter(|create| self.session.made.as_ref() != Some(create));
-        let Some(Piece::Stretch(steps)) = first else {
-            return self.made(&[], create).await.map(|_| true);
-        };
-        if !self.made(&traces(steps), create).await? {
+    /// False: it cannot go on so.
+    async fn worked(&mut self, pieces: &[Piece<'_>]) -> Result<bool, Failure> {
+        if !self.open(pieces).await? {
             return Ok(false);
         }
-        let mark = self.mark(0, steps.last().map_or(0, |step| step.number));
-        let ended =
-            self.session.unended.as_ref().map(|end| format!("START TRANSACTION; {end}; {mark}; COMMIT"));
-        let written = self.session.execute(ended.as_ref().unwrap_or(&mark)).await;
-        written.map_err(|failure| unrecorded(failure, self.change))?;
-        self.session.unended = None;
-        self.marked = true;
+        for (at, piece) in pieces.iter().enumerate() {
+            if !self.piece(piece, &pieces[at + 1..]).await? {
+                return Ok(false);
+            }
+        }
         Ok(true)
     }
 
-    /// Makes the history, and asks in the same message whether none of these is to be seen.
-    async fn made(&mut self, traces: &[&Trace], create: Option<&String>) -> Result<bool, Failure> {
-        let Some(create) = create else { return self.session.unseen(traces, None).await };
-        let unseen = self.session.unseen(traces, Some(create)).await;
-        let unseen = unseen.map_err(|failure| unrecorded(failure, self.change))?;
-        self.session.made = Some(create.clone());
-        Ok(unseen)
+    /// Makes the history, and the mark if it begins with what commits by itself: with its first statement, where that is the
+    /// very next. False: something of it is there.
+    async fn open(&mut self, pieces: &[Piece<'_>]) -> Result<bool, Failure> {
+        let made = self.session.made.as_ref() == Some(&self.change.create);
+        let create = (!made).then(|| self.change.create.clone());
+        let first = pieces.iter().find(|piece| !matches!(piece, Piece::Settings(_)));
+        if let Some(Piece::Stretch(steps)) = first {
+            let mark = self.mark(0, steps.last().map_or(0, |step| step.number));
+            let unended = self.session.unended.as_ref();
+            let mark = unended.map_or(mark.clone(), |end| format!("START TRANSACTION; {end}; {mark}; COMMIT"));
+            self.opening = Some(Opening { create, guard: self.session.guard(&traces(steps)), mark });
+            return if matches!(pieces.first(), Some(Piece::Stretch(_))) { Ok(true) } else { self.sent(&[]).await };
+        }
+        if let Some(create) = create {
+            let created = self.session.execute(&create).await;
+            created.map_err(|failure| unrecorded(failure, self.change))?;
+            self.session.made = Some(create);
+        }
+        Ok(true)
     }
 
     /// False: it cannot go on so.
@@ -106,15 +130,14 @@ impl Walk<'_, '_> {
         match piece {
             Piece::Settings(unit) => {
                 for statement in &unit.statements {
-                    self.statement(unit.first, statement).await?;
+                    self.send(&[], &[(unit.first, statement)]).await.failed.map_or(Ok(()), Err)?;
                 }
                 Ok(true)
             }
             Piece::Data(unit) => self.data(unit, next, rest.is_empty()).await,
             Piece::Stretch(steps) => {
-                for step in steps {
-                    self.statement(step.number, step.statement).await?;
-                    self.done = step.number;
+                if !self.stretch(steps).await? {
+                    return Ok(false);
                 }
                 match next {
                     Some(Piece::Stretch(next)) => self.reach(self.done, Some(next)).await,
@@ -125,12 +148,48 @@ impl Walk<'_, '_> {
         }
     }
 
+    /// Statements that commit by themselves, in as few messages as they can be. False: something of them is there, and nothing
+    /// was done.
+    async fn stretch(&mut self, steps: &[Step<'_>]) -> Result<bool, Failure> {
+        let mut rest = steps;
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(together(rest));
+            if !self.sent(now).await? {
+                return Ok(false);
+            }
+            rest = later;
+        }
+        Ok(true)
+    }
+
+    /// These in one message, with what must be done before the first of all.
+    async fn sent(&mut self, steps: &[Step<'_>]) -> Result<bool, Failure> {
+        let opening = self.opening.take();
+        let ours = opening.iter().flat_map(|o| [o.create.as_deref(), o.guard.as_deref(), Some(&o.mark)]);
+        let ours: Vec<&str> = ours.flatten().collect();
+        let statements: Vec<_> = steps.iter().map(|step| (step.number, step.statement)).collect();
+        let sent = self.send(&ours, &statements).await;
+        if sent.begun && opening.is_some() {
+            self.session.made = Some(self.change.create.clone());
+            self.session.unended = None;
+            self.marked = true;
+        }
+        self.done = sent.done.checked_sub(1).map_or(self.done, |last| steps[last].number);
+        match sent.failed {
+            None => Ok(true),
+            Some(failure) if sent.begun => Err(failure),
+            Some(failure) if failure.code == SEEN => Ok(false),
+            Some(failure) => Err(unrecorded(failure, self.change)),
+        }
+    }
+
     /// In one transaction with the tally, or with the record of the whole migration.
     async fn data(&mut self, unit: &Unit, next: Option<&Piece<'_>>, is_last: bool) -> Result<bool, Failure> {
-        let end = self.session.unended.clone().unwrap_or_default();
-        self.session.execute(&format!("START TRANSACTION; {end}")).await?;
-        for (number, statement) in (unit.first..).zip(&unit.statements) {
-            self.statement(number, statement).await?;
+        let begin: Vec<String> = once("START TRANSACTION".to_owned()).chain(self.session.unended.clone()).collect();
+        let mut begin: Vec<&str> = begin.iter().map(String::as_str).collect();
+        for numbered in (unit.first..).zip(&unit.statements) {
+            let sent = self.send(&std::mem::take(&mut begin), &[numbered]).await;
+            sent.failed.map_or(Ok(()), Err)?;
         }
         let next = match next {
             Some(Piece::Stretch(steps)) => Some(steps.as_slice()),
@@ -140,17 +199,15 @@ impl Walk<'_, '_> {
             self.ended = true;
             self.session.doing.statement(None);
             let record = (self.change.record)(self.watch.elapsed(), self.marked);
-            self.session.execute(&record).await.map_err(|failure| unrecorded(failure, self.change))?;
+            let recorded = self.session.execute_last(&[&record, "COMMIT"]).await;
+            recorded.map_err(|failure| unrecorded(failure, self.change))?;
             true
         } else {
-            self.reach(behind(unit), next).await?
+            let unseen = self.reach(behind(unit), next).await?;
+            let committed = self.session.execute("COMMIT").await;
+            committed.map_err(|failure| placed(failure, self.change.script.line, behind(unit), None))?;
+            unseen
         };
-        let committed = if is_last {
-            self.session.execute_last("COMMIT").await
-        } else {
-            self.session.execute("COMMIT").await.map(|_| ())
-        };
-        committed.map_err(|failure| placed(failure, self.change.script.line, behind(unit), None))?;
         self.session.unended = None;
         (self.done, self.marked) = (behind(unit), true);
         Ok(unseen)
@@ -159,7 +216,7 @@ impl Walk<'_, '_> {
     /// Says how many statements are done, and that nothing of the next ones is there: false if something is.
     async fn reach(&mut self, done: u32, next: Option<&[Step<'_>]>) -> Result<bool, Failure> {
         let unseen = match next {
-            Some(steps) => self.session.unseen(&traces(steps), None).await?,
+            Some(steps) => self.session.unseen(&traces(steps)).await?,
             None => true,
         };
         let last = next.filter(|_| unseen).and_then(|steps| steps.last());
@@ -187,14 +244,30 @@ impl Walk<'_, '_> {
             return Ok(());
         }
         self.session.finish().await?;
-        let recorded = self.session.execute_last(&record).await;
+        let recorded = self.session.execute_last(&[&record]).await;
         recorded.map_err(|failure| unrecorded(failure, self.change))
     }
 
-    async fn statement(&mut self, number: u32, statement: &Statement) -> Result<(), Failure> {
-        self.session.doing.statement(Some(number));
-        let ran = self.session.statement(&statement.text).await;
-        ran.map_err(|failure| placed(failure, self.change.script.line, number, Some(statement)))
+    /// Sends SQL of ours, and statements of the migration behind it, as one message.
+    async fn send(&mut self, ours: &[&str], statements: &[(u32, &Statement)]) -> Sent {
+        let message = ours.iter().copied().chain(statements.iter().map(|(_, statement)| &*statement.text));
+        // A statement may end in a comment of its line.
+        let message = message.collect::<Vec<_>>().join("\n;\n");
+        let ours: usize = ours.iter().map(|sql| split(sql, Engine::MySql).map_or(1, |all| all.len())).sum();
+        let doing = self.session.doing.clone();
+        let come = |results: usize| {
+            let next = results.checked_sub(ours).and_then(|at| statements.get(at));
+            next.into_iter().for_each(|(number, _)| doing.statement(Some(*number)));
+        };
+        let (came, failed) = self.session.ran(message, ours, come).await;
+        let ended = statements.len().saturating_sub(usize::from(failed.is_some()));
+        let (begun, done) = (came >= ours, came.saturating_sub(ours).min(ended));
+        let of = statements.get(done).filter(|_| begun);
+        let placed = |failure| match of {
+            Some((number, statement)) => placed(failure, self.change.script.line, *number, Some(statement)),
+            None => failure,
+        };
+        Sent { begun, done, failed: failed.map(placed) }
     }
 
     /// After an error. Where nobody knows how a statement ended, the mark stays, and the database is asked later.

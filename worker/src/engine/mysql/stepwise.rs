@@ -16,6 +16,9 @@ use crate::engine::{Session as _, failure, hint, steps::Stepwise};
 /// How long to wait until a statement over its limit has stopped.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
+/// A statement was stopped from outside.
+const INTERRUPTED: &str = "1317";
+
 impl Stepwise for MySqlSession {
     const BEGIN: &'static str = "START TRANSACTION";
 
@@ -25,30 +28,7 @@ impl Stepwise for MySqlSession {
     }
 
     async fn statement(&mut self, text: &str) -> Result<(), Failure> {
-        let mut results = sqlx::raw_sql(AssertSqlSafe(text.to_owned())).execute_many(&mut self.connection);
-        let mut stopped = false;
-        loop {
-            let limit = if stopped { Some(STOP_LIMIT) } else { self.limits.statement };
-            let next = match limit {
-                None => results.next().await,
-                Some(limit) => match tokio::time::timeout(limit, results.next()).await {
-                    Ok(next) => next,
-                    Err(_) if stopped => return Err(unstoppable(self.limits.statement)),
-                    Err(_) => {
-                        stop(&self.options, self.number).await;
-                        stopped = true;
-                        continue;
-                    }
-                },
-            };
-            match next {
-                None => return Ok(()),
-                // It may have ended by itself at the last moment.
-                Some(Ok(_)) => stopped = false,
-                Some(Err(_)) if stopped => return Err(overdue(self.limits.statement)),
-                Some(Err(error)) => return Err(failure(&error, Engine::MySql, self.password.as_deref())),
-            }
-        }
+        self.ran(text.to_owned(), 0, |_| {}).await.1.map_or(Ok(()), Err)
     }
 
     async fn clear(&mut self, _: &str) -> Result<(), Failure> {
@@ -68,6 +48,47 @@ impl Stepwise for MySqlSession {
 }
 
 impl MySqlSession {
+    /// Runs a message whose first results, so many, are of SQL of ours, and whose others are of statements of a migration, each
+    /// within the time limit of those. Says before each how many have come; gives how many did, and the failure behind them.
+    pub(super) async fn ran(
+        &mut self,
+        message: String,
+        ours: usize,
+        come: impl Fn(usize),
+    ) -> (usize, Option<Failure>) {
+        let mut results = sqlx::raw_sql(AssertSqlSafe(message)).execute_many(&mut self.connection);
+        let (mut stopped, mut late, mut count) = (false, false, 0);
+        come(0);
+        loop {
+            let own = if count < ours { None } else { self.limits.statement };
+            let limit = if stopped { Some(STOP_LIMIT) } else { own };
+            let next = match limit {
+                None => results.next().await,
+                Some(limit) => match tokio::time::timeout(limit, results.next()).await {
+                    Ok(next) => next,
+                    Err(_) if stopped => return (count, Some(unstoppable(self.limits.statement))),
+                    Err(_) => {
+                        stop(&self.options, self.number).await;
+                        (stopped, late) = (true, true);
+                        continue;
+                    }
+                },
+            };
+            match next {
+                None => return (count, None),
+                // It may have ended by itself at the last moment, and the stop have met the one behind it.
+                Some(Ok(_)) => stopped = false,
+                Some(Err(error)) => {
+                    let failure = failure(&error, Engine::MySql, self.password.as_deref());
+                    let is_late = stopped || (late && failure.code == INTERRUPTED);
+                    return (count, Some(if is_late { overdue(self.limits.statement) } else { failure }));
+                }
+            }
+            count += 1;
+            come(count);
+        }
+    }
+
     /// A row where the object is there.
     pub(super) fn look_for(&self, object: &Object) -> String {
         let (view, path, column, name) = match object {

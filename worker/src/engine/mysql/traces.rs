@@ -12,38 +12,50 @@ use tenantry_shared::{
 use super::MySqlSession;
 use crate::engine::steps::fingerprints;
 
+/// What a [guard](MySqlSession::guard) fails with.
+pub(super) const SEEN: &str = "1242";
+
 impl MySqlSession {
-    /// Whether the database looks as if none of these were done, once it has done what is `before`.
-    pub(super) async fn unseen(&mut self, traces: &[&Trace], before: Option<&str>) -> Result<bool, Failure> {
-        let seen = self.seen(traces, before).await?;
+    /// Whether the database looks as if none of these were done.
+    pub(super) async fn unseen(&mut self, traces: &[&Trace]) -> Result<bool, Failure> {
+        let seen = self.seen(traces).await?;
         let is_unseen =
             |(trace, seen): (&&Trace, Option<bool>)| **trace == Trace::Harmless || seen == Some(false);
         Ok(traces.iter().zip(seen).all(is_unseen))
     }
 
+    /// A question that fails, with [`SEEN`], and what is behind it in its message with it, unless the database looks as if none
+    /// of these were done. None: it cannot tell.
+    pub(super) fn guard(&self, traces: &[&Trace]) -> Option<String> {
+        let done: Vec<String> = traces.iter().filter_map(|trace| self.is_seen(trace)).collect();
+        // More than one row where one is wanted: the only error that both servers make in the midst of an expression.
+        let fails = "(SELECT 1 UNION SELECT 2)";
+        (!done.is_empty()).then(|| format!("SELECT CASE WHEN {} THEN {fails} END", done.join(" OR ")))
+    }
+
     /// Whether the database looks as it does once each of these is done. None: it looks the same.
-    async fn seen(&mut self, traces: &[&Trace], before: Option<&str>) -> Result<Vec<Option<bool>>, Failure> {
-        let looks: Vec<String> = traces.iter().filter_map(|trace| self.look_of(trace)).collect();
-        let look = (!looks.is_empty()).then(|| format!("SELECT {}", looks.join(", ")));
-        let message: Vec<&str> = before.into_iter().chain(look.as_deref()).collect();
-        if message.is_empty() {
+    async fn seen(&mut self, traces: &[&Trace]) -> Result<Vec<Option<bool>>, Failure> {
+        let look = |trace: &&Trace| Some(format!("CASE WHEN {} THEN '1' ELSE '0' END", self.is_seen(trace)?));
+        let looks: Vec<String> = traces.iter().filter_map(look).collect();
+        if looks.is_empty() {
             return Ok(vec![None; traces.len()]);
         }
         // The record of the migration before waits for this one's mark.
-        let found = self.all(&message).await?.into_iter().flatten().flatten();
+        let look = format!("SELECT {}", looks.join(", "));
+        let found = self.all(&[look]).await?.into_iter().flatten().flatten();
         let mut found = found.map(|flag| flag.as_deref() == Some("1"));
         let tells = |trace: &&Trace| if **trace == Trace::Harmless { None } else { found.next() };
         Ok(traces.iter().map(tells).collect())
     }
 
-    /// `1` where it is done.
-    fn look_of(&self, trace: &Trace) -> Option<String> {
+    /// A condition that holds where it is done.
+    fn is_seen(&self, trace: &Trace) -> Option<String> {
         let (not, object) = match trace {
             Trace::Harmless => return None,
             Trace::Made(object) => ("", object),
             Trace::Gone(object) => ("NOT ", object),
         };
-        Some(format!("CASE WHEN {not}EXISTS ({}) THEN '1' ELSE '0' END", self.look_for(object)))
+        Some(format!("{not}EXISTS ({})", self.look_for(object)))
     }
 
     /// What the traces tell of a migration whose mark was found. What is there of it must be its beginning: what is not
@@ -63,7 +75,7 @@ impl MySqlSession {
         let begun = begun.filter_map(|(number, statement)| Some((number, Lone::new(&statement.text)?.trace)));
         let begun: Vec<(u32, Trace)> = begun.filter(|(_, trace)| *trace != Trace::Harmless).collect();
         let traces: Vec<&Trace> = begun.iter().map(|(_, trace)| trace).collect();
-        let seen = self.seen(&traces, None).await?;
+        let seen = self.seen(&traces).await?;
         let is_seen = |at: &usize| seen[*at] == Some(true);
         let last = (0..seen.len()).rev().find(is_seen);
         let hole = (0..last.unwrap_or(0)).find(|at| !is_seen(at));

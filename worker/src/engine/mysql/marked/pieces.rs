@@ -10,6 +10,9 @@ use crate::engine::steps::behind;
 /// So many statements are looked for in one query.
 const LONGEST_STRETCH: usize = 50;
 
+/// So many bytes of statements are sent as one message: far less than any server refuses.
+const LONGEST_MESSAGE: usize = 1 << 16;
+
 /// A part of a migration.
 pub(super) enum Piece<'u> {
     /// Changes the session alone, and is made again whenever the migration goes on.
@@ -30,6 +33,17 @@ pub(super) struct Step<'u> {
 /// What tells that these are done.
 pub(super) fn traces<'s>(steps: &'s [Step<'_>]) -> Vec<&'s Trace> {
     steps.iter().map(|step| &step.lone.trace).collect()
+}
+
+/// How many of these are sent as one message, the first at least. What has a `;` in it may be several statements to the server,
+/// and the number of its results not known: it is sent alone.
+pub(super) fn together(steps: &[Step<'_>]) -> usize {
+    let mut length = 0;
+    let fits = |step: &&Step<'_>| {
+        length += step.statement.text.len();
+        length <= LONGEST_MESSAGE && !step.statement.text.contains(';')
+    };
+    steps.iter().take_while(fits).count().max(1)
 }
 
 /// The pieces of a migration. None: something in it needs a record of its own. `counted`: its mark can have a tally.
@@ -107,6 +121,21 @@ mod tests {
         assert_eq!(shape(sql, true).unwrap(), ["stretch 2", "stretch 1"]);
         let sql = "DROP TABLE IF EXISTS a; DROP TABLE IF EXISTS b; CREATE TABLE c (n INT)";
         assert_eq!(shape(sql, true).unwrap(), ["stretch 1", "stretch 2"]);
+    }
+
+    #[test]
+    fn statements_are_sent_together_up_to_one_that_may_be_several() {
+        let counted = |sql: &str| {
+            let Ok(Course::Steps(units)) = course(sql, Engine::MySql, false) else { panic!("units: {sql}") };
+            let pieces = pieces(&units, true).expect("pieces");
+            let Some(Piece::Stretch(steps)) = pieces.first() else { panic!("a stretch: {sql}") };
+            together(steps)
+        };
+        assert_eq!(counted("CREATE TABLE a (n INT); CREATE TABLE b (n INT); CREATE TABLE c (n INT)"), 3);
+        assert_eq!(counted("CREATE TABLE a (n INT); CREATE TABLE b (n TEXT COMMENT ';'); DROP TABLE c"), 1);
+        assert_eq!(counted("CREATE TABLE a (n INT COMMENT ';'); CREATE TABLE b (n INT)"), 1);
+        let long = format!("CREATE TABLE a (n INT COMMENT '{}')", "x".repeat(LONGEST_MESSAGE / 2));
+        assert_eq!(counted(&format!("{long}; {}; DROP TABLE c", long.replace(" a ", " b "))), 1);
     }
 
     #[test]
