@@ -12,18 +12,15 @@ mod holders;
 mod locks;
 mod maria;
 mod marked;
+mod opened;
 mod parts;
 mod stepwise;
 mod traces;
 
-use std::{str::FromStr as _, sync::Arc};
+use std::sync::Arc;
 
-use sqlx::{
-    AssertSqlSafe, ConnectOptions as _, Connection as _, MySqlConnection, Row as _,
-    mysql::MySqlConnectOptions,
-};
+use sqlx::{AssertSqlSafe, Connection as _, MySqlConnection, mysql::MySqlConnectOptions};
 use tenantry_shared::{
-    clock::millis,
     failure::{Class, Failure},
     format::Script,
     place::Engine,
@@ -36,10 +33,7 @@ use tenantry_shared::{
 
 pub(crate) use self::heads::MyHeads;
 use self::{ahead::Ready, ask::texts, stepwise::Stopper};
-use super::{
-    Ahead, Asks, Change, Doing, IDLE, Limits, Seen, Select, Session, course_of, failure, in_time, steps,
-    whole_of,
-};
+use super::{Ahead, Asks, Change, Doing, Limits, Seen, Select, Session, course_of, failure, steps, whole_of};
 
 const NO_SUCH_TABLE: &str = "1146";
 
@@ -50,8 +44,10 @@ const DENIED: &str = "1142";
 pub struct MySqlSession {
     connection: MySqlConnection,
     options: MySqlConnectOptions,
-    /// The server's number of this connection, to stop a statement from another one.
-    number: u64,
+    /// Makes its settings, which it does not have yet.
+    settings: String,
+    /// The server's number of this connection, to stop a statement from another one. None: it is not known yet.
+    number: Option<u64>,
     /// Stops what runs in it when the session is given up.
     stopper: Stopper,
     limits: Limits,
@@ -74,38 +70,11 @@ pub struct MySqlSession {
 
 impl Session for MySqlSession {
     async fn connect(access: &Access, limits: Limits) -> Result<Self, Failure> {
-        let password = access.url.password();
-        let fail = |e: sqlx::Error| failure(&e, Engine::MySql, password.as_deref());
-        let options =
-            MySqlConnectOptions::from_str(access.url.expose()).map_err(fail)?.disable_statement_logging();
-        let connect = async { MySqlConnection::connect_with(&options).await.map_err(fail) };
-        let mut connection = in_time(limits.connect, connect).await?;
-        let seconds = millis(limits.lock).div_ceil(1000).max(1);
-        let settings = format!(
-            "SET SESSION lock_wait_timeout = {seconds}, innodb_lock_wait_timeout = {seconds}, wait_timeout = {}",
-            IDLE.as_secs()
-        );
-        let who = format!("{settings}; SELECT CAST(CONNECTION_ID() AS UNSIGNED), VERSION()");
-        let who = sqlx::raw_sql(AssertSqlSafe(who)).fetch_one(&mut connection).await.map_err(fail)?;
-        let number = who.try_get(0).map_err(fail)?;
-        let version: String = who.try_get(1).map_err(fail)?;
-        let stopper = Stopper::new(options.clone(), number);
-        Ok(Self {
-            connection,
-            stopper,
-            options,
-            number,
-            limits,
-            database: access.place.database.clone(),
-            password,
-            is_maria: version.to_ascii_lowercase().contains("mariadb"),
-            stained: false,
-            made: None,
-            unended: None,
-            ahead: None,
-            ready: None,
-            doing: Arc::default(),
-        })
+        let mut session = Self::opened(access, limits).await?;
+        match session.introduced(&[]).await? {
+            (_, Some(failed)) => Err(failed),
+            (_, None) => Ok(session),
+        }
     }
 
     /// Both locks, if they are to be had at once, and what is needed.
@@ -115,7 +84,7 @@ impl Session for MySqlSession {
         limits: Limits,
         asks: &(dyn Fn(&Site) -> Asks + Sync),
     ) -> Result<(Self, Result<Seen, Failure>), Failure> {
-        let mut session = Self::connect(access, limits).await?;
+        let mut session = Self::opened(access, limits).await?;
         let Asks { needed, wanted, doing } = asks(&session.site(""));
         session.tell(doing);
         let seen = session.seen_at_once(needed, wanted).await;
@@ -136,7 +105,7 @@ impl Session for MySqlSession {
     }
 
     fn tell(&mut self, doing: Arc<Doing>) {
-        doing.session(Some(self.number));
+        doing.session(self.number);
         self.doing = doing;
     }
 

@@ -4,7 +4,7 @@ use futures::StreamExt as _;
 use sqlx::{AssertSqlSafe, Either, Row as _, mysql::MySqlRow};
 use tenantry_shared::{failure::Failure, site::Row};
 
-use super::{MySqlSession, NO_SUCH_TABLE};
+use super::{MySqlSession, NO_SUCH_TABLE, opened::who};
 
 impl MySqlSession {
     /// The rows of each of these statements, up to the first one that failed, and what that failed with.
@@ -21,6 +21,13 @@ impl MySqlSession {
                 match result {
                     Ok(Either::Left(_)) => answers.push(Vec::new()),
                     Ok(Either::Right(row)) => {
+                        if self.number.is_none()
+                            && let Some((number, is_maria)) = who(&row)
+                        {
+                            (self.number, self.is_maria) = (Some(number), is_maria);
+                            self.stopper.arm(self.options.clone(), number);
+                            self.doing.session(self.number);
+                        }
                         if let Some(rows) = answers.last_mut() {
                             rows.push(row);
                         }

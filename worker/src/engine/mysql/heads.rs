@@ -3,11 +3,9 @@
 //! The rows themselves are read: MariaDB makes a table of its own for each part of a union that is folded, which takes it
 //! twenty times as long.
 
-use std::{str::FromStr as _, time::Duration};
+use std::time::Duration;
 
-use sqlx::{
-    AssertSqlSafe, ConnectOptions as _, Connection as _, MySqlConnection, mysql::MySqlConnectOptions,
-};
+use sqlx::{AssertSqlSafe, Connection as _, MySqlConnection};
 use tenantry_shared::{
     failure::Failure,
     place::{Engine, Place},
@@ -15,7 +13,7 @@ use tenantry_shared::{
     site::{Row, Site},
 };
 
-use super::texts;
+use super::{opened::options, texts};
 use crate::engine::{
     PROGRESS_TABLE, failure,
     heads::{Heads, Seen, Table, Together, answers},
@@ -25,6 +23,8 @@ use crate::engine::{
 /// A connection to a MySQL or MariaDB server.
 pub(crate) struct MyHeads {
     connection: MySqlConnection,
+    /// Makes its settings, with what is asked first.
+    settings: Option<String>,
     password: Option<String>,
 }
 
@@ -32,13 +32,11 @@ impl Heads for MyHeads {
     async fn open(access: &Access, limit: Duration) -> Result<Self, Failure> {
         let password = access.url.password();
         let fail = |e: sqlx::Error| failure(&e, Engine::MySql, password.as_deref());
-        let options =
-            MySqlConnectOptions::from_str(access.url.expose()).map_err(fail)?.disable_statement_logging();
+        let (options, more) = options(access).map_err(fail)?;
         let connect = async { MySqlConnection::connect_with(&options).await.map_err(fail) };
         let connection = in_time(limit, connect).await?;
-        let mut heads = Self { connection, password };
-        heads.ask("SET SESSION lock_wait_timeout = 1, wait_timeout = 15".to_owned()).await?;
-        Ok(heads)
+        let settings = Some(format!("SET lock_wait_timeout = 1, wait_timeout = 15{more}"));
+        Ok(Self { connection, settings, password })
     }
 
     async fn whole(&mut self, place: &Place, tables: &[Table]) -> Result<Option<Vec<Vec<Row>>>, Failure> {
@@ -106,9 +104,12 @@ impl MyHeads {
 
     /// The rows of each statement of a message.
     async fn ask(&mut self, sql: String) -> Result<Vec<Vec<Row>>, Failure> {
+        let settings = self.settings.take();
+        let sql = settings.iter().cloned().chain([sql]).collect::<Vec<_>>().join("; ");
         let results = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_many(&mut self.connection);
         let fail = |e: sqlx::Error| failure(&e, Engine::MySql, self.password.as_deref());
-        answers(results, texts).await.map_err(fail)
+        let mut answers = answers(results, texts).await.map_err(fail)?;
+        Ok(answers.split_off(usize::from(settings.is_some())))
     }
 }
 

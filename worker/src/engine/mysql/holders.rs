@@ -58,7 +58,7 @@ impl MySqlSession {
             return failure;
         }
         let statement = failed_statement(change, &failure, Engine::MySql);
-        let ask = self.holders_of_tables(&statement, self.number);
+        let ask = self.holders_of_tables(&statement, self.number.unwrap_or_default());
         let (says, holders) = tokio::time::timeout(ANSWER_LIMIT, ask).await.unwrap_or_default();
         held(failure, says, &holders)
     }

@@ -35,7 +35,7 @@ impl MySqlSession {
         Ok(())
     }
 
-    /// Both locks, if they are to be had at once, and what is asked: in one message, up to the first table that is not there.
+    /// In a new session, both locks, if they are to be had at once, and what is asked: in one message, up to the first table that is not there.
     /// Which ones are is asked before, and so is what needs none.
     pub(super) async fn seen_at_once(
         &mut self,
@@ -48,7 +48,7 @@ impl MySqlSession {
         order.sort_by_key(|at| asks[*at].table.is_some());
         let mut message = vec![self.both_locks(), self.listing(&asks)];
         message.extend(order.iter().map(|at| asks[*at].sql.clone()));
-        let (mut answers, failed) = self.asked(&message).await?;
+        let (mut answers, failed) = self.introduced(&message).await?;
         match failed {
             None => {}
             Some(failed) if failed.code == NO_SUCH_TABLE && answers.len() >= 2 => {}

@@ -112,9 +112,14 @@ impl Walk<'_, '_> {
         if let Some(Piece::Stretch(steps)) = first {
             let mark = self.mark(0, steps.last().map_or(0, |step| step.number));
             let unended = self.session.unended.as_ref();
-            let mark = unended.map_or(mark.clone(), |end| format!("START TRANSACTION; {end}; {mark}; COMMIT"));
+            let mark =
+                unended.map_or(mark.clone(), |end| format!("START TRANSACTION; {end}; {mark}; COMMIT"));
             self.opening = Some(Opening { create, guard: self.session.guard(&traces(steps)), mark });
-            return if matches!(pieces.first(), Some(Piece::Stretch(_))) { Ok(true) } else { self.sent(&[]).await };
+            return if matches!(pieces.first(), Some(Piece::Stretch(_))) {
+                Ok(true)
+            } else {
+                self.sent(&[]).await
+            };
         }
         if let Some(create) = create {
             let created = self.session.execute(&create).await;
@@ -185,7 +190,8 @@ impl Walk<'_, '_> {
 
     /// In one transaction with the tally, or with the record of the whole migration.
     async fn data(&mut self, unit: &Unit, next: Option<&Piece<'_>>, is_last: bool) -> Result<bool, Failure> {
-        let begin: Vec<String> = once("START TRANSACTION".to_owned()).chain(self.session.unended.clone()).collect();
+        let begin: Vec<String> =
+            once("START TRANSACTION".to_owned()).chain(self.session.unended.clone()).collect();
         let mut begin: Vec<&str> = begin.iter().map(String::as_str).collect();
         for numbered in (unit.first..).zip(&unit.statements) {
             let sent = self.send(&std::mem::take(&mut begin), &[numbered]).await;

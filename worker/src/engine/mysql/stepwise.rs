@@ -68,7 +68,7 @@ impl MySqlSession {
                     Ok(next) => next,
                     Err(_) if stopped => return (count, Some(unstoppable(self.limits.statement))),
                     Err(_) => {
-                        stop(&self.options, self.number).await;
+                        stop(&self.options, self.number.unwrap_or_default()).await;
                         (stopped, late) = (true, true);
                         continue;
                     }
@@ -126,13 +126,15 @@ impl MySqlSession {
 }
 
 /// Stops what runs in a session that is given up without being closed: an attempt that was stopped from outside.
+#[derive(Default)]
 pub(super) struct Stopper {
     session: Option<(MySqlConnectOptions, u64)>,
 }
 
 impl Stopper {
-    pub(super) fn new(options: MySqlConnectOptions, number: u64) -> Self {
-        Self { session: Some((options, number)) }
+    /// It has this number.
+    pub(super) fn arm(&mut self, options: MySqlConnectOptions, number: u64) {
+        self.session = Some((options, number));
     }
 
     /// The session is closed in good order.
