@@ -1,8 +1,8 @@
 //! What will be asked once a migration has run, read in the message that writes its record, after that is committed.
 
-use tenantry_shared::{clock, failure::Failure, site::Row};
+use tenantry_shared::{failure::Failure, site::Row};
 
-use super::{MySqlSession, maria};
+use super::{MySqlSession, ask::results, maria};
 use crate::engine::{Ahead, Select};
 
 /// Answers that were read ahead.
@@ -21,16 +21,16 @@ impl MySqlSession {
         let Some(Ahead { selects, catalog }) = self.ahead.take() else {
             return self.all(sql).await.map(|_| ());
         };
-        let mark = format!("tenantry {:016x}", clock::chance().to_bits());
         let look = catalog.filter(|_| self.is_maria).map(|_| maria::first_look(&self.literal()));
         let mut message: Vec<String> = sql.iter().map(|&sql| sql.to_owned()).collect();
-        message.push(format!("SELECT '{mark}'"));
         message.extend(selects.iter().map(|select| select.sql.clone()));
         message.extend(look.iter().flatten().cloned());
         let (mut answers, failed) = self.asked(&message).await?;
-        let is_mark = |rows: &Vec<Row>| rows.len() == 1 && rows[0] == [Some(mark.clone())];
-        let Some(at) = answers.iter().position(is_mark) else { return failed.map_or(Ok(()), Err) };
-        let mut read = answers.split_off(at + 1);
+        let ours = sql.iter().copied().map(results).sum();
+        if answers.len() < ours {
+            return failed.map_or(Ok(()), Err);
+        }
+        let mut read = answers.split_off(ours);
         let looked = read.split_off(selects.len().min(read.len()));
         if read.len() == selects.len() {
             let looked = look.filter(|look| look.len() == looked.len()).map(|_| looked);

@@ -2,7 +2,7 @@
 
 use futures::StreamExt as _;
 use sqlx::{AssertSqlSafe, Either, Row as _, mysql::MySqlRow};
-use tenantry_shared::{failure::Failure, site::Row};
+use tenantry_shared::{failure::Failure, place::Engine, site::Row, statement::split};
 
 use super::{MySqlSession, NO_SUCH_TABLE, opened::who};
 
@@ -61,6 +61,11 @@ impl MySqlSession {
         }
         Ok(answers)
     }
+}
+
+/// How many results SQL of ours has.
+pub(super) fn results(sql: &str) -> usize {
+    split(sql, Engine::MySql).map_or(1, |statements| statements.len())
 }
 
 pub(super) fn texts(row: &MySqlRow) -> Result<Row, sqlx::Error> {

@@ -46,12 +46,12 @@ impl MySqlSession {
         let asks: Vec<Select> = needed.into_iter().chain(wanted).collect();
         let mut order: Vec<usize> = (0..asks.len()).collect();
         order.sort_by_key(|at| asks[*at].table.is_some());
-        let mut message = vec![self.both_locks(), self.listing(&asks)];
+        let mut message = vec![self.listing(&asks)];
         message.extend(order.iter().map(|at| asks[*at].sql.clone()));
-        let (mut answers, failed) = self.introduced(&message).await?;
+        let (locked, answers, failed) = self.introduced(&self.both_locks(), &message).await?;
         match failed {
             None => {}
-            Some(failed) if failed.code == NO_SUCH_TABLE && answers.len() >= 2 => {}
+            Some(failed) if failed.code == NO_SUCH_TABLE && !answers.is_empty() => {}
             // An account that may only read histories can still be told that there is nothing to do.
             Some(failed) if failed.code == DENIED => {
                 let rows = self.read_all(&asks[..count]).await?;
@@ -59,10 +59,9 @@ impl MySqlSession {
             }
             Some(failed) => return Err(failed),
         }
-        let mut read = answers.split_off(2).into_iter();
-        let locked = is_one(answers.first());
-        let there: Vec<String> =
-            answers.into_iter().nth(1).into_iter().flatten().flatten().flatten().collect();
+        let locked = locked.as_deref() == Some("1");
+        let mut read = answers.into_iter();
+        let there: Vec<String> = read.next().into_iter().flatten().flatten().flatten().collect();
         let mut rows = vec![None; asks.len()];
         let mut missed = false;
         for at in order {
@@ -85,9 +84,7 @@ impl MySqlSession {
 
     fn both_locks(&self) -> String {
         let [own, sqlx] = [own_lock(&self.database), sqlx_lock(&self.database)];
-        format!(
-            "SELECT CASE WHEN GET_LOCK('{own}', 0) = 1 THEN CAST(GET_LOCK('{sqlx}', 0) AS CHAR) ELSE '0' END"
-        )
+        format!("CASE WHEN GET_LOCK('{own}', 0) = 1 THEN CAST(GET_LOCK('{sqlx}', 0) AS CHAR) ELSE '0' END")
     }
 
     /// Which of the tables of these selections are there. Names alone are read from no table's file.

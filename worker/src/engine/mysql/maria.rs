@@ -13,22 +13,23 @@ use tenantry_shared::{
 
 use super::{DENIED, MySqlSession, NO_SUCH_TABLE, parts};
 
-/// Rows of type, name, options, and whether it has partitions.
+/// All that is asked first is one selection, of rows that begin with what they are of: each answer of its own would be a packet
+/// that the server sends and we wake up for. Of relations: type, name, options, and whether it has partitions.
 const RELATIONS: &str =
-    "SELECT table_type, table_name, CONCAT_WS(' ', engine, row_format, table_collation, create_options),
-    IF(create_options LIKE '%partitioned%', '1', '0')
+    "SELECT 'relation', table_type, table_name, CONCAT_WS(' ', engine, row_format, table_collation, create_options),
+    IF(create_options LIKE '%partitioned%', '1', '0'), NULL
 FROM information_schema.tables
 WHERE table_schema = {db}";
 
-/// Rows of table, name, definition and place.
+/// Table, name, definition and place.
 const COLUMNS: &str =
-    "SELECT table_name, column_name, CONCAT_WS(' ', column_type, CONCAT('collate ', collation_name),
+    "SELECT 'column', table_name, column_name, CONCAT_WS(' ', column_type, CONCAT('collate ', collation_name),
     IF(is_nullable = 'NO', 'not null', NULL), CONCAT('default ', column_default), NULLIF(extra, ''),
-    CONCAT('as ', NULLIF(generation_expression, ''))), CAST(ordinal_position AS CHAR)
+    CONCAT('as ', NULLIF(generation_expression, ''))), CAST(ordinal_position AS CHAR), NULL
 FROM information_schema.columns
 WHERE table_schema = {db}";
 
-/// Rows of kind, table, name, how the definition begins, and a part of it with its place.
+/// Table, name, how the definition begins, and a part of it with its place.
 const INDEXES: &str = "SELECT IF(index_name = 'PRIMARY', 'constraint', 'index'), table_name, index_name,
     CONCAT(IF(non_unique = 0, 'unique ', ''), LOWER(index_type), ' ('),
     CONCAT(COALESCE(column_name, ''), IF(sub_part IS NULL, '', CONCAT('(', sub_part, ')')), IF(collation = 'D', ' desc', '')),
@@ -37,7 +38,8 @@ FROM information_schema.statistics
 WHERE table_schema = {db}";
 
 /// What there is of each of these is among [`MORE`].
-const CONSTRAINTS: &str = "SELECT constraint_type FROM information_schema.table_constraints
+const CONSTRAINTS: &str =
+    "SELECT 'there', constraint_type, NULL, NULL, NULL, NULL FROM information_schema.table_constraints
 WHERE table_schema = {db} AND constraint_type IN ('FOREIGN KEY', 'CHECK')";
 
 /// Whether there is a routine, or an event, in the tables that the server keeps them in; who may not read these asks the views.
@@ -57,9 +59,6 @@ const MORE: [(&str, &str); 6] = [
     ("ROUTINE", parts::ROUTINES),
     ("EVENT", parts::EVENTS),
 ];
-
-/// What is asked first, all together.
-const FIRST: [&str; 6] = [RELATIONS, COLUMNS, INDEXES, CONSTRAINTS, parts::TRIGGERS, STORED];
 
 impl MySqlSession {
     /// Every object of a database, whose name is this literal.
@@ -83,8 +82,7 @@ impl MySqlSession {
     async fn first_looked(&mut self, literal: &str) -> Result<Vec<Vec<Row>>, Failure> {
         let (mut answers, failed) = self.asked(&first_look(literal)).await?;
         if let Some(failed) = failed {
-            let is_stored = answers.len() == FIRST.len() - 1;
-            if !is_stored || ![DENIED, NO_SUCH_TABLE].contains(&failed.code.as_str()) {
+            if answers.len() != 1 || ![DENIED, NO_SUCH_TABLE].contains(&failed.code.as_str()) {
                 return Err(failed);
             }
             answers.extend(self.all(&[STORED_SEEN.replace("{db}", literal)]).await?);
@@ -94,25 +92,27 @@ impl MySqlSession {
 }
 
 /// What is asked first of a database whose name is this literal.
-pub(super) fn first_look(literal: &str) -> [String; 6] {
-    FIRST.map(|sql| sql.replace("{db}", literal))
+pub(super) fn first_look(literal: &str) -> [String; 2] {
+    let triggers = parts::TRIGGERS.replacen("\nFROM", ", NULL, NULL\nFROM", 1);
+    let look = [RELATIONS, COLUMNS, INDEXES, CONSTRAINTS, &triggers].join("\nUNION ALL ");
+    [look, STORED.to_owned()].map(|sql| sql.replace("{db}", literal))
 }
 
 /// The objects that the first answers tell of, and what there is more of.
 fn first(answers: &[Vec<Row>]) -> (Vec<Object>, Vec<String>) {
-    let [relations, columns, indexes, constraints, triggers, stored] = answers else {
-        return (Vec::new(), Vec::new());
-    };
-    let mut objects: Vec<Object> = relations.iter().filter_map(relation).collect();
-    objects.extend(columns.iter().filter_map(column));
-    objects.extend(orders(columns));
-    objects.extend(put_together(indexes));
-    objects.extend(triggers.iter().filter_map(|row| Object::from_row(row)));
-    let partitioned = relations.iter().any(|row| text(row, 3).as_deref() == Some("1"));
-    let of_types = relations.iter().filter_map(|row| text(row, 0));
-    let said = constraints.iter().chain(stored).flatten().flatten().cloned();
-    let there = of_types.chain(said).chain(partitioned.then(|| "PARTITION".to_owned())).collect();
-    (objects, there)
+    let [seen, stored] = answers else { return (Vec::new(), Vec::new()) };
+    let of = |part: &'static str| move |row: &&Row| row.first().is_some_and(|of| of.as_deref() == Some(part));
+    let relations = || seen.iter().filter(of("relation"));
+    let columns = || seen.iter().filter(of("column"));
+    let mut objects: Vec<Object> = relations().filter_map(relation).collect();
+    objects.extend(columns().filter_map(column));
+    objects.extend(orders(columns()));
+    objects.extend(put_together(seen.iter().filter(|row| of("constraint")(row) || of("index")(row))));
+    objects.extend(seen.iter().filter(of("trigger")).filter_map(|row| Object::from_row(row.get(..4)?)));
+    let partitioned = relations().any(|row| text(row, 4).as_deref() == Some("1"));
+    let said = relations().chain(seen.iter().filter(of("there"))).filter_map(|row| text(row, 1));
+    let stored = stored.iter().flatten().flatten().cloned();
+    (objects, said.chain(stored).chain(partitioned.then(|| "PARTITION".to_owned())).collect())
 }
 
 fn text(row: &Row, at: usize) -> Option<String> {
@@ -120,24 +120,24 @@ fn text(row: &Row, at: usize) -> Option<String> {
 }
 
 fn relation(row: &Row) -> Option<Object> {
-    let (kind, definition) = match text(row, 0)?.as_str() {
-        "BASE TABLE" | "SYSTEM VERSIONED" => (Kind::Table, text(row, 2).unwrap_or_default()),
+    let (kind, definition) = match text(row, 1)?.as_str() {
+        "BASE TABLE" | "SYSTEM VERSIONED" => (Kind::Table, text(row, 3).unwrap_or_default()),
         "SEQUENCE" => (Kind::Sequence, String::new()),
         _ => return None,
     };
-    Some(Object { kind, on: None, name: text(row, 1)?, definition })
+    Some(Object { kind, on: None, name: text(row, 2)?, definition })
 }
 
 fn column(row: &Row) -> Option<Object> {
-    let definition = text(row, 2).unwrap_or_default();
-    Some(Object { kind: Kind::Column, on: text(row, 0), name: text(row, 1)?, definition })
+    let definition = text(row, 3).unwrap_or_default();
+    Some(Object { kind: Kind::Column, on: text(row, 1), name: text(row, 2)?, definition })
 }
 
 /// The names of each table's columns, by their places.
-fn orders(columns: &[Row]) -> impl Iterator<Item = Object> {
+fn orders<'r>(columns: impl Iterator<Item = &'r Row>) -> impl Iterator<Item = Object> {
     let mut tables: BTreeMap<String, BTreeMap<u64, String>> = BTreeMap::new();
     for row in columns {
-        if let (Some(table), Some(name), Some(place)) = (text(row, 0), text(row, 1), number(row, 3)) {
+        if let (Some(table), Some(name), Some(place)) = (text(row, 1), text(row, 2), number(row, 4)) {
             tables.entry(table).or_default().insert(place, name);
         }
     }
@@ -148,7 +148,7 @@ fn orders(columns: &[Row]) -> impl Iterator<Item = Object> {
 }
 
 /// Indexes of their parts.
-fn put_together(rows: &[Row]) -> impl Iterator<Item = Object> {
+fn put_together<'r>(rows: impl Iterator<Item = &'r Row>) -> impl Iterator<Item = Object> {
     let mut indexes: BTreeMap<[Option<String>; 4], BTreeMap<u64, String>> = BTreeMap::new();
     for row in rows {
         let index = [0, 1, 2, 3].map(|at| text(row, at));
@@ -177,10 +177,12 @@ mod tests {
 
     #[test]
     fn columns_are_in_the_order_of_their_places_whatever_order_they_came_in() {
-        let mut rows: Vec<Row> =
-            (1..=11).rev().map(|n| row(&["t", &format!("c{n}"), "int(11)", &n.to_string()])).collect();
-        rows.push(row(&["a", "x", "int(11)", "1"]));
-        let orders: Vec<(String, String)> = orders(&rows).map(|o| (o.name, o.definition)).collect();
+        let mut rows: Vec<Row> = (1..=11)
+            .rev()
+            .map(|n| row(&["column", "t", &format!("c{n}"), "int(11)", &n.to_string()]))
+            .collect();
+        rows.push(row(&["column", "a", "x", "int(11)", "1"]));
+        let orders: Vec<(String, String)> = orders(rows.iter()).map(|o| (o.name, o.definition)).collect();
         let all = (1..=11).map(|n| format!("c{n}")).collect::<Vec<_>>().join("\n");
         assert_eq!(orders, [("a".into(), "x".into()), ("t".into(), all)]);
     }
@@ -193,7 +195,7 @@ mod tests {
             row(&["constraint", "T", "PRIMARY", "unique btree (", "a(3) desc", "1"]),
         ];
         let shown = |o: Object| format!("{o}: {}", o.definition);
-        let indexes: Vec<String> = put_together(&rows).map(shown).collect();
+        let indexes: Vec<String> = put_together(rows.iter()).map(shown).collect();
         assert_eq!(
             indexes,
             [

@@ -24,11 +24,11 @@ use tenantry_shared::{
     format::Tally,
     place::Engine,
     plan::Progress,
-    statement::{Statement, Unit, split},
+    statement::{Statement, Unit},
 };
 
 use self::pieces::{Piece, Step, pieces, together, traces};
-use super::{MySqlSession, traces::SEEN};
+use super::{MySqlSession, ask::results, traces::SEEN};
 use crate::engine::{
     Change, PROGRESS_TABLE, Session as _,
     steps::{self, Stepwise as _, UNANSWERED, behind, fingerprints, placed, with_what_stays},
@@ -259,7 +259,7 @@ impl Walk<'_, '_> {
         let message = ours.iter().copied().chain(statements.iter().map(|(_, statement)| &*statement.text));
         // A statement may end in a comment of its line.
         let message = message.collect::<Vec<_>>().join("\n;\n");
-        let ours: usize = ours.iter().map(|sql| split(sql, Engine::MySql).map_or(1, |all| all.len())).sum();
+        let ours: usize = ours.iter().copied().map(results).sum();
         let doing = self.session.doing.clone();
         let come = |results: usize| {
             let next = results.checked_sub(ours).and_then(|at| statements.get(at));

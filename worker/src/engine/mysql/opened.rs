@@ -6,7 +6,13 @@ use sqlx::{
     ConnectOptions as _, Connection as _, MySqlConnection, Row as _,
     mysql::{MySqlConnectOptions, MySqlRow},
 };
-use tenantry_shared::{clock::millis, failure::Failure, place::Engine, registry::Access, site::Row};
+use tenantry_shared::{
+    clock::millis,
+    failure::{Class, Failure},
+    place::Engine,
+    registry::Access,
+    site::Row,
+};
 
 use super::{MySqlSession, stepwise::Stopper};
 use crate::engine::{IDLE, Limits, failure, in_time};
@@ -14,7 +20,7 @@ use crate::engine::{IDLE, Limits, failure, in_time};
 /// What the driver sets in a session, in a message of its own, unless it is told to set nothing.
 const AS_THE_DRIVER: &str = ", sql_mode = CONCAT(@@sql_mode, ',PIPES_AS_CONCAT,NO_ENGINE_SUBSTITUTION'), time_zone = '+00:00', NAMES utf8mb4";
 
-/// The first row that a session reads.
+/// The first row that a session reads begins so.
 const WHO: &str = "SELECT CAST(CONNECTION_ID() AS CHAR), VERSION()";
 
 /// How a server is connected to, and what is left to be set in the session, behind other settings. What a URL says of character
@@ -62,18 +68,23 @@ impl MySqlSession {
         })
     }
 
-    /// Makes its settings, learns who it is, and asks these behind that, as [`MySqlSession::asked`] does.
+    /// Makes its settings, learns who it is, together with the value of this expression, and asks these behind that, as
+    /// [`MySqlSession::asked`] does.
     pub(super) async fn introduced(
         &mut self,
+        expression: &str,
         statements: &[String],
-    ) -> Result<(Vec<Vec<Row>>, Option<Failure>), Failure> {
-        let mut message = vec![std::mem::take(&mut self.settings), WHO.to_owned()];
+    ) -> Result<(Option<String>, Vec<Vec<Row>>, Option<Failure>), Failure> {
+        let mut message = vec![std::mem::take(&mut self.settings), format!("{WHO}, {expression}")];
         message.extend_from_slice(statements);
         let (mut answers, failed) = self.asked(&message).await?;
-        match failed {
-            Some(failed) if answers.len() < 2 => Err(failed),
-            failed => Ok((answers.split_off(answers.len().min(2)), failed)),
+        if answers.len() < 2 {
+            let unsaid = || Failure::new(Class::Transient, "protocol", "the server did not answer");
+            return Err(failed.unwrap_or_else(unsaid));
         }
+        let rest = answers.split_off(2);
+        let value = answers.pop().and_then(|mut rows| rows.pop()?.pop()?);
+        Ok((value, rest, failed))
     }
 }
 
