@@ -6,6 +6,10 @@
 //! tenant's lock keeps other programs of ours out meanwhile, but not a person who makes, by hand and at that moment, the very
 //! object that the migration is about to make: after a crash that is taken for the migration's own.
 //!
+//! A message is the look for a stretch, which fails where any of it is to be seen and all behind it with it; the record of
+//! the migration before; the mark; and the statements of the stretch. So where a message was cut off is known from how many
+//! of its results came, and after a crash from the mark and the traces, as if each had been sent by itself.
+//!
 //! | left | by | the next attempt |
 //! |---|---|---|
 //! | no mark | an error, nothing being done; a crash before | begins anew |
@@ -15,6 +19,7 @@
 //! Whatever else leaves a migration half done goes by `steps`.
 
 mod pieces;
+mod sent;
 
 use std::iter::once;
 
@@ -24,11 +29,11 @@ use tenantry_shared::{
     format::Tally,
     place::Engine,
     plan::Progress,
-    statement::{Statement, Unit},
+    statement::Unit,
 };
 
-use self::pieces::{Piece, Step, pieces, together, traces};
-use super::{MySqlSession, ask::results, traces::SEEN};
+use self::pieces::{Piece, Step, pieces, traces};
+use super::MySqlSession;
 use crate::engine::{
     Change, PROGRESS_TABLE, Session as _,
     steps::{self, Stepwise as _, UNANSWERED, behind, fingerprints, placed, with_what_stays},
@@ -64,15 +69,6 @@ struct Opening {
     guard: Option<String>,
     /// Its mark, with the record of the migration before.
     mark: String,
-}
-
-/// How far a message came.
-struct Sent {
-    /// Whether what is ours in it is done.
-    begun: bool,
-    /// How many of the statements behind that are.
-    done: usize,
-    failed: Option<Failure>,
 }
 
 struct Walk<'s, 'c> {
@@ -153,41 +149,6 @@ impl Walk<'_, '_> {
         }
     }
 
-    /// Statements that commit by themselves, in as few messages as they can be. False: something of them is there, and nothing
-    /// was done.
-    async fn stretch(&mut self, steps: &[Step<'_>]) -> Result<bool, Failure> {
-        let mut rest = steps;
-        while !rest.is_empty() {
-            let (now, later) = rest.split_at(together(rest));
-            if !self.sent(now).await? {
-                return Ok(false);
-            }
-            rest = later;
-        }
-        Ok(true)
-    }
-
-    /// These in one message, with what must be done before the first of all.
-    async fn sent(&mut self, steps: &[Step<'_>]) -> Result<bool, Failure> {
-        let opening = self.opening.take();
-        let ours = opening.iter().flat_map(|o| [o.create.as_deref(), o.guard.as_deref(), Some(&o.mark)]);
-        let ours: Vec<&str> = ours.flatten().collect();
-        let statements: Vec<_> = steps.iter().map(|step| (step.number, step.statement)).collect();
-        let sent = self.send(&ours, &statements).await;
-        if sent.begun && opening.is_some() {
-            self.session.made = Some(self.change.create.clone());
-            self.session.unended = None;
-            self.marked = true;
-        }
-        self.done = sent.done.checked_sub(1).map_or(self.done, |last| steps[last].number);
-        match sent.failed {
-            None => Ok(true),
-            Some(failure) if sent.begun => Err(failure),
-            Some(failure) if failure.code == SEEN => Ok(false),
-            Some(failure) => Err(unrecorded(failure, self.change)),
-        }
-    }
-
     /// In one transaction with the tally, or with the record of the whole migration.
     async fn data(&mut self, unit: &Unit, next: Option<&Piece<'_>>, is_last: bool) -> Result<bool, Failure> {
         let begin: Vec<String> =
@@ -252,28 +213,6 @@ impl Walk<'_, '_> {
         self.session.finish().await?;
         let recorded = self.session.execute_last(&[&record]).await;
         recorded.map_err(|failure| unrecorded(failure, self.change))
-    }
-
-    /// Sends SQL of ours, and statements of the migration behind it, as one message.
-    async fn send(&mut self, ours: &[&str], statements: &[(u32, &Statement)]) -> Sent {
-        let message = ours.iter().copied().chain(statements.iter().map(|(_, statement)| &*statement.text));
-        // A statement may end in a comment of its line.
-        let message = message.collect::<Vec<_>>().join("\n;\n");
-        let ours: usize = ours.iter().copied().map(results).sum();
-        let doing = self.session.doing.clone();
-        let come = |results: usize| {
-            let next = results.checked_sub(ours).and_then(|at| statements.get(at));
-            next.into_iter().for_each(|(number, _)| doing.statement(Some(*number)));
-        };
-        let (came, failed) = self.session.ran(message, ours, come).await;
-        let ended = statements.len().saturating_sub(usize::from(failed.is_some()));
-        let (begun, done) = (came >= ours, came.saturating_sub(ours).min(ended));
-        let of = statements.get(done).filter(|_| begun);
-        let placed = |failure| match of {
-            Some((number, statement)) => placed(failure, self.change.script.line, *number, Some(statement)),
-            None => failure,
-        };
-        Sent { begun, done, failed: failed.map(placed) }
     }
 
     /// After an error. Where nobody knows how a statement ended, the mark stays, and the database is asked later.
