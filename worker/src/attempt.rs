@@ -104,12 +104,12 @@ pub(crate) enum Way {
 }
 
 /// Makes sure that a session can do all of this, before anything is done. What is no SQL fails when it is its turn.
-pub(crate) fn admitted<'a>(
-    session: &impl Session,
+pub(crate) fn admitted<'a, S: Session>(
+    session: &S,
     pending: &'a [Pending<'_>],
     change: impl Fn(&Site, &'a Pending<'_>) -> Result<Change<'a>, Failure>,
 ) -> Result<(), Failure> {
-    for next in pending {
+    for next in pending.iter().filter(|_| S::REFUSES) {
         let admits = match change(&session.site(&next.chain.table), next) {
             _ if next.chain.command.is_some() => session.admits(None),
             Ok(change) => session.admits(Some(&change)),

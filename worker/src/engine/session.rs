@@ -105,6 +105,9 @@ pub struct Ahead {
 
 /// One connection to one tenant's database.
 pub trait Session: Send + Sized + 'static {
+    /// Whether [`Self::admits`] ever refuses anything.
+    const REFUSES: bool = true;
+
     /// Connects, and sets the limits.
     fn connect(access: &Access, limits: Limits) -> impl Future<Output = Result<Self, Failure>> + Send;
 

@@ -11,6 +11,7 @@ mod file;
 mod heads;
 mod rehearsal;
 mod script;
+mod seen;
 mod thread;
 
 use std::sync::Arc;
@@ -27,12 +28,12 @@ use tenantry_shared::{
     statement::Course,
 };
 
-pub(crate) use self::heads::FileHeads;
 use self::{
     after::After,
     file::{File, Opening},
     thread::Place,
 };
+pub(crate) use self::heads::FileHeads;
 use super::{
     Ahead, Asks, Change, Doing, Limits, Seen, Select, Session, course_of, in_time, numbered,
     steps::{self, Stepwise},
@@ -56,6 +57,8 @@ pub struct SqliteSession {
 }
 
 impl Session for SqliteSession {
+    const REFUSES: bool = false;
+
     async fn connect(access: &Access, limits: Limits) -> Result<Self, Failure> {
         let mut session = Self::at(access.url.expose(), limits)?;
         in_time(limits.connect, session.with(|_| ())).await?;

@@ -1,18 +1,15 @@
 //! An SQLite file that is open, and what is done in it. All of this waits, for locks and for the disk: it is called in
-//! threads that are there for it (`thread`), and as much as possible in one call, as each costs two switches of threads.
+//! threads that are there for it (`thread`), and as much as possible in one call, as each costs two switches of threads
+//! unless the thread is the attempt's own.
 
-use std::{collections::HashMap, str::FromStr as _, sync::Arc, time::Duration};
+use std::{str::FromStr as _, sync::Arc, time::Duration};
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rusqlite::{
     Batch, Connection, OpenFlags, Statement, config::DbConfig, fallible_iterator::FallibleIterator as _,
 };
 use sqlx::sqlite::SqliteConnectOptions;
-use tenantry_shared::{
-    clock::Stopwatch,
-    failure::{Class, Failure},
-    site::Row,
-};
+use tenantry_shared::{clock::Stopwatch, failure::Failure, site::Row};
 
 use super::{
     after::After,
@@ -20,6 +17,7 @@ use super::{
     deadline::Deadline,
     failed,
     failure::{fail, is_no_table, unopened},
+    seen::AllSeen,
 };
 use crate::engine::{Ahead, Asks, Doing, Limits, Select, doing::Lock};
 
@@ -30,10 +28,6 @@ const ENDS: &str = "the readers (or the disk) of";
 
 /// Begins a transaction that has the write lock.
 pub(super) const BEGIN: &str = "BEGIN IMMEDIATE";
-
-/// Begins a transaction that reads, and has the read lock at once. Without that each look at a table that is not there
-/// would have a lock, and a moment, of its own.
-const BEGIN_READING: &str = "BEGIN; PRAGMA schema_version";
 
 /// What is needed to open a file.
 pub(super) struct Opening {
@@ -53,10 +47,9 @@ impl Opening {
 
 /// An open file.
 pub(super) struct File {
-    connection: Connection,
+    pub(super) connection: Connection,
     limits: Limits,
-    /// What each history was when it was last read.
-    seen: HashMap<String, Option<Vec<Row>>>,
+    pub(super) seen: AllSeen,
     pub(super) deadline: Arc<Deadline>,
     pub(super) doing: Arc<Doing>,
 }
@@ -69,7 +62,7 @@ impl File {
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(name, flags).map_err(|error| unopened(&error, name))?;
         let (limits, deadline) = (*limits, deadline.clone());
-        let file = Self { connection, limits, seen: HashMap::new(), deadline, doing: Arc::default() };
+        let file = Self { connection, limits, seen: AllSeen::default(), deadline, doing: Arc::default() };
         file.set().map_err(|error| fail(&error))?;
         Ok(file)
     }
@@ -97,10 +90,11 @@ impl File {
     /// The same, and it is what was seen of this history from now on.
     pub(super) fn read(&mut self, select: &str) -> Result<Option<Vec<Row>>, Failure> {
         self.doing.lock(Some(Lock::File(READS)));
-        let rows = self.rows(select);
+        // Before the rows: what is written in between is noticed then.
+        let rows = self.ask_version().and_then(|()| self.rows(select));
         self.doing.lock(None);
         let rows = rows?;
-        self.seen.insert(select.to_owned(), rows.clone());
+        self.seen.is(select, rows.clone());
         Ok(rows)
     }
 
@@ -136,16 +130,12 @@ impl File {
         Ok(rows)
     }
 
-    fn seen_are(&mut self, selects: &[Select], rows: &[Option<Vec<Row>>]) {
-        self.seen.extend(selects.iter().map(|select| select.sql.clone()).zip(rows.iter().cloned()));
-    }
-
     /// In one transaction that reads.
-    fn at_one_moment<T>(&self, look: impl FnOnce(&Self) -> Result<T, Failure>) -> Result<T, Failure> {
+    fn at_one_moment<T>(&mut self, look: impl FnOnce(&Self) -> Result<T, Failure>) -> Result<T, Failure> {
         self.doing.lock(Some(Lock::File(READS)));
         let alone = self.connection.is_autocommit();
-        let begun = if alone { self.run(BEGIN_READING) } else { Ok(()) };
-        let looked = begun.and_then(|()| look(self));
+        let begun = if alone { self.run("BEGIN") } else { Ok(()) };
+        let looked = begun.and_then(|()| self.ask_version()).and_then(|()| look(self));
         if alone {
             // It has changed nothing: how it ends does not matter.
             let _ = self.connection.execute_batch("ROLLBACK");
@@ -163,7 +153,7 @@ impl File {
     }
 
     /// Writes SQL of ours in one transaction. What these selections were last read as must still hold.
-    pub(super) fn write(&self, selects: &[String], statements: &[String]) -> Result<(), Failure> {
+    pub(super) fn write(&mut self, selects: &[String], statements: &[String]) -> Result<(), Failure> {
         self.execute(BEGIN)?;
         for select in selects {
             self.nobody_came_between(select)?;
@@ -176,7 +166,7 @@ impl File {
 
     /// Runs a migration in a transaction with the write lock, which it leaves open; gives how long the script took.
     pub(super) fn begin_change(
-        &self,
+        &mut self,
         select: &str,
         create: &str,
         text: &str,
@@ -186,13 +176,16 @@ impl File {
         self.nobody_came_between(select)?;
         let watch = Stopwatch::start();
         self.doing.whole(script, true);
-        let ran = self.run_script(create, text);
+        let made = self.seen.made(create, select);
+        let ran = self.run_script(if made { "" } else { create }, text);
         self.doing.statement(None);
-        ran.map(|()| watch.elapsed())
+        ran?;
+        self.seen.is_made(create);
+        Ok(watch.elapsed())
     }
 
     /// Writes the record of a migration and ends its transaction. What the history is by then is what was seen of it.
-    /// Then it reads what comes next; what of that cannot be read is read anew when it is asked for.
+    /// Or it reads what comes next, that history among it; what of that cannot be read is read anew when it is asked for.
     pub(super) fn end_change(
         &mut self,
         record: &str,
@@ -200,17 +193,20 @@ impl File {
         ahead: Option<Ahead>,
     ) -> Result<After, Failure> {
         self.doing.lock(Some(Lock::File(ENDS)));
-        let ended = self.recorded(record, select);
+        let ended = self.recorded(record, select, ahead.is_none());
         self.doing.lock(None);
-        self.seen.insert(select.to_owned(), ended?);
+        ended?;
         Ok(ahead.and_then(|ahead| self.look_ahead(ahead).ok()).unwrap_or_default())
     }
 
-    fn recorded(&self, record: &str, select: &str) -> Result<Option<Vec<Row>>, Failure> {
+    fn recorded(&mut self, record: &str, select: &str, more: bool) -> Result<(), Failure> {
         self.run(record)?;
-        let rows = self.rows(select)?;
+        let rows = if more { self.rows(select)? } else { None };
         self.run("COMMIT")?;
-        Ok(rows)
+        if more {
+            self.seen.is(select, rows);
+        }
+        Ok(())
     }
 
     fn look_ahead(&mut self, ahead: Ahead) -> Result<After, Failure> {
@@ -220,15 +216,6 @@ impl File {
         })?;
         self.seen_are(&ahead.selects, &rows);
         Ok(After::new(ahead, rows, catalog))
-    }
-
-    /// The plan was made of a history that was read without the write lock.
-    pub(super) fn nobody_came_between(&self, select: &str) -> Result<(), Failure> {
-        let now = self.rows(select)?;
-        if self.seen.get(select).is_none_or(|seen| *seen == now) {
-            return Ok(());
-        }
-        Err(Failure::new(Class::Transient, "locked", "somebody else is migrating this tenant"))
     }
 
     /// Runs SQL to its end.
