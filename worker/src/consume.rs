@@ -1,31 +1,36 @@
 //! What surrounds an attempt: its lease is renewed while it runs, and its outcome is recorded whatever happens.
 
+mod ends;
+
 use std::{any::Any, collections::HashSet, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures::FutureExt as _;
 use tenantry_shared::{
     bundle::Digest,
-    clock::{self, Stopwatch},
+    clock::Stopwatch,
     failure::{Class, Failure},
     id::RunId,
-    job::{Claim, Next, Outcome, Verdict, next},
+    job::{Claim, Outcome, Verdict},
     ledger::{CANCELED, Ledger, LedgerError, Recorder},
+    place::Engine,
     registry::{Access, Registry, RegistryError},
-    retry,
-    run::{ActionKind, Back, Policy, TargetState},
+    run::{ActionKind, Back},
     secret::MasterKey,
     store::StoreError,
     version::Version,
 };
 use tokio::{
-    sync::{Semaphore, watch},
+    sync::{Mutex, Semaphore, watch},
     time::MissedTickBehavior,
 };
 
 use crate::{
     accesses::Accesses,
     attempt::{Trail, attempt},
-    engine::kept::{Keeper, Keeping},
+    engine::{
+        Limits, in_own_thread,
+        kept::{Keeper, Keeping},
+    },
     keep,
     notes::Notes,
     orders::{Order, Orders},
@@ -34,11 +39,8 @@ use crate::{
     watch::Watch,
 };
 
-/// How long an outcome is tried to be recorded while the registry is away. The lease is not renewed meanwhile, so
-/// the target is taken back then, and its history tells the next attempt what was done.
-const RECORD_TRIES: u32 = 8;
-const RECORD_BACKOFF_BASE: Duration = Duration::from_millis(200);
-const RECORD_BACKOFF_CAP: Duration = Duration::from_secs(10);
+/// How long an attempt that is stopped is waited for: a file on a disk that does not answer holds it up.
+const STOPPED_WITHIN: Duration = Duration::from_secs(1);
 
 /// What every attempt of this process needs.
 pub struct House {
@@ -74,7 +76,8 @@ pub async fn consume(house: Arc<House>, claim: Claim) {
     let _works = house.pulse.works();
     let watch = Stopwatch::start();
     let notes = Notes::of(&house.ledger, &claim);
-    let mut trail = Trail { notes, keeping: keeping(&house, &claim), ..Trail::default() };
+    let trail = Trail { notes, keeping: keeping(&house, &claim), ..Trail::default() };
+    let (doing, trail) = (trail.doing.clone(), Arc::new(Mutex::new(trail)));
     let loaded = load(&house, &claim).await;
     let policy = loaded.as_ref().map(|(order, _)| order.policy.clone()).unwrap_or_default();
     let tells = loaded.as_ref().is_ok_and(|(order, _)| order.bundle.tells_versions());
@@ -82,8 +85,8 @@ pub async fn consume(house: Arc<House>, claim: Claim) {
     let verdict = match loaded {
         Err(failure) => Verdict::Failed(failure),
         Ok((order, access)) => {
-            let _watched = Watch::over(&house, &claim, &access, &trail.doing);
-            let work = AssertUnwindSafe(work(&house, &claim, &order, &access, &mut trail)).catch_unwind();
+            let _watched = Watch::over(&house, &claim, &access, &doing);
+            let work = AssertUnwindSafe(work(&house, &claim, order, access, &trail)).catch_unwind();
             tokio::select! {
                 result = work => match result {
                     Ok(Ok(())) => Verdict::Proven,
@@ -99,6 +102,7 @@ pub async fn consume(house: Arc<House>, claim: Claim) {
             }
         }
     };
+    let trail = left(&trail).await;
     let version = trail.to.clone().filter(|_| tells);
     let outcome = Outcome {
         bytes: order.and_then(|order| failed_bytes(&order, &verdict)),
@@ -111,7 +115,7 @@ pub async fn consume(house: Arc<House>, claim: Claim) {
         output: Some(trail.output).filter(|output| !output.is_empty()),
         fingerprint: trail.fingerprint,
     };
-    record(&house, &claim, &outcome, &policy).await;
+    ends::record(&house, &claim, &outcome, &policy).await;
 }
 
 /// A claim is the permit of a connection where a server has a cap, and a session that is kept would be one without. One
@@ -131,17 +135,29 @@ fn failed_bytes(order: &Order, verdict: &Verdict) -> Option<Digest> {
 async fn work(
     house: &House,
     claim: &Claim,
-    order: &Order,
-    access: &Access,
-    trail: &mut Trail,
+    order: Arc<Order>,
+    access: Access,
+    trail: &Arc<Mutex<Trail>>,
 ) -> Result<(), Failure> {
-    match aim(house, claim, order, access).await? {
+    let order = match aim(house, claim, &order, &access).await? {
         Some(plan) => {
             let action = ActionKind::Rollback { back: Back::Exactly(plan) };
-            attempt(&Order { action, ..order.clone() }, access, trail).await
+            Arc::new(Order { action, ..Order::clone(&order) })
         }
-        None => attempt(order, access, trail).await,
+        None => order,
+    };
+    let (engine, limits, trail) = (access.place.engine, Limits::from(&order.policy), trail.clone());
+    let attempt = async move { attempt(&order, &access, &mut *trail.lock().await).await };
+    match engine {
+        Engine::Sqlite => in_own_thread(limits, attempt).await,
+        Engine::Postgres | Engine::MySql => attempt.await,
     }
+}
+
+/// What an attempt has come to that has ended, or is being stopped. One that does not stop tells nothing: its history will.
+async fn left(trail: &Mutex<Trail>) -> Trail {
+    let trail = tokio::time::timeout(STOPPED_WITHIN, trail.lock()).await;
+    trail.map(|mut trail| std::mem::take(&mut *trail)).unwrap_or_default()
 }
 
 /// What "so many steps" or "what that run applied" are for this tenant, decided once and kept.
@@ -237,64 +253,6 @@ async fn forced(house: &House, run: RunId) {
 fn canceled() -> Failure {
     Failure::new(Class::Interrupted, CANCELED, "stopped while it ran, with the run")
         .with_hint("its history tells what was done: a retry of the run goes on from there")
-}
-
-async fn record(house: &House, claim: &Claim, outcome: &Outcome, policy: &Policy) {
-    let next = next(claim, outcome, policy, clock::chance());
-    for attempt in 1..=RECORD_TRIES {
-        match house.recorder.record(claim, outcome, next).await {
-            Ok(true) => {
-                report(claim, outcome, next);
-                return Box::pin(check_gates(house, claim, next)).await;
-            }
-            Ok(false) => {
-                tracing::info!(run.id = %claim.job.run, tenant.id = %claim.job.tenant, attempt = claim.attempt, "a later attempt exists, this result is dropped");
-                return;
-            }
-            Err(error) => {
-                tracing::warn!(%error, run.id = %claim.job.run, tenant.id = %claim.job.tenant, "an outcome could not be recorded, trying again");
-                tokio::time::sleep(retry::delay(
-                    attempt,
-                    RECORD_BACKOFF_BASE,
-                    RECORD_BACKOFF_CAP,
-                    clock::chance(),
-                ))
-                .await;
-            }
-        }
-    }
-}
-
-/// A failure may be the one too many: the next tenant must not wait for the conductor to find out. It will if this does
-/// not.
-async fn check_gates(house: &House, claim: &Claim, next: Next) {
-    if next != Next::End(TargetState::Failed) {
-        return;
-    }
-    match house.ledger.check_gates(claim.job.run).await {
-        Ok(None) => {}
-        Ok(Some(stopped)) => {
-            let (code, reason) = (&stopped.stop.code, &stopped.stop.reason);
-            tracing::warn!(run.number = stopped.number, code, reason, "the run is stopped");
-        }
-        Err(error) => tracing::debug!(%error, "the gates were not checked after a failure"),
-    }
-}
-
-fn report(claim: &Claim, outcome: &Outcome, next: Next) {
-    let (run, tenant, attempt) = (claim.job.run, claim.job.tenant, claim.attempt);
-    let duration_ms = clock::millis(outcome.duration);
-    match (&outcome.verdict, next) {
-        (Verdict::Proven, _) => {
-            tracing::info!(run.id = %run, tenant.id = %tenant, attempt, duration_ms, applied = outcome.steps.len(), "the tenant is at the run's version");
-        }
-        (Verdict::Failed(failure), Next::End(TargetState::Failed)) => {
-            tracing::error!(run.id = %run, tenant.id = %tenant, attempt, duration_ms, code = %failure.code, migration = failure.version.as_ref().map(Version::as_str), error = %failure.message, "the tenant failed");
-        }
-        (Verdict::Failed(failure), _) => {
-            tracing::warn!(run.id = %run, tenant.id = %tenant, attempt, duration_ms, code = %failure.code, migration = failure.version.as_ref().map(Version::as_str), error = %failure.message, "the tenant will be tried again");
-        }
-    }
 }
 
 fn panicked(panic: &(dyn Any + Send)) -> Failure {

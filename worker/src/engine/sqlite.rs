@@ -9,6 +9,7 @@ mod deadline;
 mod failure;
 mod file;
 mod heads;
+mod own;
 mod rehearsal;
 mod script;
 mod seen;
@@ -33,7 +34,7 @@ use self::{
     file::{File, Opening},
     thread::Place,
 };
-pub(crate) use self::heads::FileHeads;
+pub(crate) use self::{heads::FileHeads, own::in_own_thread};
 use super::{
     Ahead, Asks, Change, Doing, Limits, Seen, Select, Session, course_of, in_time, numbered,
     steps::{self, Stepwise},

@@ -11,12 +11,16 @@ use tenantry_shared::{
     failure::{Class, Failure},
 };
 
+use super::own::Waited;
+
 /// How many of SQLite's instructions run between two looks at the clock.
 const INSTRUCTIONS_PER_LOOK: i32 = 10_000;
 
 /// The end of a statement's time, and whether anybody still waits for the call that runs it. Calls are counted from 1.
 #[derive(Debug)]
 pub(super) struct Deadline {
+    /// Who waits for the attempt whose thread it was made in.
+    waited: Option<Waited>,
     watch: Stopwatch,
     /// In milliseconds of this watch.
     end: AtomicU64,
@@ -27,6 +31,7 @@ pub(super) struct Deadline {
 impl Default for Deadline {
     fn default() -> Self {
         Self {
+            waited: Waited::here(),
             watch: Stopwatch::start(),
             end: AtomicU64::new(u64::MAX),
             running: AtomicU64::new(0),
@@ -67,7 +72,7 @@ impl Deadline {
     /// Before each statement: what nobody waits for is left, and so is rolled back.
     pub(super) fn goes_on(&self) -> Result<(), Failure> {
         if self.is_given_up() {
-            return Err(Failure::new(Class::Interrupted, "9", "interrupted"));
+            return Err(interrupted());
         }
         Ok(())
     }
@@ -77,6 +82,12 @@ impl Deadline {
     }
 
     fn is_given_up(&self) -> bool {
-        self.running.load(Ordering::Relaxed) <= self.given_up.load(Ordering::Relaxed)
+        self.waited.as_ref().is_some_and(Waited::is_over)
+            || self.running.load(Ordering::Relaxed) <= self.given_up.load(Ordering::Relaxed)
     }
+}
+
+/// What SQLite says of what it was told to stop.
+pub(super) fn interrupted() -> Failure {
+    Failure::new(Class::Interrupted, "9", "interrupted")
 }

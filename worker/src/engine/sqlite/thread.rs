@@ -1,4 +1,5 @@
-//! The thread in which a session's file is worked: one of those that the runtime has for what waits.
+//! Where a session's file is worked: in the attempt's own thread (`own`), or with each call in one of those that the runtime
+//! has for what waits.
 
 use std::{
     panic::resume_unwind,
@@ -8,8 +9,13 @@ use std::{
 use tenantry_shared::failure::{Class, Failure};
 use tokio::task::{JoinError, spawn_blocking};
 
-use super::{SqliteSession, deadline::Deadline, file::File};
-use crate::engine::hint;
+use super::{
+    SqliteSession,
+    deadline::Deadline,
+    file::{File, Opening},
+    own::Waited,
+};
+use crate::engine::{Doing, hint};
 
 /// A file that is opened when it is first worked.
 pub(super) type Place = Arc<Mutex<Option<File>>>;
@@ -23,6 +29,33 @@ struct Waiting<'a> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.deadline.give_up(self.call);
+    }
+}
+
+/// One call of a session.
+struct Call {
+    number: u64,
+    opening: Arc<Opening>,
+    doing: Arc<Doing>,
+    place: Place,
+    /// Whether the file is closed after it.
+    last: bool,
+}
+
+impl Call {
+    fn run<T>(self, work: impl FnOnce(&mut File) -> T) -> Result<T, Failure> {
+        let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        self.opening.deadline.begins(self.number);
+        let file = match &mut *place {
+            Some(file) => file,
+            none => none.insert(File::open(&self.opening)?),
+        };
+        file.doing = self.doing;
+        let worked = work(file);
+        if self.last {
+            *place = None;
+        }
+        Ok(worked)
     }
 }
 
@@ -50,24 +83,20 @@ impl SqliteSession {
         last: bool,
     ) -> Result<T, Failure> {
         self.calls += 1;
-        let call = self.calls;
-        let (opening, doing, place) = (self.opening.clone(), self.doing.clone(), self.place.clone());
-        let waiting = Waiting { deadline: &self.opening.deadline, call };
-        let done = spawn_blocking(move || {
-            let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
-            opening.deadline.begins(call);
-            let file = match &mut *place {
-                Some(file) => file,
-                none => none.insert(File::open(&opening)?),
-            };
-            file.doing = doing;
-            let worked = work(file);
-            if last {
-                *place = None;
-            }
-            Ok(worked)
-        });
-        let done = done.await;
+        let call = Call {
+            number: self.calls,
+            opening: self.opening.clone(),
+            doing: self.doing.clone(),
+            place: self.place.clone(),
+            last,
+        };
+        if let Some(waited) = Waited::here() {
+            let done = call.run(work);
+            waited.has_looked();
+            return done;
+        }
+        let waiting = Waiting { deadline: &self.opening.deadline, call: call.number };
+        let done = spawn_blocking(move || call.run(work)).await;
         drop(waiting);
         done.unwrap_or_else(lost)
     }
@@ -78,15 +107,18 @@ impl SqliteSession {
         if place.try_lock().is_ok_and(|file| file.is_none()) {
             return;
         }
-        let closed =
-            spawn_blocking(move || place.lock().unwrap_or_else(PoisonError::into_inner).take().map(drop));
+        let close = move || place.lock().unwrap_or_else(PoisonError::into_inner).take().map(drop);
+        if Waited::here().is_some() {
+            close();
+            return;
+        }
         // Nothing is left to be written; an error here loses nothing.
-        let _ = closed.await;
+        let _ = spawn_blocking(close).await;
     }
 }
 
 /// A panic goes on where it is waited for. Else the runtime ends.
-fn lost<T>(error: JoinError) -> Result<T, Failure> {
+pub(super) fn lost<T>(error: JoinError) -> Result<T, Failure> {
     match error.try_into_panic() {
         Ok(panic) => resume_unwind(panic),
         Err(_) => {
