@@ -13,6 +13,7 @@ use tenantry_shared::{
     job::{Claim, Outcome, Verdict},
     ledger::{CANCELED, Ledger, LedgerError, Recorder},
     place::Engine,
+    queue::Slot,
     registry::{Access, Registry, RegistryError},
     run::{ActionKind, Back},
     secret::MasterKey,
@@ -71,7 +72,7 @@ pub struct House {
 }
 
 /// Works one claim to its end. Never panics, never fails: what happens is recorded.
-pub async fn consume(house: Arc<House>, claim: Claim) {
+pub async fn consume(house: Arc<House>, claim: Claim, mut slot: Slot) {
     // Until its outcome is recorded.
     let _works = house.pulse.works();
     let watch = Stopwatch::start();
@@ -103,6 +104,10 @@ pub async fn consume(house: Arc<House>, claim: Claim) {
         }
     };
     let trail = left(&trail).await;
+    // Of a failure first all must know: it may be the one too many.
+    if matches!(verdict, Verdict::Proven) && !claim.alone {
+        slot.leave();
+    }
     let version = trail.to.clone().filter(|_| tells);
     let outcome = Outcome {
         bytes: order.and_then(|order| failed_bytes(&order, &verdict)),

@@ -92,7 +92,7 @@ impl Worker {
             let surveys = surveys.clone();
             Arc::new(move |idle| Box::pin(surveys.clone().look(idle)))
         };
-        let handler: Handler = Arc::new(move |claim| Box::pin(consume(house.clone(), claim)));
+        let handler: Handler = Arc::new(move |claim, slot| Box::pin(consume(house.clone(), claim, slot)));
         let mut tasks = JoinSet::new();
         let beat = Beat {
             ledger: ledger.clone(),

@@ -21,12 +21,16 @@ use apalis_core::{
 };
 use futures::{FutureExt as _, future::BoxFuture};
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    sync::watch,
     task::{JoinError, JoinHandle},
     time::Sleep,
 };
 
-use super::{Before, Queue, QueueError, suspects::Room};
+use super::{
+    Before, Queue, QueueError,
+    slots::{self, Slots},
+    suspects::Room,
+};
 use crate::{clock, job::Claim, ledger::Ledger, retry};
 
 const IDLE_POLL: Duration = Duration::from_millis(200);
@@ -40,9 +44,8 @@ pub(super) struct Source {
     pub(super) ledger: Ledger,
     pub(super) owner: Arc<str>,
     pub(super) lease: Duration,
-    /// Free slots of this process, whichever incarnation of the worker holds the others.
-    pub(super) slots: Arc<Semaphore>,
-    pub(super) concurrency: usize,
+    /// Those of this process, whichever incarnation of the worker holds them.
+    pub(super) slots: Slots,
     /// Turns true when a drain begins.
     pub(super) stop: watch::Receiver<bool>,
     /// Whether a suspect is to be worked.
@@ -55,7 +58,7 @@ pub(super) struct Source {
 pub(super) struct Held {
     pub(super) claim: Claim,
     /// Its slot, or all of this process where it must be worked alone. Whoever drops it on the way gives them back.
-    pub(super) slots: OwnedSemaphorePermit,
+    pub(super) slots: slots::Held,
 }
 
 impl Source {
@@ -63,15 +66,15 @@ impl Source {
     /// only when all that runs has ended, and a lease may lapse until then.
     async fn fetch(self) -> Result<Vec<Held>, QueueError> {
         let Some(mut slots) = self.free_slots().await else { return Ok(Vec::new()) };
-        let idle = slots.num_permits() == self.concurrency;
+        let idle = self.slots.are_all(&slots);
         (self.before)(idle).await;
         let room = *self.room.borrow();
-        let claims = if room.made { Vec::new() } else { self.take(slots.num_permits()).await? };
+        let claims = if room.made { Vec::new() } else { self.take(slots.count()).await? };
         let held: Vec<Held> = if claims.is_empty() && idle && room.wanted {
             let claim = self.ledger.claim_suspect(&self.owner, self.lease).await?;
             claim.map(|claim| Held { claim, slots }).into_iter().collect()
         } else {
-            let each = claims.into_iter().zip(std::iter::from_fn(|| slots.split(1)));
+            let each = claims.into_iter().zip(std::iter::from_fn(|| slots.one()));
             each.map(|(claim, slots)| Held { claim, slots }).collect()
         };
         if !*self.stop.borrow() {
@@ -82,18 +85,12 @@ impl Source {
     }
 
     /// All slots that are free, and one at least: those of an earlier incarnation, too. None during a drain.
-    async fn free_slots(&self) -> Option<OwnedSemaphorePermit> {
+    async fn free_slots(&self) -> Option<slots::Held> {
         let mut stop = self.stop.clone();
-        let mut free = tokio::select! {
-            slot = self.slots.clone().acquire_owned() => slot.ok()?,
-            _ = stop.wait_for(|stop| *stop) => return None,
-        };
-        // Those whose outcomes were written together become free together.
-        tokio::task::yield_now().await;
-        while let Ok(slot) = self.slots.clone().try_acquire_owned() {
-            free.merge(slot);
+        tokio::select! {
+            slots = self.slots.free() => slots,
+            _ = stop.wait_for(|stop| *stop) => None,
         }
-        Some(free)
     }
 
     async fn take(&self, limit: usize) -> Result<Vec<Claim>, QueueError> {

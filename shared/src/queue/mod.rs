@@ -14,11 +14,13 @@
 mod backend;
 mod redis;
 mod serve;
+mod slots;
 mod suspects;
 
 use std::time::Duration;
 
 pub use serve::{Before, Handler, Serve, serve};
+pub use slots::Slot;
 
 use self::redis::RedisQueue;
 use crate::{

@@ -1,17 +1,18 @@
 //! Running a worker: apalis over our backend, rebuilt with backoff if it ever ends by itself.
 
-use std::{sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use apalis::{
     layers::WorkerBuilderExt as _,
     prelude::{BoxDynError, Data, WorkerBuilder},
 };
-use futures::future::BoxFuture;
-use tokio::sync::{Semaphore, watch};
+use futures::{FutureExt as _, future::BoxFuture};
+use tokio::sync::watch;
 
 use super::{
     Queue,
     backend::{ClaimBackend, Held, Source},
+    slots::{Slot, Slots},
     suspects::{Room, look_out},
 };
 use crate::{clock, job::Claim, ledger::Ledger, retry};
@@ -19,8 +20,8 @@ use crate::{clock, job::Claim, ledger::Ledger, retry};
 const RESTART_BASE: Duration = Duration::from_millis(200);
 const RESTART_CAP: Duration = Duration::from_secs(10);
 
-/// Works one claim to its end and records the outcome. It must not panic.
-pub type Handler = Arc<dyn Fn(Claim) -> BoxFuture<'static, ()> + Send + Sync>;
+/// Works one claim to its end and records the outcome. It must not panic. It has the slot until it leaves it.
+pub type Handler = Arc<dyn Fn(Claim, Slot) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// Called before jobs are looked for: what there is may be done without any. It is told whether the worker is idle, and is
 /// waited for.
@@ -51,7 +52,7 @@ struct Work {
 
 /// Takes jobs and works them until `stop` turns true; returns when all that was begun has ended.
 pub async fn serve(serve: Serve, handler: Handler, stop: watch::Receiver<bool>) {
-    let slots = Arc::new(Semaphore::new(serve.concurrency));
+    let slots = Slots::new(serve.concurrency);
     let work = Work { handler };
     let (tell, room) = watch::channel(Room::default());
     let looking = look_out(serve.ledger.clone(), serve.owner.clone(), tell);
@@ -60,8 +61,7 @@ pub async fn serve(serve: Serve, handler: Handler, stop: watch::Receiver<bool>) 
         ledger: serve.ledger,
         owner: serve.owner,
         lease: serve.lease,
-        slots: slots.clone(),
-        concurrency: serve.concurrency,
+        slots,
         stop: stop.clone(),
         room,
         before: serve.before,
@@ -70,9 +70,8 @@ pub async fn serve(serve: Serve, handler: Handler, stop: watch::Receiver<bool>) 
         () = incarnations(&source, &work, &stop) => {}
         () = looking => {}
     }
-    // What an earlier incarnation began may still run: it holds its permits until it ends.
-    let all = u32::try_from(source.concurrency).unwrap_or(u32::MAX);
-    drop(slots.acquire_many(all).await);
+    // What an earlier incarnation began may still run, and outcomes be written: they hold their permits until they end.
+    source.slots.all().await;
 }
 
 async fn incarnations(source: &Source, work: &Work, stop: &watch::Receiver<bool>) {
@@ -83,7 +82,7 @@ async fn incarnations(source: &Source, work: &Work, stop: &watch::Receiver<bool>
         let ended = WorkerBuilder::new(format!("{}#{incarnation}", source.owner))
             .backend(ClaimBackend::new(source.clone()))
             .data(work.clone())
-            .concurrency(source.concurrency)
+            .concurrency(source.slots.count())
             .build(on_claim)
             .run_until(until(stopped))
             .await;
@@ -106,16 +105,16 @@ async fn until(mut stop: watch::Receiver<bool>) -> std::io::Result<()> {
 }
 
 /// The work runs in a task of its own and takes its slot with it: when apalis drops this future, the migration
-/// goes on and reports.
+/// goes on and reports. To apalis it is over when its slot is free.
 async fn on_claim(held: Held, work: Data<Work>) -> Result<(), BoxDynError> {
     let Held { claim, slots } = held;
-    let running = (work.handler)(claim);
-    let task = tokio::spawn(async move {
-        let _slots = slots;
-        running.await;
+    let (slot, left) = Slot::of(slots);
+    let running = AssertUnwindSafe((work.handler)(claim, slot)).catch_unwind();
+    tokio::spawn(async move {
+        if running.await.is_err() {
+            tracing::error!("a handler panicked; the lease of its target will lapse");
+        }
     });
-    if let Err(error) = task.await {
-        tracing::error!(%error, "a handler panicked; the lease of its target will lapse");
-    }
+    let _ = left.await; // nothing is sent: it is dropped
     Ok(())
 }

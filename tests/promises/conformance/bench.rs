@@ -220,5 +220,11 @@ pub(super) fn failure(class: Class) -> Verdict {
 pub(super) fn handler<F: Future<Output = ()> + Send + 'static>(
     work: impl Fn(Claim) -> F + Send + Sync + 'static,
 ) -> Handler {
-    Arc::new(move |claim| Box::pin(work(claim)))
+    Arc::new(move |claim, slot| {
+        let work = work(claim);
+        Box::pin(async move {
+            work.await;
+            drop(slot);
+        })
+    })
 }

@@ -41,9 +41,12 @@ async fn main() {
     let owner: Arc<str> = "fleet-queue".into();
     let recorder = Recorder::new(ledger.clone(), owner.clone());
     let work = Arc::new(Work { recorder, left: AtomicUsize::new(jobs), stop });
-    let handler: Handler = Arc::new(move |claim| {
+    let handler: Handler = Arc::new(move |claim, slot| {
         let work = work.clone();
-        Box::pin(async move { work.record(claim).await })
+        Box::pin(async move {
+            work.record(claim).await;
+            drop(slot);
+        })
     });
     // A queue of its own gets what is due from the conductor.
     let conductor = Conductor {
