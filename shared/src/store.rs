@@ -11,6 +11,7 @@
 //! | `{by_due}`, `{by_server}` | behind `targets`: go through them by `due_at`, of all or of one server, where the database has to be told |
 //! | `{by_lapses}` | the same, by `lapses` |
 //! | `{rows}` | before a list of pairs in `IN (…)`, where the database wants a word there |
+//! | `{array}` | before values in parentheses: a JSON array of them |
 //! | `{hint}` | at the end of a `WHERE`: what is written is worth no wait for the disk, where one can be left out |
 //! | `{opaque}` | behind the value of a `LIMIT`: SQLite plans a statement anew for each value of one that it sees |
 //!
@@ -26,6 +27,7 @@ use crate::pooling::for_driver;
 
 mod error;
 mod execute;
+mod lines;
 mod pool;
 mod pooler;
 mod schema;
@@ -45,6 +47,10 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 const IDLE_TRANSACTION_S: u32 = 15;
 
 const SQLITE_BUSY_TIMEOUT_MS: u32 = 30_000;
+
+/// So many pages of an SQLite registry are in its log before they are written back, which waits for the disk twice: a run of a
+/// thousand tenants writes a part of that. A longer log would be read for longer by each process that opens it.
+const SQLITE_LOG_PAGES: u32 = 4_000;
 
 /// Which database holds the registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,8 +99,14 @@ impl Dialect {
             Self::Postgres => "AND set_config('synchronous_commit', 'off', true) = 'off'",
             Self::Sqlite | Self::MySql => "",
         };
+        let array = match self {
+            Self::Sqlite => "json_array",
+            Self::Postgres => "json_build_array",
+            Self::MySql => "JSON_ARRAY",
+        };
         let words = [
             ("{now}", now),
+            ("{array}", array),
             ("{skip_locked}", skip_locked),
             ("{by_due}", by_due),
             ("{by_server}", by_server),
@@ -260,7 +272,7 @@ fn options(url: &str) -> Result<AnyConnectOptions, StoreError> {
 async fn prepare(connection: &mut AnyConnection, dialect: Dialect) -> Result<(), sqlx::Error> {
     let settings = match dialect {
         Dialect::Sqlite => format!(
-            "PRAGMA busy_timeout={SQLITE_BUSY_TIMEOUT_MS}; PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON"
+            "PRAGMA busy_timeout={SQLITE_BUSY_TIMEOUT_MS}; PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON; PRAGMA wal_autocheckpoint={SQLITE_LOG_PAGES}"
         ),
         // What PostgreSQL takes for costly here ends after a few rows: to compile it takes longer than all of its work.
         Dialect::Postgres => {

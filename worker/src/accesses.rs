@@ -56,7 +56,8 @@ impl Accesses {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).splice(..0, later);
         let tenants: Vec<TenantId> = asked.iter().map(|(tenant, _)| *tenant).collect();
         let found = registry.accesses(key, &tenants, false).await.unwrap_or_default();
-        let mut found: HashMap<TenantId, Access> = found.into_iter().collect();
+        let found = found.into_iter().map(|found| (found.id, found.access));
+        let mut found: HashMap<TenantId, Access> = found.collect();
         for (tenant, answer) in asked {
             if let Some(access) = found.remove(&tenant) {
                 // Whoever asked may be gone.

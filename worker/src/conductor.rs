@@ -140,7 +140,7 @@ enum Woken {
 async fn is_done(conductor: &Conductor) -> bool {
     let Conductor { ledger, pulse, .. } = conductor;
     let closed = async {
-        begin_waves(ledger).await?;
+        begin_waves(ledger, pulse).await?;
         Ok::<_, QueueError>(close(ledger, pulse).await? > 0)
     };
     closed.await.unwrap_or(false) || !pulse.stays_idle().await
@@ -181,7 +181,7 @@ async fn one_beat(
         ("rescue", rescue(ledger, lapsed_until).boxed()),
         ("limits", raise_limits(ledger).boxed()),
         ("stop", stop_runs(ledger).boxed()),
-        ("waves", begin_waves(ledger).boxed()),
+        ("waves", begin_waves(ledger, &conductor.pulse).boxed()),
         ("end", end_stopped(ledger).boxed()),
         (
             "close",
@@ -261,11 +261,12 @@ async fn stop_runs(ledger: &Ledger) -> Done {
     Ok(swept.failed)
 }
 
-async fn begin_waves(ledger: &Ledger) -> Done {
+async fn begin_waves(ledger: &Ledger, pulse: &Pulse) -> Done {
     let swept = ledger.begin_waves().await?;
     for begun in swept.done {
         let (number, wave, tenants) = (begun.number, begun.wave, begun.tenants);
         if begun.opened {
+            pulse.due().notify_one();
             tracing::info!(run.number = number, wave, tenants, "all before it went well, the wave opens");
         } else {
             tracing::warn!(run.number = number, tenants, "the central database failed, no tenant is begun");

@@ -1,5 +1,5 @@
 //! What the parts of one process tell each other, so that nobody waits for the next tick of a clock: that nothing is
-//! worked any more, and that a run has ended. Nothing depends on it: who does not hear of it finds out at the next tick.
+//! worked any more, that something may be claimed now, and that a run has ended. Nothing depends on it: who does not hear of it finds out at the next tick.
 
 use std::{
     sync::{
@@ -27,6 +27,7 @@ struct Parts {
     working: AtomicUsize,
     stopped: Notify,
     told: Mutex<Option<Stopwatch>>,
+    due: Arc<Notify>,
     ended: Notify,
 }
 
@@ -68,6 +69,13 @@ impl Pulse {
 
     fn told(&self) -> std::sync::MutexGuard<'_, Option<Stopwatch>> {
         self.0.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is told when targets may be claimed that could not be before: a wave has opened, or claims are not held back any
+    /// more.
+    #[must_use]
+    pub fn due(&self) -> Arc<Notify> {
+        self.0.due.clone()
     }
 
     /// A run has ended.

@@ -2,8 +2,10 @@
 //! the run's version are written down as current in bulk.
 //!
 //! Reading harms nobody, so a survey claims and locks nothing, and what it does not prove it leaves as it was: the ordinary
-//! attempt finds out why. Nothing is remembered from one survey to the next. While one is fruitful, the run's claims are held
-//! back; it ends at the first page of which less than half was current, and a hung server costs a read's limit.
+//! attempt finds out why. Nothing is remembered from one survey to the next. Where the registry takes most tenants for current,
+//! and while a survey is fruitful, the run's claims are held back. Else a tenant of each end is read beside the claims, and
+//! where neither is current that was the survey. It ends at the first page of which less than half was current, and a hung
+//! server costs a read's limit.
 
 mod judge;
 mod reader;
@@ -19,7 +21,7 @@ use tenantry_shared::{
     id::TenantId,
     ledger::{End, Found, LedgerError, Page, Survey},
     queue::Queue,
-    registry::Access,
+    registry::Located,
 };
 use tokio::{sync::watch, task::JoinHandle};
 
@@ -32,11 +34,8 @@ use crate::{conductor, consume::House};
 /// Fewer tenants are done sooner without.
 const FEWEST: u64 = 16;
 
-/// So many tenants of each end of a run are looked at first: where each has a server of its own, that many connections.
-const SAMPLE: usize = 8;
-
-/// So many tenants follow, which are soon fetched.
-const NEXT: usize = 200;
+/// By so many tenants of each end of a run it is judged what the registry knows of them.
+const SAMPLE: usize = 16;
 
 /// So many tenants are read, and written down, together.
 const PAGE: usize = 500;
@@ -53,11 +52,14 @@ const RENEW: Duration = Duration::from_millis(500);
 /// How long claims are held back in all where others of the run wait to be begun.
 const HELD_AT_MOST: Duration = Duration::from_secs(2);
 
-/// How long a worker that has nothing else waits for the end of its survey before it looks for jobs.
+/// How long a worker that has nothing else waits for claims that are held back before it looks for other jobs.
 const PATIENCE: Duration = Duration::from_millis(200);
 
 /// A worker that is busy does not look more often for a run to be surveyed.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// How long connections outlive their survey: to end a session keeps its server busy, and what follows a survey goes first.
+const LINGER: Duration = Duration::from_millis(50);
 
 /// The surveys of one process: one at a time.
 pub(crate) struct Surveys {
@@ -67,8 +69,19 @@ pub(crate) struct Surveys {
     stop: watch::Receiver<bool>,
     /// When it was last looked for one.
     looked: Mutex<Option<Stopwatch>>,
-    /// Whether one goes on.
-    on: watch::Sender<bool>,
+    stage: watch::Sender<Stage>,
+    /// What has read, and has connections yet.
+    left: Mutex<Vec<Arc<Reader>>>,
+}
+
+/// What a process surveys.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Nothing,
+    /// A run whose claims go on.
+    Open,
+    /// A run whose claims are held back.
+    Held,
 }
 
 impl Surveys {
@@ -78,27 +91,28 @@ impl Surveys {
         concurrency: usize,
         stop: watch::Receiver<bool>,
     ) -> Arc<Self> {
-        let on = watch::Sender::new(false);
-        Arc::new(Self { house, queue, concurrency, stop, looked: Mutex::default(), on })
+        let (stage, looked, left) = (watch::Sender::new(Stage::Nothing), Mutex::default(), Mutex::default());
+        Arc::new(Self { house, queue, concurrency, stop, looked, stage, left })
     }
 
-    /// Begins a survey where a run wants one. A worker that is idle waits a moment for its end.
+    /// Begins a survey where a run wants one. A worker that is idle waits a moment while claims are held back.
     pub(crate) async fn look(self: Arc<Self>, idle: bool) {
-        if !*self.on.borrow() {
+        if *self.stage.borrow() == Stage::Nothing {
             if *self.stop.borrow() || !self.is_time() {
                 return;
             }
             match self.house.ledger.begin_survey(FEWEST, HOLD).await {
                 Ok(None) => return,
                 Ok(Some(survey)) => {
-                    self.on.send_replace(true);
+                    self.stage.send_replace(Stage::Held);
                     tokio::spawn(self.clone().conduct(survey));
                 }
                 Err(error) => return tracing::debug!(%error, "no survey was begun"),
             }
         }
         if idle {
-            let _ = tokio::time::timeout(PATIENCE, self.over()).await;
+            let mut stage = self.stage.subscribe();
+            let _ = tokio::time::timeout(PATIENCE, stage.wait_for(|stage| *stage != Stage::Held)).await;
         }
     }
 
@@ -114,49 +128,72 @@ impl Surveys {
 
     /// Returns when no survey goes on.
     pub(crate) async fn over(&self) {
-        let _ = self.on.subscribe().wait_for(|on| !on).await; // the sender is ours
+        let _ = self.stage.subscribe().wait_for(|stage| *stage == Stage::Nothing).await; // the sender is ours
     }
 
-    async fn conduct(self: Arc<Self>, survey: Survey) {
-        let _off = Off(self.on.clone());
-        let ledger = &self.house.ledger;
-        let surveyed = self.survey(survey).await;
-        if let Err(error) = &surveyed {
-            tracing::debug!(%error, run.id = %survey.run, "a survey was given up");
-        }
-        let ended = async {
-            ledger.end_survey(survey, matches!(self.queue, Queue::Redis(_))).await?;
-            // A run of which all is current has ended, and need not wait for the conductor.
-            conductor::close(ledger, &self.house.pulse).await
-        };
-        if let Err(error) = ended.await {
-            tracing::debug!(%error, run.id = %survey.run, "the hold of a survey ends by itself");
-        }
-        // Nobody waits for this.
-        if let Ok(Some(reader)) = surveyed {
+    /// Ends the connections of surveys that are over.
+    pub(crate) async fn close(&self) {
+        let left = std::mem::take(&mut *self.left.lock().unwrap_or_else(PoisonError::into_inner));
+        for reader in left {
             reader.close().await;
         }
     }
 
-    /// Gives what has read, where anything was.
-    async fn survey(&self, survey: Survey) -> Result<Option<Arc<Reader>>, LedgerError> {
+    async fn conduct(self: Arc<Self>, survey: Survey) {
+        let _off = Off(self.clone());
+        if let Err(error) = self.survey(survey).await {
+            tracing::debug!(%error, run.id = %survey.run, "a survey was given up");
+        }
+        let ended = async {
+            self.let_go(survey).await?;
+            // A run of which all is current has ended, and need not wait for the conductor.
+            conductor::close(&self.house.ledger, &self.house.pulse).await
+        };
+        if let Err(error) = ended.await {
+            tracing::debug!(%error, run.id = %survey.run, "the hold of a survey ends by itself");
+        }
+        let surveys = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(LINGER).await;
+            surveys.close().await;
+        });
+    }
+
+    async fn survey(&self, survey: Survey) -> Result<(), LedgerError> {
         let House { registry, ledger, orders, .. } = &*self.house;
         let order = orders.get(registry, ledger, survey.run).await?;
         if !can_tell(&order) {
-            return Ok(None);
+            return Ok(());
         }
         let labels = order.bundle.asks_for_labels();
         let reader = Arc::new(Reader::new(order, self.concurrency, survey.tenants));
-        let walk = Walk { surveys: self, survey, labels, reader: reader.clone() };
-        walk.sample_and_rest().await?;
-        Ok(Some(reader))
+        self.left.lock().unwrap_or_else(PoisonError::into_inner).push(reader.clone());
+        Walk { surveys: self, survey, labels, reader }.walk().await
+    }
+
+    /// Lets the run's claims go on, where they are held back.
+    async fn let_go(&self, survey: Survey) -> Result<(), LedgerError> {
+        if *self.stage.borrow() != Stage::Held {
+            return Ok(());
+        }
+        self.house.ledger.end_survey(survey, matches!(self.queue, Queue::Redis(_))).await?;
+        self.stage.send_replace(Stage::Open);
+        self.house.pulse.due().notify_one();
+        Ok(())
+    }
+
+    /// Holds the run's claims back.
+    async fn hold(&self, survey: Survey) -> Result<(), LedgerError> {
+        self.house.ledger.hold_survey(survey, HOLD).await?;
+        self.stage.send_replace(Stage::Held);
+        Ok(())
     }
 }
 
 /// Some targets with what is needed to reach them.
 struct Sheet {
     page: Page,
-    tenants: Vec<(TenantId, Access)>,
+    tenants: Vec<Located>,
     /// Whether more may follow.
     is_full: bool,
 }
@@ -176,27 +213,30 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// A few of both ends first: where they have to be migrated, so have most.
-    async fn sample_and_rest(&self) -> Result<(), LedgerError> {
+    /// What the registry takes for current is read at once, and of others one of each end first.
+    async fn walk(&self) -> Result<(), LedgerError> {
         let (first, last) =
             tokio::try_join!(self.sheet(End::First, SAMPLE), self.sheet(End::Last(None), SAMPLE))?;
-        let Some(oldest) = last.page.tenants.last().copied() else { return Ok(()) };
-        let (mut seen, mut found, mut written) = (0, 0, Vec::new());
-        for Reading { page, reading } in [self.read(first, 1), self.read(last, 1)] {
-            let current = reading.ended().await;
-            seen += page.tenants.len();
-            found += current.len();
-            written.push(self.write(page, current));
+        if !self.seems_current(&first, &last) {
+            self.surveys.let_go(self.survey).await?;
+            if !self.is_any_current([&first, &last]).await {
+                return Ok(());
+            }
+            self.surveys.hold(self.survey).await?;
         }
-        let next =
-            if found * 2 < seen { None } else { Some(self.sheet(End::Last(Some(oldest)), NEXT).await) };
-        for mut writing in written {
-            writing.ended().await?;
-        }
-        match next {
-            Some(next) => self.rest(next?).await,
-            None => Ok(()),
-        }
+        self.rest(last).await
+    }
+
+    /// Whether the registry has seen most of some tenants at the run's version when it last heard of them.
+    fn seems_current(&self, first: &Sheet, last: &Sheet) -> bool {
+        let all = || first.tenants.iter().chain(&last.tenants);
+        let known = all().filter(|tenant| tenant.version.as_ref() == Some(self.reader.target()));
+        known.count() * 2 > all().count()
+    }
+
+    async fn is_any_current(&self, sheets: [&Sheet; 2]) -> bool {
+        let each = sheets.into_iter().filter_map(|sheet| sheet.tenants.first().cloned());
+        !self.reader.begin(each.collect(), 1).ended().await.is_empty()
     }
 
     /// From the newest tenant to the oldest. While a page is read from the tenants, the one before it is written down, and
@@ -207,7 +247,7 @@ impl Walk<'_> {
         loop {
             while let Some(next) = sheet.take_if(|_| pages.len() < AT_ONCE) {
                 let last = next.page.tenants.last().filter(|_| next.is_full).copied();
-                pages.push_back(self.read(next, usize::MAX));
+                pages.push_back(self.read(next));
                 if let Some(last) = last {
                     sheet = Some(self.sheet(End::Last(Some(last)), PAGE).await?);
                 }
@@ -225,8 +265,8 @@ impl Walk<'_> {
         writing.ended().await
     }
 
-    fn read(&self, Sheet { page, tenants, .. }: Sheet, lanes: usize) -> Reading {
-        Reading { page, reading: self.reader.begin(tenants, lanes) }
+    fn read(&self, Sheet { page, tenants, .. }: Sheet) -> Reading {
+        Reading { page, reading: self.reader.begin(tenants, usize::MAX) }
     }
 
     async fn sheet(&self, end: End, limit: usize) -> Result<Sheet, LedgerError> {
@@ -291,10 +331,10 @@ impl Hold {
 }
 
 /// Says that no survey goes on, however it ended.
-struct Off(watch::Sender<bool>);
+struct Off(Arc<Surveys>);
 
 impl Drop for Off {
     fn drop(&mut self) {
-        self.0.send_replace(false);
+        self.0.stage.send_replace(Stage::Nothing);
     }
 }

@@ -58,6 +58,8 @@ pub struct Worker {
     beat: Beat,
     pulse: Pulse,
     beating: tokio::task::JoinHandle<()>,
+    keeper: Arc<Keeper>,
+    surveys: Arc<Surveys>,
 }
 
 impl Worker {
@@ -111,20 +113,21 @@ impl Worker {
             lease,
             concurrency,
             before,
+            due: pulse.due(),
         };
         let conductor = Conductor { ledger, queue: parts.queue, owner, lease, pulse: pulse.clone() };
         // The conductor stays until the last outcome is recorded: nobody else may be there to close the run.
         let (ended, all_ended) = watch::channel(false);
+        let surveying = surveys.clone();
         tasks.spawn(async move {
             keep("queue", || serve(served.clone(), handler.clone(), stopped.clone())).await;
-            keeper.close().await;
-            surveys.over().await;
+            surveying.over().await;
             ended.send_replace(true);
         });
         tasks.spawn(async move {
             keep("conductor", || conductor::conduct(conductor.clone(), all_ended.clone())).await;
         });
-        Self { stop, abort, tasks, beat, pulse, beating }
+        Self { stop, abort, tasks, beat, pulse, beating, keeper, surveys }
     }
 
     /// What tells that a run has ended.
@@ -153,6 +156,9 @@ impl Worker {
             while self.tasks.join_next().await.is_some() {}
             self.beating.abort();
             self.beat.once(WorkerState::Stopped).await;
+            // Last, because servers are busy with the end of a session for a while.
+            self.keeper.close().await;
+            self.surveys.close().await;
         };
         let given_up = async {
             let _ = abort.wait_for(|abort| *abort).await; // the sender is ours

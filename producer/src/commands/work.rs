@@ -17,7 +17,7 @@ use crate::{
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// The run is not looked at before this, but when it has ended: its worker begins meanwhile.
-const FIRST_LOOK: Duration = Duration::from_millis(20);
+const FIRST_LOOK: Duration = Duration::from_millis(100);
 
 /// Works until the run has ended, and gives its view. The first signal lets running migrations finish, a second one
 /// stops them at once; the exit is the signal's then.

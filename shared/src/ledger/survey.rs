@@ -125,7 +125,7 @@ impl Ledger {
         let beyond = if order == "ASC" { ">" } else { "<" };
         // As a value: PostgreSQL would join all that has not ended, and sort it, for each page.
         let sql = format!(
-            "SELECT tenant_id, {{now}} FROM targets WHERE run_id = $1 AND tenant_id {beyond} $2
+            "SELECT {{array}}(tenant_id, {{now}}) AS line FROM targets WHERE run_id = $1 AND tenant_id {beyond} $2
                 AND state = 'pending' AND attempt = 0 AND (due_at <= {{now}} OR sent_at IS NOT NULL)
                 AND server_id NOT IN {CAPPED} AND CASE WHEN {} THEN 1 END = 1 AND EXISTS (SELECT 1 FROM runs WHERE id = $3 AND {GOES_ON})
              ORDER BY tenant_id {order} LIMIT {limit}",
@@ -133,13 +133,13 @@ impl Ledger {
         );
         let run = survey.run.to_string();
         let query = self.store.query(&sql).bind(run.as_str()).bind(bound).bind(run.as_str());
-        let mut page = Page::default();
-        for row in query.fetch_all(self.store.pool()).await? {
-            let id: String = row.try_get(0)?;
-            page.tenants.push(id.parse().map_err(|_| StoreError::Value("targets.tenant_id".into()))?);
-            page.read_at = if page.tenants.len() == 1 { row.try_get(1)? } else { page.read_at };
+        let mut lines: Vec<(TenantId, i64)> = query.fetch_lines(self.store.pool()).await?;
+        lines.sort_unstable();
+        if end != End::First {
+            lines.reverse();
         }
-        Ok(page)
+        let read_at = lines.iter().map(|(_, read_at)| *read_at).min().unwrap_or(0);
+        Ok(Page { tenants: lines.into_iter().map(|(tenant, _)| tenant).collect(), read_at })
     }
 
     /// Writes down who of a page was found at the run's version, as far as nobody has claimed them meanwhile, and the run

@@ -7,7 +7,6 @@
 use std::{
     collections::VecDeque,
     convert::Infallible,
-    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, ready},
     time::Duration,
@@ -21,9 +20,8 @@ use apalis_core::{
 };
 use futures::{FutureExt as _, future::BoxFuture};
 use tokio::{
-    sync::watch,
+    sync::{Notify, watch},
     task::{JoinError, JoinHandle},
-    time::Sleep,
 };
 
 use super::{
@@ -52,6 +50,8 @@ pub(super) struct Source {
     pub(super) room: watch::Receiver<Room>,
     /// What comes before jobs.
     pub(super) before: Before,
+    /// What tells that some may be due.
+    pub(super) due: Arc<Notify>,
 }
 
 /// A claim on its way to its handler.
@@ -110,7 +110,7 @@ enum State {
     Ready,
     /// In a task of its own, which goes on while apalis does not look.
     Fetching(JoinHandle<Result<Vec<Held>, QueueError>>),
-    Waiting(Pin<Box<Sleep>>),
+    Waiting(BoxFuture<'static, ()>),
 }
 
 pub(super) struct ClaimBackend {
@@ -133,7 +133,10 @@ impl ClaimBackend {
                 let empty = held.is_empty();
                 self.claimed.extend(held);
                 if empty {
-                    State::Waiting(Box::pin(tokio::time::sleep(clock::jitter(IDLE_POLL))))
+                    let due = self.source.due.clone();
+                    State::Waiting(Box::pin(async move {
+                        let _ = tokio::time::timeout(clock::jitter(IDLE_POLL), due.notified()).await;
+                    }))
                 } else {
                     State::Ready
                 }
@@ -186,8 +189,8 @@ impl Backend for ClaimBackend {
                     let next = self.fetched(come_home(result));
                     self.swap(next);
                 }
-                State::Waiting(sleep) => {
-                    ready!(sleep.as_mut().poll(cx));
+                State::Waiting(wait) => {
+                    ready!(wait.poll_unpin(cx));
                     self.swap(State::Ready);
                 }
             }

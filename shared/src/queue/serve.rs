@@ -7,7 +7,7 @@ use apalis::{
     prelude::{BoxDynError, Data, WorkerBuilder},
 };
 use futures::{FutureExt as _, future::BoxFuture};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::{
     Queue,
@@ -42,6 +42,8 @@ pub struct Serve {
     pub concurrency: usize,
     /// What comes before jobs.
     pub before: Before,
+    /// What tells a worker that waits that jobs may be due. It looks for some every now and then in any case.
+    pub due: Arc<Notify>,
 }
 
 /// What apalis hands to each job. By itself, the type of a handler has a lifetime that apalis cannot be told.
@@ -65,6 +67,7 @@ pub async fn serve(serve: Serve, handler: Handler, stop: watch::Receiver<bool>) 
         stop: stop.clone(),
         room,
         before: serve.before,
+        due: serve.due,
     };
     tokio::select! {
         () = incarnations(&source, &work, &stop) => {}

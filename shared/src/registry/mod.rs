@@ -14,7 +14,7 @@ use sqlx::Row as _;
 pub use bundles::{read_directory, read_files, read_sets};
 pub use central::CENTRAL;
 pub use mirror::{Edit, Known, Mirror};
-pub use tenants::{Access, Change, ListQuery, NewTenant};
+pub use tenants::{Access, Change, ListQuery, Located, NewTenant};
 
 use crate::{
     bundle::BundleError,

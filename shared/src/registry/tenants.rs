@@ -2,6 +2,7 @@
 
 use std::{borrow::Borrow, collections::HashMap};
 
+use serde::Deserialize;
 use sqlx::{Row as _, any::AnyRow};
 
 use super::{Registry, RegistryError, clause::Clause};
@@ -71,6 +72,17 @@ pub struct Access {
     pub labels: Labels,
     /// Whether it is a tenant or the central database.
     pub scope: Scope,
+}
+
+/// A tenant, and what is needed to reach it.
+#[derive(Clone, Debug)]
+pub struct Located {
+    /// Who it is.
+    pub id: TenantId,
+    /// How it is reached.
+    pub access: Access,
+    /// The version that it was last seen at.
+    pub version: Option<Version>,
 }
 
 /// Which tenants to list: a page in the order of their slugs.
@@ -190,50 +202,73 @@ impl Registry {
         key: &MasterKey,
         ids: &[TenantId],
         labels: bool,
-    ) -> Result<Vec<(TenantId, Access)>, RegistryError> {
-        let mut accesses = Vec::with_capacity(ids.len());
+    ) -> Result<Vec<Located>, RegistryError> {
+        let mut located = Vec::with_capacity(ids.len());
         for some in ids.chunks(500) {
             let count = LENGTHS.into_iter().find(|length| some.len() <= *length).unwrap_or(some.len());
             let sql = format!(
-                "SELECT {COLUMNS} FROM tenants t JOIN servers s ON s.id = t.server_id WHERE t.id IN ({})",
+                "SELECT {{array}}(t.id, t.slug, s.engine, s.address, t.database_name, t.schema_name, t.central, t.sealed_url, t.version) AS line
+                 FROM tenants t JOIN servers s ON s.id = t.server_id WHERE t.id IN ({})",
                 list(self.store.dialect(), 1, count)
             );
             // One that is named twice is found once.
             let last = some.last().into_iter().cycle();
             let named: Vec<String> = some.iter().chain(last).take(count).map(ToString::to_string).collect();
-            let query = self.store.query(&sql).bind_list(&named);
-            let rows = query.fetch_all(self.store.pool()).await?;
-            let (mut tenants, read): (Vec<Tenant>, Vec<&AnyRow>) =
-                rows.iter().filter_map(|row| Some((read_tenant(row).ok()?, row))).unzip();
-            if labels {
-                self.load_labels(&mut tenants).await?;
-            }
-            accesses.extend(tenants.into_iter().zip(read).filter_map(|(tenant, row)| {
-                let url = opened_url(key, &tenant, row).ok()?;
-                Some((tenant.id, access_of(tenant, url)))
-            }));
+            let lines = self.store.query(&sql).bind_list(&named).fetch_lines(self.store.pool()).await?;
+            located.extend(lines.into_iter().filter_map(|line: Line| line.read(key)));
         }
-        Ok(accesses)
+        if labels {
+            let mut labels = self.labels_of(located.iter().map(|located| located.id).collect()).await?;
+            for Located { id, access, .. } in &mut located {
+                access.labels = labels.remove(&id.to_string()).unwrap_or_default();
+            }
+        }
+        Ok(located)
     }
 
     pub(super) async fn load_labels(&self, tenants: &mut [Tenant]) -> Result<(), RegistryError> {
-        for chunk in tenants.chunks_mut(500) {
+        let mut labels = self.labels_of(tenants.iter().map(|tenant| tenant.id).collect()).await?;
+        for tenant in tenants {
+            tenant.labels = labels.remove(&tenant.id.to_string()).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    async fn labels_of(&self, ids: Vec<TenantId>) -> Result<HashMap<String, Labels>, RegistryError> {
+        let mut labels = HashMap::<String, Labels>::new();
+        for chunk in ids.chunks(500) {
             let sql = format!(
                 "SELECT tenant_id, name, value FROM tenant_labels WHERE tenant_id IN ({})",
                 parameters(1, chunk.len())
             );
-            let query = self.store.query(&sql).bind_all(chunk.iter().map(|t| t.id.to_string()));
-            let rows = query.fetch_all(self.store.pool()).await?;
-            let mut by_id: HashMap<String, &mut Tenant> =
-                chunk.iter_mut().map(|tenant| (tenant.id.to_string(), tenant)).collect();
-            for row in rows {
-                if let Some(tenant) = by_id.get_mut(&row.try_get::<String, _>(0)?) {
-                    tenant.labels.insert(row.try_get(1)?, row.try_get(2)?);
-                }
+            let query = self.store.query(&sql).bind_all(chunk.iter().map(ToString::to_string));
+            for row in query.fetch_all(self.store.pool()).await? {
+                labels.entry(row.try_get(0)?).or_default().insert(row.try_get(1)?, row.try_get(2)?);
             }
         }
-        Ok(())
+        Ok(labels)
     }
+}
+
+/// A tenant as one line: its id, name, engine, server, database, schema, whether it is the central database, its sealed URL and
+/// its version.
+#[derive(Deserialize)]
+struct Line(TenantId, String, String, String, String, Option<String>, i64, String, Option<String>);
+
+impl Line {
+    /// None where something of it cannot be read.
+    fn read(self, key: &MasterKey) -> Option<Located> {
+        let Self(id, slug, engine, server, database, schema, central, sealed, version) = self;
+        let slug: Slug = slug.parse().ok()?;
+        let url = open_url(key, id, &slug, &sealed).ok()?;
+        let place = Place { engine: engine.parse().ok()?, server, database, schema };
+        let access = Access { slug, place, url, labels: Labels::new(), scope: scope(central) };
+        Some(Located { id, access, version: version.map(Version::from) })
+    }
+}
+
+fn scope(central: i64) -> Scope {
+    if central == 1 { Scope::Central } else { Scope::Tenants }
 }
 
 fn access_of(tenant: Tenant, url: DatabaseUrl) -> Access {
@@ -246,9 +281,17 @@ pub(super) fn opened_url(
     tenant: &Tenant,
     row: &AnyRow,
 ) -> Result<DatabaseUrl, RegistryError> {
-    let text = key.open(tenant.id, row.try_get(9)?)?;
-    DatabaseUrl::parse(&text, std::path::Path::new("/"))
-        .map_err(|_| RegistryError::Url(tenant.slug.to_string()))
+    open_url(key, tenant.id, &tenant.slug, row.try_get(9)?)
+}
+
+fn open_url(
+    key: &MasterKey,
+    id: TenantId,
+    slug: &Slug,
+    sealed: &str,
+) -> Result<DatabaseUrl, RegistryError> {
+    let text = key.open(id, sealed)?;
+    DatabaseUrl::parse(&text, std::path::Path::new("/")).map_err(|_| RegistryError::Url(slug.to_string()))
 }
 
 pub(super) fn read_tenant(row: &AnyRow) -> Result<Tenant, RegistryError> {
@@ -266,7 +309,7 @@ pub(super) fn read_tenant(row: &AnyRow) -> Result<Tenant, RegistryError> {
             schema: row.try_get(6)?,
         },
         labels: Labels::new(),
-        scope: if row.try_get::<i64, _>(12)? == 1 { Scope::Central } else { Scope::Tenants },
+        scope: scope(row.try_get(12)?),
         version: version.0.map(Version::from).zip(version.1),
         source: row.try_get(10)?,
     })

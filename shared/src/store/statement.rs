@@ -58,8 +58,8 @@ impl From<Option<&str>> for Value {
 /// A statement in a database's dialect, to be given its values in the order of their numbers.
 #[derive(Debug)]
 pub(crate) struct Statement {
-    dialect: Dialect,
-    text: String,
+    pub(super) dialect: Dialect,
+    pub(super) text: String,
     values: Vec<Value>,
 }
 

@@ -13,7 +13,7 @@ use tenantry_shared::{
     failure::{Class, Failure},
     id::TenantId,
     place::Engine,
-    registry::Access,
+    registry::{Access, Located},
     version::Version,
 };
 use tokio::{sync::Semaphore, task::JoinSet};
@@ -78,8 +78,13 @@ impl Reader {
         }
     }
 
+    /// The version that the tenants are to be at.
+    pub(super) fn target(&self) -> &Version {
+        &self.order.target
+    }
+
     /// Begins to read tenants, those that are together over so many connections at the most.
-    pub(super) fn begin(self: &Arc<Self>, tenants: Vec<(TenantId, Access)>, lanes: usize) -> Reading {
+    pub(super) fn begin(self: &Arc<Self>, tenants: Vec<Located>, lanes: usize) -> Reading {
         let (groups, alone) = self.grouped(tenants, self.width.min(lanes));
         let mut tasks = JoinSet::new();
         for group in groups {
@@ -104,10 +109,10 @@ impl Reader {
         join_all(self.mysql.take().into_iter().map(Heads::close)).await;
     }
 
-    fn grouped(&self, tenants: Vec<(TenantId, Access)>, lanes: usize) -> (Vec<Group>, VecDeque<Member>) {
+    fn grouped(&self, tenants: Vec<Located>, lanes: usize) -> (Vec<Group>, VecDeque<Member>) {
         let (mut groups, mut alone) = (HashMap::<_, Vec<Member>>::new(), VecDeque::new());
         let (mut kinds, silent) = (held(&self.kinds), held(&self.silent));
-        for (id, access) in tenants {
+        for Located { id, access, .. } in tenants {
             let Some(kind) = kinds.of(&self.order, &access) else { continue };
             match shared(&access) {
                 None => alone.push_back(Member { id, access, kind }),
