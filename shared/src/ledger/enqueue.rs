@@ -138,10 +138,11 @@ impl Ledger {
         let mut inserted = 0;
         for clause in clauses(selection, 3) {
             let left = selection.limit.map(|limit| u64::from(limit).saturating_sub(inserted));
-            let limit = left.map(|left| format!("LIMIT {left}")).unwrap_or_default();
+            // In the order of their keys where all are taken: each index is written from one end to the other.
+            let order = left.map_or("t.id".to_owned(), |left| format!("t.slug LIMIT {left}"));
             let insert = format!(
                 "INSERT INTO targets (run_id, tenant_id, state, max_attempts, server_id, {columns})
-                 SELECT $1, t.id, 'pending', $2, {SERVER_OF}, {values} FROM tenants t WHERE {} ORDER BY t.slug {limit}",
+                 SELECT $1, t.id, 'pending', $2, {SERVER_OF}, {values} FROM tenants t WHERE {} ORDER BY {order}",
                 clause.text()
             );
             let query = self.store.query(&insert).bind(run.to_string()).bind(i64::from(policy.max_attempts));

@@ -145,6 +145,7 @@ impl Bench {
         let (stop, stopped) = watch::channel(false);
         let served = Serve {
             before: Arc::new(|_| Box::pin(async {})),
+            due: Arc::default(),
             queue: self.queue.clone(),
             ledger: self.ledger.clone(),
             owner: owner.into(),

@@ -57,7 +57,7 @@ async fn main() {
         pulse: Pulse::default(),
     };
     let served =
-        Serve { queue, ledger, owner, lease: LEASE, concurrency, before: Arc::new(|_| Box::pin(async {})) };
+        Serve { queue, ledger, owner, lease: LEASE, concurrency, before: Arc::new(|_| Box::pin(async {})), due: Arc::default() };
     tokio::join!(serve(served, handler, stopped.clone()), conduct(conductor, stopped));
 }
 
