@@ -299,3 +299,38 @@ async fn a_new_tenant_among_those_that_are_current_keeps_no_other_from_being_rea
     assert!(are_those(&attempted(&home).await, &expected, &fleet), "{run}");
     assert_eq!((&run["counts"]["applied"], &run["counts"]["current"]), (&18.into(), &72.into()), "{run}");
 }
+
+#[tokio::test]
+async fn a_fleet_that_the_registry_knows_nothing_of_is_surveyed_when_one_of_it_is_current() {
+    let (first, second) = (Home::new(), Home::new());
+    let fleet = schemas(&server::postgres(), 300).await;
+    migrated(&first, &fleet);
+    second.migration(MIGRATION.0, MIGRATION.1);
+    second.migration(ANOTHER.0, ANOTHER.1);
+    let _ = second.run(&["registry", "init"]).exits(0);
+    fleet.register(&second);
+    let run = migrate(&second, &["--concurrency", "2"], 0);
+    assert_eq!(run["counts"]["current"], 300, "{run}");
+    assert!(are_those(&attempted(&second).await, &[], &fleet), "{run}");
+}
+
+#[tokio::test]
+async fn where_a_database_is_a_tenant_and_none_is_migrated_a_survey_takes_two_connections() {
+    let (home, server) = (Home::new(), Private::start("postgres", "-c log_connections=on"));
+    let mut fleet = Fleet { tenants: Vec::new() };
+    for _ in 0..20 {
+        let id = unique("alone");
+        create_postgres_database(&server.url, &id).await;
+        let url = with_database(&server.url, &id);
+        fleet.tenants.push(TenantDb { id, kind: Kind::PostgresDatabase, schema: None, url });
+    }
+    home.migration(MIGRATION.0, MIGRATION.1);
+    let _ = home.run(&["registry", "init"]).exits(0);
+    fleet.register(&home);
+    let before = std::fs::read_to_string(server.log()).expect("a log").len();
+    let run = migrate(&home, &[], 0);
+    assert_eq!(run["counts"]["applied"], 20, "{run}");
+    let log = std::fs::read_to_string(server.log()).expect("a log");
+    let connections = log[before..].lines().filter(|line| line.contains("connection authorized:")).count();
+    assert!((20..=22).contains(&connections), "{connections} connections for 20 tenants");
+}
