@@ -284,12 +284,7 @@ pub(super) fn opened_url(
     open_url(key, tenant.id, &tenant.slug, row.try_get(9)?)
 }
 
-fn open_url(
-    key: &MasterKey,
-    id: TenantId,
-    slug: &Slug,
-    sealed: &str,
-) -> Result<DatabaseUrl, RegistryError> {
+fn open_url(key: &MasterKey, id: TenantId, slug: &Slug, sealed: &str) -> Result<DatabaseUrl, RegistryError> {
     let text = key.open(id, sealed)?;
     DatabaseUrl::parse(&text, std::path::Path::new("/")).map_err(|_| RegistryError::Url(slug.to_string()))
 }

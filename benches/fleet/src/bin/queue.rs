@@ -56,8 +56,15 @@ async fn main() {
         lease: LEASE,
         pulse: Pulse::default(),
     };
-    let served =
-        Serve { queue, ledger, owner, lease: LEASE, concurrency, before: Arc::new(|_| Box::pin(async {})), due: Arc::default() };
+    let served = Serve {
+        queue,
+        ledger,
+        owner,
+        lease: LEASE,
+        concurrency,
+        before: Arc::new(|_| Box::pin(async {})),
+        due: Arc::default(),
+    };
     tokio::join!(serve(served, handler, stopped.clone()), conduct(conductor, stopped));
 }
 
