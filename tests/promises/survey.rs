@@ -334,3 +334,19 @@ async fn where_a_database_is_a_tenant_and_none_is_migrated_a_survey_takes_two_co
     let connections = log[before..].lines().filter(|line| line.contains("connection authorized:")).count();
     assert!((20..=22).contains(&connections), "{connections} connections for 20 tenants");
 }
+
+#[tokio::test]
+async fn new_tenants_behind_those_that_are_current_keep_no_other_from_being_read() {
+    let home = Home::new();
+    let mut fleet = schemas(&server::postgres(), 200).await;
+    migrated(&home, &fleet);
+    let new = schemas(&server::postgres(), 20).await;
+    new.register(&home);
+    fleet.tenants.extend(new.tenants.iter().cloned());
+    let run = migrate(&home, &[], 0);
+    let mut expected: Vec<String> =
+        new.tenants.iter().map(|tenant| format!("{}=applied", tenant.id)).collect();
+    expected.sort();
+    assert!(are_those(&attempted(&home).await, &expected, &fleet), "{run}");
+    assert_eq!((&run["counts"]["applied"], &run["counts"]["current"]), (&20.into(), &200.into()), "{run}");
+}
