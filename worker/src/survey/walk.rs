@@ -65,7 +65,7 @@ impl Walk<'_> {
             tokio::try_join!(self.sheet(End::First, SAMPLE), self.sheet(End::Last(None), SAMPLE))?;
         if !self.seems_current(&first, &last) {
             self.surveys.let_go(self.survey).await?;
-            if !self.is_any_current(&last).await {
+            if !self.is_any_current(&last).await? {
                 return Ok(());
             }
             self.surveys.hold(self.survey).await?;
@@ -80,10 +80,12 @@ impl Walk<'_> {
         known.count() * 2 >= all().count()
     }
 
-    async fn is_any_current(&self, sheet: &Sheet) -> bool {
+    /// Whether one of two tenants was current before anybody claimed it.
+    async fn is_any_current(&self, sheet: &Sheet) -> Result<bool, LedgerError> {
         let (first, last) = (sheet.tenants.first(), sheet.tenants.last());
         let two = first.into_iter().chain(last).cloned().collect();
-        !self.reader.begin(two, 1).ended().await.is_empty()
+        let current = self.reader.begin(two, 1).ended().await;
+        Ok(self.write(sheet.page.clone(), current).ended().await? > 0)
     }
 
     /// From the newest tenant to the oldest. While a page is read from the tenants, the one before it is written down, and
@@ -111,7 +113,7 @@ impl Walk<'_> {
             }
             hold.renew(self, found * 10 >= seen * 9).await?;
         }
-        writing.ended().await
+        writing.ended().await.map(|_| ())
     }
 
     fn read(&self, Sheet { page, tenants, .. }: Sheet) -> Reading {
@@ -146,11 +148,12 @@ impl Walk<'_> {
 struct Writing(Option<JoinHandle<Result<u64, LedgerError>>>);
 
 impl Writing {
-    async fn ended(&mut self) -> Result<(), LedgerError> {
+    /// How many were written down.
+    async fn ended(&mut self) -> Result<u64, LedgerError> {
         match self.0.take() {
             // A panic is told of by the runtime; what was not written down is left to the attempts.
-            Some(writing) => writing.await.unwrap_or(Ok(0)).map(|_| ()),
-            None => Ok(()),
+            Some(writing) => writing.await.unwrap_or(Ok(0)),
+            None => Ok(0),
         }
     }
 }
