@@ -7,8 +7,8 @@
 //! first: what objects depend on tells where there is any of it, and that is asked in a message of its own. Where the session
 //! serves other schemas, it asks them the same at once, since tenants are alike.
 //!
-//! Such a session prepares the statements. A plan is made anew under another search path: the prepared ones are begun under
-//! the same one each, and take on the tenant's while they run.
+//! Such a session prepares them, as one statement. A plan is made anew under another search path: the prepared one is begun
+//! under the same one always, takes on the tenant's while it runs, and leaves it at its end.
 
 mod bodies;
 mod found;
@@ -27,28 +27,21 @@ use self::{found::Found, parts::Part};
 use super::{PostgresSession, around};
 use crate::engine::Session as _;
 
-/// The names of what is prepared: what every tenant is asked, what some are, and what is around.
-pub(super) const PREPARED: [&str; 20] = [
-    "tenantry_relation",
-    "tenantry_column",
-    "tenantry_default",
-    "tenantry_constraint",
-    "tenantry_index",
-    "tenantry_sequence",
-    "tenantry_dependency",
-    "tenantry_extension",
-    "tenantry_partition",
-    "tenantry_inherits",
-    "tenantry_foreign",
-    "tenantry_collation",
-    "tenantry_view",
-    "tenantry_type",
-    "tenantry_function",
-    "tenantry_trigger",
-    "tenantry_rule",
-    "tenantry_policy",
-    around::PREPARED[0],
-    around::PREPARED[1],
+/// What every tenant is asked is prepared as this.
+const LOOK: &str = "tenantry_look";
+
+/// And what some are, as one of these: by how much it is, as a session asks for more and more.
+const MORE: [&str; 10] = [
+    "tenantry_more_1",
+    "tenantry_more_2",
+    "tenantry_more_3",
+    "tenantry_more_4",
+    "tenantry_more_5",
+    "tenantry_more_6",
+    "tenantry_more_7",
+    "tenantry_more_8",
+    "tenantry_more_9",
+    "tenantry_more_10",
 ];
 
 /// A migration that failed has left its transaction open.
@@ -64,16 +57,8 @@ const SETTINGS: &str = "SET LOCAL timezone = 'UTC'; SET LOCAL datestyle = 'ISO, 
 /// What each prepared statement begins with. Its plan is to be good for tables that grow: catalogs are small when a fleet is new.
 pub(super) const PREPARED_PATH: &str =
     "SET LOCAL search_path = pg_catalog; SET LOCAL plan_cache_mode = force_generic_plan; ";
-const AGAIN: &str = "SET LOCAL search_path = pg_catalog; ";
 pub(super) const FOR_GROWTH: &str =
     "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; ";
-
-/// The tenant that is looked at.
-struct Tenant {
-    whole: bool,
-    /// Its schema's name as a value.
-    schema: String,
-}
 
 /// What a session knows of its looks.
 #[derive(Default)]
@@ -106,8 +91,11 @@ impl PostgresSession {
 
     /// As statements for this tenant alone, under its path.
     fn catalog_query(&self) -> String {
-        let tenant = Tenant { whole: self.whole, schema: self.site("").text(&self.schema) };
-        self.looks.parts(self.whole).map(|part| format!("{}; ", part.of(&tenant))).collect()
+        if self.whole {
+            return parts::always(true).map(|part| format!("{}; ", part.in_database())).collect();
+        }
+        let all = parts::always(false).chain(self.looks.more.iter().copied());
+        parts::together(all, &self.site("").text(&self.schema))
     }
 
     /// Whether the server knows the words of the looks: one that it does not know would fail the whole message.
@@ -127,8 +115,8 @@ impl PostgresSession {
         let name = self.site("").text(&self.schema);
         let around = around.then(|| self.around_name());
         let mut text = format!("{SETTINGS}{PREPARED_PATH}{}", self.looks.prepare(around));
-        for part in self.looks.parts(false) {
-            text.push_str(&format!("EXECUTE {}({name}); {AGAIN}", part.name));
+        for (look, _) in self.looks.statements() {
+            text.push_str(&format!("EXECUTE {look}({name}); "));
         }
         if let Some(name) = around {
             text.push_str(&format!("EXECUTE {name}({})", self.around().join(", ")));
@@ -139,7 +127,7 @@ impl PostgresSession {
     /// What the message of [`Self::look_ahead`] has prepared.
     pub(super) fn looked_ahead(&mut self, around: bool) {
         if !self.whole {
-            let names: Vec<&str> = self.looks.parts(false).map(|part| part.name).collect();
+            let names: Vec<&str> = self.looks.statements().map(|(name, _)| name).collect();
             self.looks.prepared.extend(names);
             self.looks.prepared.extend(around.then(|| self.around_name()));
         }
@@ -165,13 +153,22 @@ impl PostgresSession {
 }
 
 impl Looks {
-    /// The statements that a tenant is asked at once.
-    fn parts(&self, whole: bool) -> impl Iterator<Item = &'static Part> {
-        parts::always(whole).chain(self.more.iter().copied())
+    /// What a schema is asked at once: the names of statements, and what is in them.
+    fn statements(&self) -> impl Iterator<Item = (&'static str, Vec<&'static Part>)> {
+        let more = self.more.len().checked_sub(1).and_then(|at| MORE.get(at));
+        let more = more.map(|name| (*name, self.more.clone()));
+        std::iter::once((LOOK, parts::always(false).collect())).chain(more)
     }
 
     fn asks(&self, part: &Part) -> bool {
-        self.more.iter().any(|asked| asked.name == part.name)
+        self.more.contains(&part)
+    }
+
+    /// Whether these are all that is prepared, as the server writes an array of names.
+    pub(super) fn are(&self, names: &str) -> bool {
+        let names = names.trim_start_matches('{').trim_end_matches('}');
+        let names: BTreeSet<&str> = names.split(',').filter(|name| !name.is_empty()).collect();
+        names == self.prepared
     }
 
     pub(super) fn has(&self, name: &str) -> bool {
@@ -184,33 +181,11 @@ impl Looks {
 
     /// Prepares what a look asks, and is not prepared.
     fn prepare(&self, around: Option<&str>) -> String {
-        let new = self.parts(false).filter(|part| !self.has(part.name));
-        let new = new.map(|part| format!("PREPARE {}(text) AS {}; ", part.name, part.prepared()));
+        let new = self.statements().filter(|(name, _)| !self.has(name));
+        let new = new.map(|(name, parts)| {
+            format!("PREPARE {name}(text) AS {}; ", parts::together(parts.into_iter(), "$1"))
+        });
         let text: String = new.chain(around.filter(|name| !self.has(name)).map(around::prepare)).collect();
         if text.is_empty() { text } else { format!("{FOR_GROWTH}{text}") }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn all_that_is_prepared_is_known_to_be_ours() {
-        let always = parts::always(false).map(|part| part.name);
-        let few = [
-            parts::PARTITION,
-            parts::INHERITS,
-            parts::FOREIGN,
-            parts::COLLATION,
-            parts::VIEW,
-            parts::TYPE,
-            parts::FUNCTION,
-            parts::TRIGGER,
-            parts::RULE,
-            parts::POLICY,
-        ];
-        let names = always.chain(few.iter().map(|part| part.name)).chain(around::PREPARED);
-        assert_eq!(names.collect::<Vec<_>>(), PREPARED);
     }
 }

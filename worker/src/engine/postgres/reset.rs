@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tenantry_shared::registry::Access;
 
-use super::{PostgresSession, catalog::PREPARED};
-use crate::engine::{Limits, Session as _, kept::Key};
+use super::PostgresSession;
+use crate::engine::{Limits, kept::Key};
 
 /// A session is closed after so many tenants: what its server keeps for it grows with what it has seen.
 const MOST_TENANTS: u32 = 200;
@@ -37,19 +37,15 @@ impl PostgresSession {
         self.ahead = None;
         self.there.clear();
         self.clean = false;
-        let site = self.site("");
-        let ours: Vec<String> = PREPARED.iter().map(|name| site.text(name)).collect();
         // A transaction that an earlier message has begun has begun before this one came.
         let ask = format!(
             "{FREE}{}SELECT CAST(pg_advisory_unlock_all() AS text), CAST(now() = statement_timestamp() AS text),
-                CAST((SELECT count(*) FROM pg_prepared_statements WHERE name NOT IN ({})) AS text),
-                CAST(session_user = current_user AS text)",
+                CAST(ARRAY(SELECT name FROM pg_prepared_statement()) AS text), CAST(session_user = current_user AS text)",
             self.settings.of_idle(),
-            ours.join(", ")
         );
         let Ok(rows) = self.rows(&ask).await else { return false };
         let row = rows.last().and_then(|row| super::texts(row).ok()).unwrap_or_default();
         let text = |at: usize| row.get(at).and_then(Option::as_deref);
-        [text(1), text(2), text(3)] == [Some("true"), Some("0"), Some("true")]
+        [text(1), text(3)] == [Some("true"); 2] && text(2).is_some_and(|names| self.looks.are(names))
     }
 }

@@ -30,8 +30,9 @@ fn at(row: &Row, column: usize) -> &str {
     row.get(column).and_then(Option::as_deref).unwrap_or_default()
 }
 
+/// As a value is sent, or as a text.
 fn is(row: &Row, column: usize) -> bool {
-    at(row, column) == "t"
+    matches!(at(row, column), "t" | "true")
 }
 
 /// What was read of a tenant.

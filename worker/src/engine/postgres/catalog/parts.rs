@@ -5,18 +5,16 @@
 //! and what a migration has not used already it must load first. So they have no casts, no unquoted numbers beside
 //! OIDs, and no joins but where few tenants need them. What belongs together is put together by `found`.
 
-use super::Tenant;
-
 /// A statement. `{in}` stands for what its objects are chosen by.
+#[derive(PartialEq, Eq)]
 pub(super) struct Part {
-    /// What it is prepared as.
-    pub(super) name: &'static str,
+    columns: usize,
     of: Of,
     text: &'static str,
 }
 
 /// What a statement chooses from.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Of {
     Relations,
     Types,
@@ -37,51 +35,59 @@ impl Of {
 /// Below this number is what a server was made with.
 const FIRST_OF_USERS: &str = ">= '16384'";
 
-/// The tenant's schema. Here a prepared statement takes on the tenant's path.
-const SCHEMA: &str = "(SELECT oid FROM pg_namespace WHERE nspname = {schema})";
-const TAKE_ON: &str = "(SELECT oid FROM pg_namespace WHERE nspname = $1 AND set_config('search_path', quote_ident($1), true) IS NOT NULL)";
+/// What belongs to a schema, which is found by what depends on it: unlike a search by schema, that takes no longer with more
+/// of them. With the first look at it its path is taken on, whatever path the statement was begun under.
+const MEMBERS: &str = "WITH own AS MATERIALIZED (SELECT oid FROM pg_namespace
+        WHERE nspname = {schema} AND set_config('search_path', quote_ident({schema}), true) IS NOT NULL),
+    member AS MATERIALIZED (SELECT classid, objid FROM pg_depend WHERE refclassid = '2615' AND refobjid = (SELECT oid FROM own)) ";
 
-/// By what depends on the schema: unlike a search by schema, that takes no longer with more of them.
-const IN_SCHEMA: &str = "= ANY (ARRAY(SELECT objid FROM pg_depend WHERE refclassid = '2615' AND refobjid = {own} AND classid = '{class}'))";
+const IN_SCHEMA: &str = "= ANY (ARRAY(SELECT objid FROM member WHERE classid = '{class}'))";
 
-const fn part(name: &'static str, of: Of, text: &'static str) -> Part {
-    Part { name, of, text }
+/// The end of a statement, which gives no row. A server that has the rows of what was prepared looks at the path once more,
+/// and where that has become another one, it throws the plan away.
+const LEFT: &str = "WHERE set_config('search_path', 'pg_catalog', true) IS NULL";
+
+/// The most columns of a statement.
+const MOST_COLUMNS: usize = 11;
+
+const fn part(columns: usize, of: Of, text: &'static str) -> Part {
+    Part { columns, of, text }
 }
 
 /// What is asked of every tenant.
 const ALWAYS: [Part; 6] = [
     part(
-        "tenantry_relation",
+        11,
         Of::Relations,
         "SELECT 'relation', oid, relname, relnamespace, relkind, relpersistence, relispartition, reloptions, relrowsecurity,
             relforcerowsecurity, relreplident FROM pg_class WHERE oid {in}",
     ),
     part(
-        "tenantry_column",
+        10,
         Of::Relations,
         "SELECT 'column', attrelid, attnum, attname, format_type(atttypid, atttypmod), atttypid, attcollation, attnotnull,
             attidentity, attgenerated FROM pg_attribute WHERE attrelid {in} AND attnum > '0' AND NOT attisdropped",
     ),
     part(
-        "tenantry_default",
+        4,
         Of::Relations,
         "SELECT 'default', adrelid, adnum, pg_get_expr(adbin, adrelid, true) FROM pg_attrdef WHERE adrelid {in}",
     ),
     part(
-        "tenantry_constraint",
+        6,
         Of::Relations,
         "SELECT 'constraint', conrelid, conname, contype, conindid, pg_get_constraintdef(oid, true)
         FROM pg_constraint WHERE conrelid {in}",
     ),
     // A primary key is a constraint, and so told already; the key of what is stored aside is nobody's.
     part(
-        "tenantry_index",
+        6,
         Of::Relations,
         "SELECT 'index', indrelid, indexrelid, (SELECT relname FROM pg_class WHERE oid = indexrelid), indisvalid,
             pg_get_indexdef(indexrelid, 0, true) FROM pg_index WHERE indrelid {in} AND NOT indisprimary",
     ),
     part(
-        "tenantry_sequence",
+        9,
         Of::Relations,
         "SELECT 'sequence', seqrelid, format_type(seqtypid, NULL), seqstart, seqincrement, seqmin, seqmax, seqcache, seqcycle
         FROM pg_sequence WHERE seqrelid {in}",
@@ -91,29 +97,28 @@ const ALWAYS: [Part; 6] = [
 /// What there is beside relations, what belongs to an extension, who inherits, and which table owns a sequence: all that
 /// objects of the tenant depend on.
 const OF_DATABASE: [Part; 3] = [
-    part("tenantry_namespace", Of::Relations, "SELECT 'namespace', oid, nspname FROM pg_namespace"),
+    part(3, Of::Relations, "SELECT 'namespace', oid, nspname FROM pg_namespace"),
     part(
-        "tenantry_dependency",
+        6,
         Of::Relations,
         "SELECT 'dependency', classid, objid, refclassid, refobjid, deptype FROM pg_depend
         WHERE objid {in} AND classid IN ('1259', '1247', '1255', '2615', '2618', '2620', '3256')
             AND refclassid IN ('1259', '2615', '3079')",
     ),
-    part("tenantry_extension", Of::Relations, EXTENSION),
+    part(4, Of::Relations, EXTENSION),
 ];
 const OF_SCHEMA: [Part; 2] = [
     part(
-        "tenantry_dependency",
+        6,
         Of::Relations,
-        "WITH member AS MATERIALIZED (SELECT classid, objid FROM pg_depend WHERE refclassid = '2615' AND refobjid = {own})
-        SELECT 'dependency', classid, objid, refclassid, refobjid, deptype FROM member JOIN pg_depend USING (classid, objid)
+        "SELECT 'dependency', classid, objid, refclassid, refobjid, deptype FROM member JOIN pg_depend USING (classid, objid)
         WHERE classid IN ('1247', '1255') OR refclassid IN ('1259', '3079')
         UNION ALL
         SELECT 'dependency', classid, objid, refclassid, refobjid, deptype FROM pg_depend
         WHERE refclassid = '1259' AND refobjid = ANY (ARRAY(SELECT objid FROM member WHERE classid = '1259'))
             AND classid IN ('2618', '2620', '3256')",
     ),
-    part("tenantry_extension", Of::Relations, EXTENSION),
+    part(4, Of::Relations, EXTENSION),
 ];
 
 const EXTENSION: &str =
@@ -122,40 +127,40 @@ const EXTENSION: &str =
 
 /// What is asked of those that have any of it.
 pub(super) const PARTITION: Part = part(
-    "tenantry_partition",
+    4,
     Of::Relations,
     "SELECT 'partition', oid, CASE WHEN relkind = 'p' THEN 'partitioned by ' || pg_get_partkeydef(oid) END,
         CASE WHEN relispartition THEN pg_get_expr(relpartbound, oid) END
     FROM pg_class WHERE oid {in} AND (relkind = 'p' OR relispartition)",
 );
 pub(super) const INHERITS: Part = part(
-    "tenantry_inherits",
+    3,
     Of::Relations,
     "SELECT 'inherits', inhrelid, 'inherits ' || string_agg(inhparent::regclass::text, ', ' ORDER BY inhseqno)
     FROM pg_inherits WHERE inhrelid {in} GROUP BY inhrelid",
 );
 pub(super) const FOREIGN: Part = part(
-    "tenantry_foreign",
+    3,
     Of::Relations,
     "SELECT 'foreign', ftrelid, 'foreign, of ' || srvname || ' ' || coalesce(ftoptions::text, '')
     FROM pg_foreign_table JOIN pg_foreign_server s ON s.oid = ftserver WHERE ftrelid {in}",
 );
 pub(super) const COLLATION: Part = part(
-    "tenantry_collation",
+    4,
     Of::Relations,
     "SELECT 'collation', attrelid, attnum, 'collate ' || quote_ident(collname)
     FROM pg_attribute JOIN pg_type t ON t.oid = atttypid JOIN pg_collation c ON c.oid = attcollation
     WHERE attrelid {in} AND attcollation <> typcollation AND attnum > 0",
 );
 pub(super) const VIEW: Part = part(
-    "tenantry_view",
+    8,
     Of::Relations,
     "SELECT 'object', CASE relkind WHEN 'v' THEN 'view' ELSE 'materialized view' END, NULL, '1259', oid, relnamespace, relname,
         concat_ws(' ', CASE WHEN reloptions IS NOT NULL THEN 'with ' || reloptions::text END, pg_get_viewdef(oid, true))
     FROM pg_class WHERE oid {in} AND relkind IN ('v', 'm')",
 );
 pub(super) const TYPE: Part = part(
-    "tenantry_type",
+    8,
     Of::Types,
     "SELECT 'object', 'type', NULL, '1247', oid, typnamespace, typname, CASE typtype
         WHEN 'e' THEN 'enum ' || (SELECT string_agg(quote_literal(enumlabel), ', ' ORDER BY enumsortorder) FROM pg_enum WHERE enumtypid = t.oid)
@@ -169,7 +174,7 @@ pub(super) const TYPE: Part = part(
     FROM pg_type t WHERE oid {in} AND typtype IN ('e', 'd', 'r', 'c')",
 );
 pub(super) const FUNCTION: Part = part(
-    "tenantry_function",
+    8,
     Of::Functions,
     "SELECT 'object', 'function', NULL, '1255', oid, pronamespace, format('%s(%s)', proname, pg_get_function_identity_arguments(oid)),
         CASE prokind
@@ -179,20 +184,20 @@ pub(super) const FUNCTION: Part = part(
     FROM pg_proc p WHERE oid {in}",
 );
 pub(super) const TRIGGER: Part = part(
-    "tenantry_trigger",
+    8,
     Of::Relations,
     "SELECT 'object', 'trigger', tgrelid, NULL, NULL, NULL, tgname,
         pg_get_triggerdef(oid, true) || CASE tgenabled WHEN 'O' THEN '' ELSE ' (enabled: ' || tgenabled::text || ')' END
     FROM pg_trigger WHERE tgrelid {in} AND NOT tgisinternal",
 );
 pub(super) const RULE: Part = part(
-    "tenantry_rule",
+    8,
     Of::Relations,
     "SELECT 'object', 'rule', ev_class, NULL, NULL, NULL, rulename, pg_get_ruledef(oid, true)
     FROM pg_rewrite WHERE ev_class {in} AND rulename <> '_RETURN'",
 );
 pub(super) const POLICY: Part = part(
-    "tenantry_policy",
+    8,
     Of::Relations,
     "SELECT 'object', 'policy', polrelid, NULL, NULL, NULL, polname,
         concat_ws(' ', CASE WHEN polpermissive THEN 'permissive' ELSE 'restrictive' END, 'for', polcmd, 'to',
@@ -207,18 +212,20 @@ pub(super) fn always(whole: bool) -> impl Iterator<Item = &'static Part> {
     ALWAYS.iter().chain(other)
 }
 
-impl Part {
-    /// The statement for one tenant.
-    pub(super) fn of(&self, tenant: &Tenant) -> String {
-        if tenant.whole {
-            return self.text.replace("{in}", FIRST_OF_USERS);
-        }
-        self.in_schema(&SCHEMA.replace("{schema}", &tenant.schema))
+/// All of these of the schema that this gives the name of, as one statement. Its rows are texts, all of as many columns.
+pub(super) fn together<'a>(parts: impl Iterator<Item = &'a Part>, schema: &str) -> String {
+    let mut text = MEMBERS.replace("{schema}", schema);
+    for part in parts {
+        text.push_str(&part.in_schema());
+        text.push_str(" UNION ALL ");
     }
+    format!("{text}SELECT {} {LEFT}", ["NULL"; MOST_COLUMNS].join(", "))
+}
 
-    /// The statement that is prepared for any schema.
-    pub(super) fn prepared(&self) -> String {
-        self.in_schema(TAKE_ON)
+impl Part {
+    /// The statement for a tenant that is a whole database.
+    pub(super) fn in_database(&self) -> String {
+        self.text.replace("{in}", FIRST_OF_USERS)
     }
 
     /// The statement for these objects only.
@@ -226,8 +233,11 @@ impl Part {
         self.text.replace("{in}", &format!("= ANY ('{{{}}}')", oids.join(",")))
     }
 
-    fn in_schema(&self, own: &str) -> String {
-        let chosen = IN_SCHEMA.replace("{class}", self.of.class());
-        self.text.replace("{in}", &chosen).replace("{own}", own)
+    fn in_schema(&self) -> String {
+        let text = self.text.replace("{in}", &IN_SCHEMA.replace("{class}", self.of.class()));
+        let names: Vec<String> = (1..=self.columns).map(|number| format!("c{number}")).collect();
+        let texts = names.iter().map(|name| format!("{name}::text"));
+        let all: Vec<String> = texts.chain(std::iter::repeat("NULL".to_owned())).take(MOST_COLUMNS).collect();
+        format!("SELECT {} FROM ({text}) part ({})", all.join(", "), names.join(", "))
     }
 }
