@@ -56,7 +56,8 @@ impl Work<'_> {
             left -= together.len();
             if left == 0 {
                 let selects = selects(&session.site(""), &self.taken);
-                session.foresee(Ahead { selects, catalog: surroundings.wanted() });
+                let (catalog, left) = (surroundings.wanted(), trail.keeping.keeps());
+                session.foresee(Ahead { selects, catalog, left });
             }
             match &together[0].chain.command {
                 Some(command) => commanded(session, command, access, together, trail).await?,

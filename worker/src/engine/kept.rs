@@ -72,6 +72,12 @@ impl Keeping {
         Self(Some(keeper.clone()))
     }
 
+    /// Whether a session may be kept.
+    #[must_use]
+    pub fn keeps(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// A session for a tenant that was another one's before.
     #[must_use]
     pub fn take<S: Session>(&self, access: &Access, limits: Limits) -> Option<S> {

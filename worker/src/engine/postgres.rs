@@ -149,6 +149,7 @@ impl Session for PostgresSession {
     }
 
     async fn lock(&mut self) -> Result<(), Failure> {
+        self.ready.freed = false;
         if self.lent.is_some() {
             return self.begin_locked().await;
         }

@@ -101,6 +101,8 @@ pub struct Ahead {
     pub selects: Vec<Select>,
     /// The catalog and what is outside, without these history tables.
     pub catalog: Option<Vec<String>>,
+    /// Whether the session will be left to the next tenant, if all of that is as it should be: it may be freed at once.
+    pub left: bool,
 }
 
 /// One connection to one tenant's database.

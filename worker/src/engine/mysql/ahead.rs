@@ -18,7 +18,7 @@ impl MySqlSession {
     /// Runs these, which are committed then, and reads what was foreseen. What that fails with is nobody's business yet: it is
     /// asked again when it is wanted.
     pub(super) async fn execute_last(&mut self, sql: &[&str]) -> Result<(), Failure> {
-        let Some(Ahead { selects, catalog }) = self.ahead.take() else {
+        let Some(Ahead { selects, catalog, .. }) = self.ahead.take() else {
             return self.all(sql).await.map(|_| ());
         };
         let look = catalog.filter(|_| self.is_maria).map(|_| maria::first_look(&self.literal()));

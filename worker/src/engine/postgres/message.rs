@@ -31,6 +31,17 @@ pub(super) struct Ready {
     pub(super) read: Option<Answers>,
     pub(super) catalog: Option<Vec<Row>>,
     pub(super) outsiders: Option<Vec<Row>>,
+    /// Whether the session was freed behind all of this.
+    pub(super) freed: bool,
+}
+
+/// What is sent behind a commit, behind what is read for the proof.
+#[derive(Clone, Copy, Default)]
+struct Behind {
+    /// Whether the look at the catalog ends with what is around the tenant.
+    around: bool,
+    /// How many statements free the session.
+    frees: usize,
 }
 
 /// Durations that stand for one that the server measures itself: two of them, so that what is another number is not taken for
@@ -144,7 +155,7 @@ impl PostgresSession {
     pub(super) async fn send(&mut self, change: &Change<'_>, message: &Message) -> Result<(), Failure> {
         let ahead = self.ahead.take().filter(|ahead| !ahead.selects.is_empty());
         let mark = format!("tenantry {:016x}", clock::chance().to_bits());
-        let (after, around) = ahead.as_ref().map(|ahead| self.after(ahead, &mark)).unwrap_or_default();
+        let (after, behind) = ahead.as_ref().map(|ahead| self.after(ahead, &mark)).unwrap_or_default();
         self.doing.whole(&change.script.text, false);
         let text = message.text(&after);
         let mut results = sqlx::raw_sql(AssertSqlSafe(text)).fetch_many(&mut self.connection);
@@ -173,28 +184,31 @@ impl PostgresSession {
             // What follows the commit is asked again when it is wanted, and fails then if it must.
             (Some(_), _) if committed => {}
             (Some(error), _) => return Err(message.failed(self, change, done, &error)),
-            (None, Some(ahead)) => self.keep_ready(ahead, around, sets),
+            (None, Some(ahead)) => self.keep_ready(ahead, behind, sets),
             (None, None) => {}
         }
         Ok(())
     }
 
-    /// What is sent behind the commit, and whether it asks what is around the tenant.
-    fn after(&self, ahead: &Ahead, mark: &str) -> (String, bool) {
+    /// What is sent behind the commit.
+    fn after(&self, ahead: &Ahead, mark: &str) -> (String, Behind) {
         let selects: String = ahead.selects.iter().map(|select| format!("; {}", select.sql)).collect();
         let (look, around) = match &ahead.catalog {
             Some(histories) if self.can_look() => self.look_ahead(histories),
             _ => Default::default(),
         };
-        (format!("; SELECT '{mark}'{selects}; {look}"), around)
+        let free = if ahead.left && self.can_be_left() { self.freeing() } else { String::new() };
+        let frees = free.split_inclusive("; ").count();
+        (format!("; SELECT '{mark}'{selects}; {look}; {free}"), Behind { around, frees })
     }
 
     /// The first set ends the mark, and those behind the selections are the look at the catalog.
-    fn keep_ready(&mut self, ahead: Ahead, around: bool, sets: Vec<Vec<Result<Row, sqlx::Error>>>) {
+    fn keep_ready(&mut self, ahead: Ahead, behind: Behind, sets: Vec<Vec<Result<Row, sqlx::Error>>>) {
         let all: Result<VecDeque<Vec<Row>>, _> =
             sets.into_iter().map(|rows| rows.into_iter().collect()).collect();
         let Ok(mut sets) = all else { return };
-        let outsiders = if around { sets.pop_back() } else { None };
+        let freed = sets.split_off(sets.len().saturating_sub(behind.frees)).pop_back();
+        let outsiders = if behind.around { sets.pop_back() } else { None };
         let looked = ahead.catalog.is_some() && self.can_look();
         sets.pop_front();
         let selects = ahead.selects;
@@ -202,9 +216,10 @@ impl PostgresSession {
         let catalog = looked.then(|| sets.into_iter().flatten().collect());
         if rows.len() == selects.len() {
             if looked {
-                self.looked_ahead(around);
+                self.looked_ahead(behind.around);
             }
-            self.ready = Ready { read: Some(Answers { selects, rows }), catalog, outsiders };
+            let freed = freed.and_then(|rows| rows.into_iter().next()).is_some_and(|row| self.is_free(&row));
+            self.ready = Ready { read: Some(Answers { selects, rows }), catalog, outsiders, freed };
         }
     }
 

@@ -16,7 +16,7 @@ pub(super) struct After {
 impl After {
     /// The answers to what was asked.
     pub(super) fn new(asked: Ahead, rows: Vec<Option<Vec<Row>>>, catalog: Option<Vec<Row>>) -> Self {
-        let Ahead { selects, catalog: histories } = asked;
+        let Ahead { selects, catalog: histories, .. } = asked;
         Self { selects, rows: Some(rows), histories: histories.unwrap_or_default(), catalog }
     }
 
