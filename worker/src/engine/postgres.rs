@@ -22,6 +22,7 @@ mod rehearsal;
 mod reset;
 mod settings;
 mod stepwise;
+mod there;
 
 use std::{collections::HashSet, sync::Arc};
 

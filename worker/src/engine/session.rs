@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tenantry_shared::{
     failure::Failure,
-    format::Script,
+    format::{Script, found::Guard},
     plan::Progress,
     registry::Access,
     schema::{Catalog, Outside},
@@ -56,8 +56,8 @@ pub struct Select {
     pub table: Option<String>,
     /// It.
     pub sql: String,
-    /// Asks, as SQL, whether it can have a row at all, where that takes an engine less than to find none.
-    pub guard: Option<String>,
+    /// What must be there for it to have a row at all, where that takes an engine less to look up than to find none.
+    pub guard: Option<Guard>,
 }
 
 impl Select {
@@ -70,7 +70,8 @@ impl Select {
     /// One of this table.
     #[must_use]
     pub fn of(site: &Site, sql: String) -> Self {
-        Self { table: Some(site.table()), ..Self::always(sql) }
+        let guard = Guard { tables: vec![site.table.clone()], schema: None };
+        Self { table: Some(site.table()), sql, guard: Some(guard) }
     }
 }
 

@@ -8,6 +8,7 @@ use futures::StreamExt as _;
 use sqlx::{AssertSqlSafe, Either, PgConnection};
 use tenantry_shared::{
     failure::Failure,
+    format::found::Guard,
     registry::Access,
     site::{Row, Site},
 };
@@ -133,20 +134,26 @@ impl PostgresSession {
     /// The first message. Its rows: of each selection that is neither of a table nor has a guard, and then of each of the
     /// others whether there is something to read.
     async fn ask(&mut self, known: &Known<'_>, asks: &Asks) -> Result<(First, Vec<Vec<Row>>), Failure> {
-        let always = all(asks).filter(|select| self.condition(select).is_none());
+        let always = all(asks).filter(|select| select.guard.is_none());
         let always: Vec<&str> = always.map(|select| select.sql.as_str()).collect();
-        let there = all(asks).filter_map(|select| self.condition(select));
-        let there: Vec<String> =
-            there.map(|condition| format!("CASE WHEN {condition} THEN 'true' END")).collect();
+        let guards: Vec<&Guard> = all(asks).filter_map(|select| select.guard.as_ref()).collect();
+        let prepared = self.there(&guards);
+        let (before, there) = match &prepared {
+            Some(there) => (there.before.as_str(), there.execute.clone()),
+            None => (HEAR, self.conditions(&guards)),
+        };
         let message = format!(
-            "{NEWEST}{}{}; {HEAR}{}SELECT {}",
+            "{NEWEST}{}{}; {before}{}{there}",
             known.settings,
             self.question(known),
             always.iter().map(|sql| format!("{sql}; ")).collect::<String>(),
-            if there.is_empty() { "NULL".to_owned() } else { there.join(", ") }
         );
         let mut sets = self.sets(message).await.map_err(|e| self.fail(&e))?;
-        let rows = sets.split_off(sets.len().saturating_sub(always.len() + 1));
+        let mut rows = sets.split_off(sets.len().saturating_sub(always.len() + 1));
+        if prepared.is_some() {
+            let found = rows.pop().unwrap_or_default();
+            rows.push(self.as_conditions(&found, &guards));
+        }
         let before = sets.into_iter().rev().find_map(|mut set| set.pop()).unwrap_or_default();
         let text = |at: usize| before.get(at).cloned().flatten();
         let first = First {
@@ -158,12 +165,6 @@ impl PostgresSession {
             lock: text(5).unwrap_or_default(),
         };
         Ok((first, rows))
-    }
-
-    /// Asks whether a selection has anything to read.
-    fn condition(&self, select: &Select) -> Option<String> {
-        let of = |table: &String| format!("to_regclass({}) IS NOT NULL", self.site("").text(table));
-        select.table.as_ref().map(of).or_else(|| select.guard.clone())
     }
 
     /// Asks whose session it is and takes the tenant's locks, one behind the other, in the order in which all of us do. Words
@@ -195,7 +196,7 @@ impl PostgresSession {
         let mut rows = Vec::new();
         let mut left = Vec::new();
         for (at, select) in all(asks).enumerate() {
-            let asked = self.condition(select).is_some();
+            let asked = select.guard.is_some();
             let there = !asked || there.next().flatten().is_some();
             rows.push(match &select.table {
                 None if !asked => first.next(),

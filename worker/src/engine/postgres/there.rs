@@ -1,0 +1,93 @@
+//! Which tables of given names there are in a tenant: looked up name by name in a new session, and in one that is kept by a
+//! statement that it has prepared.
+
+use std::collections::HashSet;
+
+use tenantry_shared::{
+    format::found::Guard,
+    place::Engine,
+    site::{Row, quoted},
+};
+
+use super::{
+    PostgresSession,
+    catalog::{FOR_GROWTH, PREPARED_PATH},
+};
+use crate::engine::Session as _;
+
+/// What the statement is prepared as. It reads the catalog itself, and so all that others have made before it began.
+const THERE: &str = "tenantry_there";
+
+const PREPARE: &str = "PREPARE tenantry_there(name, name[]) AS SELECT relname FROM pg_class
+    WHERE relname = ANY ($2) AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = $1); ";
+
+/// What a kept session is asked.
+pub(super) struct There {
+    /// Settings until the message's end, and what is not prepared yet.
+    pub(super) before: String,
+    pub(super) execute: String,
+}
+
+impl PostgresSession {
+    /// For a session that has served a tenant already. None: it is a new one, or what is asked for may be in another schema.
+    pub(super) fn there(&self, guards: &[&Guard]) -> Option<There> {
+        if self.served == 0 || self.whole || guards.iter().any(|guard| guard.schema.is_some()) {
+            return None;
+        }
+        let prepare = if self.looks.has(THERE) { String::new() } else { format!("{FOR_GROWTH}{PREPARE}") };
+        let names: Vec<String> =
+            guards.iter().flat_map(|guard| &guard.tables).map(|name| element(name)).collect();
+        let site = self.site("");
+        let (schema, names) = (site.text(&self.schema), site.text(&format!("{{{}}}", names.join(","))));
+        Some(There {
+            before: format!("{PREPARED_PATH}{prepare}"),
+            execute: format!("EXECUTE {THERE}({schema}, {names})"),
+        })
+    }
+
+    /// The tables that are there, as the answer to [`Self::conditions`].
+    pub(super) fn as_conditions(&mut self, found: &[Row], guards: &[&Guard]) -> Vec<Row> {
+        self.looks.add(THERE);
+        let found: HashSet<&str> =
+            found.iter().filter_map(|row| row.first().and_then(Option::as_deref)).collect();
+        let any = |guard: &&Guard| guard.tables.iter().any(|name| found.contains(name.as_str()));
+        vec![guards.iter().map(|guard| any(guard).then(|| "true".to_owned())).collect()]
+    }
+
+    /// Asks of each whether there is any of it: one row.
+    pub(super) fn conditions(&self, guards: &[&Guard]) -> String {
+        let conditions: Vec<String> = guards
+            .iter()
+            .map(|guard| format!("CASE WHEN {} THEN 'true' END", self.condition(guard)))
+            .collect();
+        format!("SELECT {}", if conditions.is_empty() { "NULL".to_owned() } else { conditions.join(", ") })
+    }
+
+    fn condition(&self, guard: &Guard) -> String {
+        let regclass = |name: &String| {
+            format!("pg_catalog.to_regclass({})", self.site("").text(&self.site(name).table()))
+        };
+        let tables: Vec<String> = guard.tables.iter().map(regclass).collect();
+        let schema = guard.schema.map(|schema| {
+            let name = self.site("").text(&quoted(Engine::Postgres, schema));
+            format!(" OR pg_catalog.to_regnamespace({name}) IS NOT NULL")
+        });
+        format!("COALESCE({}) IS NOT NULL{}", tables.join(", "), schema.unwrap_or_default())
+    }
+}
+
+/// A name within an array's text.
+fn element(name: &str) -> String {
+    format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_within_an_array_is_that_name_whatever_is_in_it() {
+        assert_eq!(element("SequelizeMeta"), r#""SequelizeMeta""#);
+        assert_eq!(element(r#"a "b", {c\d}"#), r#""a \"b\", {c\\d}""#);
+    }
+}
