@@ -122,20 +122,13 @@ async fn the_session_of_a_canceled_attempt_is_not_kept() {
     assert_ne!(first, second);
 }
 
-/// How many messages were sent to a server, as it has logged them.
-fn messages(server: &Private) -> usize {
-    let log = std::fs::read_to_string(server.log()).expect("a log");
-    log.lines().filter(|line| line.contains("tenantry|") && line.contains("statement: ")).count()
-}
-
-#[tokio::test]
-async fn a_tenant_takes_one_message_for_each_migration_and_one_beside() {
-    const TENANTS: usize = 10;
+/// A server that logs what is sent to it, and a fleet of schemas there.
+async fn logged(tenants: usize) -> (Private, Site) {
     let options = "-c log_statement=all -c log_line_prefix=%a|";
     let server = Private::start("postgres", options);
     let url = server::with_database(&server.url, "postgres");
     let mut fleet = Fleet::default();
-    for number in 0..TENANTS {
+    for number in 0..tenants {
         let schema = format!("messages_{number}");
         let tenant = TenantDb {
             id: schema.replace('_', "-"),
@@ -146,17 +139,50 @@ async fn a_tenant_takes_one_message_for_each_migration_and_one_beside() {
         TenantDb::registry(&url).execute(&format!("CREATE SCHEMA {schema}")).await;
         fleet.tenants.push(tenant);
     }
-    let site = Site::of(Home::new(), fleet);
+    (server, Site::of(Home::new(), fleet))
+}
+
+/// What was sent to a server by us, in messages.
+fn messages(server: &Private) -> Vec<String> {
+    let log = std::fs::read_to_string(server.log()).expect("a log");
+    log.split("tenantry|")
+        .filter_map(|entry| entry.split_once("statement: ").map(|(_, sent)| sent.to_owned()))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_tenant_takes_one_message_for_each_migration_and_one_beside() {
+    const TENANTS: usize = 10;
+    let (server, site) = logged(TENANTS).await;
     for number in 1..=5 {
         let sql = format!("CREATE TABLE t{number} (id bigserial PRIMARY KEY, name text);\n");
         site.home.migration(&format!("{number}_t.sql"), &sql);
     }
     let _ = site.migrate(&["--concurrency", "1"]).exits(0);
     // A new session looks around it before its first tenant.
-    let most = TENANTS * (5 + 1) + 4;
-    assert!(messages(&server) <= most, "{} messages, not {most}", messages(&server));
-    let before = messages(&server);
+    let (most, sent) = (TENANTS * (5 + 1) + 4, messages(&server).len());
+    assert!(sent <= most, "{sent} messages, not {most}");
     let _ = site.migrate(&["--concurrency", "1"]).exits(0);
-    let most = before + TENANTS * 3;
-    assert!(messages(&server) <= most, "{} messages, not {most}", messages(&server));
+    let (most, sent) = (sent + TENANTS * 3, messages(&server).len());
+    assert!(sent <= most, "{sent} messages, not {most}");
+}
+
+/// The session has been freed when it learns that there is something that it has not asked for.
+#[tokio::test]
+async fn what_a_session_meets_for_the_first_time_is_read_under_the_tenants_lock() {
+    let (server, site) = logged(2).await;
+    let sql = "CREATE TABLE t (id int); CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+        CREATE TRIGGER g BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION f();\n";
+    site.home.migration("1_t.sql", sql);
+    let _ = site.migrate(&["--concurrency", "1"]).exits(0);
+    let (mut locked, mut looks) = (false, 0);
+    for sent in messages(&server) {
+        locked |= sent.contains("pg_try_advisory_lock");
+        if sent.contains("SET LOCAL timezone") {
+            looks += 1;
+            assert!(locked, "{sent}");
+        }
+        locked &= !sent.contains("pg_advisory_unlock_all");
+    }
+    assert!(looks > 2, "{looks} looks");
 }

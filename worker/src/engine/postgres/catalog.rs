@@ -133,8 +133,11 @@ impl PostgresSession {
         }
     }
 
-    /// The rows of statements under the tenant's path.
+    /// The rows of statements under the tenant's path, and its lock: that may have gone with what was foreseen.
     pub(super) async fn look(&mut self, select: &str) -> Result<Vec<Row>, Failure> {
+        if self.ready.freed {
+            self.lock().await?;
+        }
         let path = quoted(Engine::Postgres, &self.schema);
         let message = format!("{SETTINGS}SET LOCAL search_path = {path}; {select}");
         match self.fetch(&message).await {
