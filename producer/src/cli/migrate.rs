@@ -31,9 +31,9 @@ impl OnceArgs {
     }
 }
 
+/// What a run is asked for with, whoever works it.
 #[derive(Args)]
-#[command(after_help = examples::ENQUEUE)]
-pub(crate) struct EnqueueArgs {
+pub(crate) struct RequestArgs {
     #[command(flatten)]
     pub(crate) selection: SelectionArgs,
     #[command(flatten)]
@@ -48,6 +48,13 @@ pub(crate) struct EnqueueArgs {
     /// Why, in your words [default: the CI job's URL, where there is one]
     #[arg(long, value_name = "TEXT", help_heading = "Control")]
     pub(crate) reason: Option<String>,
+}
+
+#[derive(Args)]
+#[command(after_help = examples::ENQUEUE)]
+pub(crate) struct EnqueueArgs {
+    #[command(flatten)]
+    pub(crate) request: RequestArgs,
     /// Follow the run until it ends, and end with its result
     #[arg(long, help_heading = "Control")]
     pub(crate) wait: bool,
@@ -98,17 +105,25 @@ pub(crate) struct PlanArgs {
 
 impl From<EnqueueArgs> for PlanArgs {
     fn from(args: EnqueueArgs) -> Self {
-        let EnqueueArgs { selection, how, rollout, retry_failed, no_tenants, .. } = args;
-        let (dedicated, concurrency) = (DedicatedArgs::default(), None);
-        let (sql, exit_code) = (false, false);
-        Self { selection, how, rollout, dedicated, concurrency, retry_failed, sql, exit_code, no_tenants }
+        Self::of(args.request, DedicatedArgs::default(), None, args.no_tenants)
     }
 }
 
 impl From<MigrateArgs> for PlanArgs {
     fn from(args: MigrateArgs) -> Self {
-        let MigrateArgs { selection, how, rollout, retry_failed, dedicated, concurrency, .. } = args;
-        let (sql, exit_code, no_tenants) = (false, false, args.no_tenants);
+        Self::of(args.request, args.dedicated, args.concurrency, args.no_tenants)
+    }
+}
+
+impl PlanArgs {
+    fn of(
+        request: RequestArgs,
+        dedicated: DedicatedArgs,
+        concurrency: Option<u16>,
+        no_tenants: NoTenants,
+    ) -> Self {
+        let RequestArgs { selection, how, rollout, retry_failed, .. } = request;
+        let (sql, exit_code) = (false, false);
         Self { selection, how, rollout, dedicated, concurrency, retry_failed, sql, exit_code, no_tenants }
     }
 }
@@ -117,24 +132,12 @@ impl From<MigrateArgs> for PlanArgs {
 #[command(after_help = examples::MIGRATE)]
 pub(crate) struct MigrateArgs {
     #[command(flatten)]
-    pub(crate) selection: SelectionArgs,
-    #[command(flatten)]
-    pub(crate) how: How,
-    #[command(flatten)]
-    pub(crate) rollout: RolloutArgs,
-    #[command(flatten)]
-    pub(crate) once: OnceArgs,
-    /// Try those, too, that failed for good in a migration which has not changed since; without it they are listed as failed
-    #[arg(long, requires = "pick", help_heading = "Control")]
-    pub(crate) retry_failed: bool,
+    pub(crate) request: RequestArgs,
     #[command(flatten)]
     pub(crate) dedicated: DedicatedArgs,
     /// How many tenants to migrate at once [default: the configured number, or 8]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = "How")]
     pub(crate) concurrency: Option<u16>,
-    /// Why, in your words [default: the CI job's URL, where there is one]
-    #[arg(long, value_name = "TEXT", help_heading = "Control")]
-    pub(crate) reason: Option<String>,
     /// What to do when the selection chooses nobody
     #[arg(long, value_name = "WHAT", default_value = "fail", help_heading = "Control")]
     pub(crate) no_tenants: NoTenants,

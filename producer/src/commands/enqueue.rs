@@ -25,7 +25,7 @@ use crate::{
 };
 
 pub(crate) async fn run(global: &Global, args: EnqueueArgs, output: &Output) -> Result<Exit, Fault> {
-    selection::must_be_given(&args.selection)?;
+    selection::must_be_given(&args.request.selection)?;
     if args.dry_run {
         return plan::run(global, args.into(), output).await;
     }
@@ -33,19 +33,20 @@ pub(crate) async fn run(global: &Global, args: EnqueueArgs, output: &Output) -> 
     if args.sync {
         sync::first(&app, args.yes, output).await?;
     }
-    let looked = Draft::look(&app, args.selection, &args.how, output).await;
+    let request = args.request;
+    let looked = Draft::look(&app, request.selection, &request.how, output).await;
     let Some((mut draft, tenants)) = selection::or_nobody(looked, args.no_tenants, output)? else {
         return Ok(Exit::Ok);
     };
-    draft.roll_out(&app, args.rollout, output).await?;
-    draft.retry_failed = args.retry_failed;
+    draft.roll_out(&app, request.rollout, output).await?;
+    draft.retry_failed = request.retry_failed;
     let central = if draft.bundle.has_central() { "central and " } else { "" };
     let who = format!("{central}{}", plural(tenants, "tenant"));
     let question = format!("Start a run of {who} ({})?", draft.selection.describe());
     if !args.yes && !output.confirm(&question, "--yes")? {
         return Err(Fault::new(Exit::Usage, "not started"));
     }
-    let written = draft.write(&app, None, selection::reason(args.reason), &args.once).await;
+    let written = draft.write(&app, None, selection::reason(request.reason), &request.once).await;
     match selection::or_nobody(written, args.no_tenants, output)? {
         Some(run) => started(&app, run, args.wait.then_some(args.timeout), output).await,
         None => Ok(Exit::Ok),

@@ -13,25 +13,25 @@ pub(crate) async fn run(global: &Global, args: MigrateArgs, output: &Output) -> 
     if args.dry_run {
         return plan::run(global, args.into(), output).await;
     }
-    let config = app::config(global)?;
-    if !selection::is_given(&args.selection) {
-        if args.once.is_given() {
-            selection::must_be_given(&args.selection)?;
+    let (config, request) = (app::config(global)?, args.request);
+    if !selection::is_given(&request.selection) {
+        if request.once.is_given() {
+            selection::must_be_given(&request.selection)?;
         }
-        let one = dedicated::one(&config, &args.dedicated, &args.how, &environment)?;
+        let one = dedicated::one(&config, &args.dedicated, &request.how, &environment)?;
         return dedicated::run(one, output).await;
     }
     let app = App::with(config).await?;
     if args.sync {
         sync::first(&app, args.yes, output).await?;
     }
-    let looked = Draft::look(&app, args.selection, &args.how, output).await;
+    let looked = Draft::look(&app, request.selection, &request.how, output).await;
     let Some((mut draft, _)) = selection::or_nobody(looked, args.no_tenants, output)? else {
         return Ok(Exit::Ok);
     };
-    draft.roll_out(&app, args.rollout, output).await?;
-    draft.retry_failed = args.retry_failed;
-    let written = draft.write(&app, None, selection::reason(args.reason), &args.once).await;
+    draft.roll_out(&app, request.rollout, output).await?;
+    draft.retry_failed = request.retry_failed;
+    let written = draft.write(&app, None, selection::reason(request.reason), &request.once).await;
     match selection::or_nobody(written, args.no_tenants, output)? {
         Some(run) => {
             output.joined(&run);
