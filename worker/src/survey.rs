@@ -147,8 +147,9 @@ impl Surveys {
         }
         let labels = order.bundle.asks_for_labels();
         let reader = Arc::new(Reader::new(order, self.concurrency, survey.tenants));
-        self.left.lock().unwrap_or_else(PoisonError::into_inner).push(reader.clone());
-        Walk { surveys: self, survey, labels, reader }.walk().await
+        let walked = Walk { surveys: self, survey, labels, reader: reader.clone() }.walk().await;
+        self.left.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
+        walked
     }
 
     /// Lets the run's claims go on, where they are held back.
