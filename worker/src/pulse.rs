@@ -1,5 +1,6 @@
 //! What the parts of one process tell each other, so that nobody waits for the next tick of a clock: that nothing is
-//! worked any more, that something may be claimed now, and that a run has ended. Nothing depends on it: who does not hear of it finds out at the next tick.
+//! worked any more, that something may be claimed now, and that a run has ended. Nothing depends on it: who does not hear of
+//! it finds out at the next tick.
 
 use std::{
     sync::{

@@ -35,8 +35,8 @@ impl MySqlSession {
         Ok(())
     }
 
-    /// In a new session, both locks, if they are to be had at once, and what is asked: in one message, up to the first table that is not there.
-    /// Which ones are is asked before, and so is what needs none.
+    /// In a new session, both locks, if they are to be had at once, and what is asked: in one message, up to the first table
+    /// that is not there. Which ones are is asked before, and so is what needs none.
     pub(super) async fn seen_at_once(
         &mut self,
         needed: Vec<Select>,
