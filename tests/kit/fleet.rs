@@ -148,7 +148,7 @@ impl TenantDb {
                  FROM information_schema.columns WHERE table_schema = current_schema() GROUP BY 1) x"
             }
             Kind::MariaDb => {
-                "SELECT CAST(group_concat(concat(t, ':', c) SEPARATOR ';') AS CHAR) FROM (SELECT table_name t, group_concat(column_name ORDER BY ordinal_position) c
+                "SELECT /*+ SET_VAR(group_concat_max_len = 4194304) */ CAST(group_concat(concat(t, ':', c) SEPARATOR ';') AS CHAR) FROM (SELECT table_name t, group_concat(column_name ORDER BY ordinal_position) c
                  FROM information_schema.columns WHERE table_schema = database() GROUP BY 1) x"
             }
             Kind::Sqlite => {

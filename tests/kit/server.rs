@@ -25,6 +25,18 @@ pub fn mariadb() -> String {
     variable("TENANTRY_TEST_MARIADB")
 }
 
+/// Whether a MySQL stands where MariaDB stands else.
+#[must_use]
+pub fn is_mysql() -> bool {
+    std::env::var_os("TENANTRY_TEST_MYSQL").is_some_and(|value| !value.is_empty())
+}
+
+/// The view of a MySQL's or a MariaDB's sessions. MySQL's former one fails while any of them runs a statement with bytes that are no text.
+#[must_use]
+pub fn sessions() -> &'static str {
+    if is_mysql() { "performance_schema.processlist" } else { "information_schema.processlist" }
+}
+
 /// The URL of the shared Redis.
 #[must_use]
 pub fn redis() -> String {
@@ -59,7 +71,7 @@ pub struct Private {
 }
 
 impl Private {
-    /// Starts one: `postgres`, `mariadb` or `redis`. `options` are added to its command line, such as
+    /// Starts one: `postgres`, `mariadb` (a MySQL where the shared one is) or `redis`. `options` are added to its command line, such as
     /// `-c max_connections=12`. A `pgbouncer` stands before the shared PostgreSQL; its options are lines of its
     /// configuration, with a `;` between them.
     ///
@@ -77,9 +89,11 @@ impl Private {
     #[must_use]
     pub fn start_in(dir: &Path, kind: &'static str, options: &str) -> Self {
         let dir = TempDir::new_in(dir).expect("a directory");
+        let kind = if kind == "mariadb" && is_mysql() { "mysql" } else { kind };
         let name = match kind {
             "postgres" => "TENANTRY_TEST_PG_OPTIONS",
             "mariadb" => "TENANTRY_TEST_MARIADB_OPTIONS",
+            "mysql" => "TENANTRY_TEST_MYSQL_OPTIONS",
             "pgbouncer" => "TENANTRY_TEST_PGBOUNCER_OPTIONS",
             _ => "TENANTRY_TEST_REDIS_OPTIONS",
         };

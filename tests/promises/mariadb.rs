@@ -153,7 +153,7 @@ async fn a_statement_over_its_limit_is_stopped_in_the_server_and_nothing_after_i
     let site = with_two_of_one_email().await;
     site.home.migration(
         "2_slow.sql",
-        "SELECT SLEEP(60);\nCREATE TABLE late (id INTEGER);\nINSERT INTO users VALUES (3, 'late');",
+        "SELECT id FROM users WHERE SLEEP(60) = 0;\nCREATE TABLE late (id INTEGER);\nINSERT INTO users VALUES (3, 'late');",
     );
     let cause = site.fails(100, &["--statement-timeout", "1s", "--retries", "2"]);
     assert_eq!(
@@ -173,7 +173,7 @@ async fn a_statement_over_its_limit_is_stopped_in_the_server_and_nothing_after_i
 #[tokio::test]
 async fn a_slow_ddl_statement_is_stopped_and_tried_again() {
     let site = with_two_of_one_email().await;
-    site.home.migration("2_slow.sql", "CREATE TABLE slow AS SELECT seq, SLEEP(1) FROM seq_1_to_60;");
+    site.home.migration("2_slow.sql", "CREATE TABLE slow AS WITH RECURSIVE numbers AS (SELECT 1 AS seq UNION ALL SELECT seq + 1 FROM numbers WHERE seq < 60) SELECT seq, SLEEP(1) AS s FROM numbers;");
     let cause = site.fails(100, &["--statement-timeout", "1s", "--retries", "2"]);
     assert_eq!((&cause["code"], &cause["statement"]), (&"statement-timeout".into(), &1.into()), "{cause}");
     assert_eq!(site.attempts(site.tenant()).len(), 2);
@@ -199,7 +199,7 @@ async fn killed_in(site: &Site, sql: &str) -> serde_json::Value {
     tenant.execute("CREATE TABLE slow (id INTEGER); INSERT INTO slow VALUES (1)").await;
     site.home.migration("2_slow.sql", sql);
     let child = site.start(&["--retries", "3"]);
-    let sleeper = "SELECT coalesce(max(id), 0) FROM information_schema.processlist WHERE db = database() AND state = 'User sleep'";
+    let sleeper = "SELECT CAST(coalesce(max(id), 0) AS SIGNED) FROM information_schema.processlist WHERE db = database() AND state = 'User sleep'";
     until("the slow statement runs", async || tenant.number(sleeper).await > 0).await;
     let number = tenant.number(sleeper).await;
     tenant.execute(&format!("DELETE FROM slow; KILL {number}")).await;
@@ -261,6 +261,10 @@ const OPENED: &str = "SELECT CAST(VARIABLE_VALUE AS SIGNED) FROM information_sch
 
 #[tokio::test]
 async fn a_mariadb_tenant_costs_its_server_no_look_at_the_others() {
+    if server::is_mysql() {
+        eprintln!("skipped: MySQL counts otherwise");
+        return;
+    }
     const OTHERS: i64 = 150;
     let server = Private::start("mariadb", "");
     create_mariadb_database(&server.url, "look").await;

@@ -123,7 +123,7 @@ async fn cut_in_the_second(first: &str) -> Site {
     tenant.execute("CREATE TABLE slow (id INTEGER); INSERT INTO slow VALUES (1)").await;
     site.home.migration("1_slow.sql", &format!("{first};\nSELECT SLEEP(60) FROM slow;"));
     let child = site.start(&["--retries", "1"]);
-    let sleeper = "SELECT coalesce(max(id), 0) FROM information_schema.processlist WHERE db = database() AND state = 'User sleep'";
+    let sleeper = "SELECT CAST(coalesce(max(id), 0) AS SIGNED) FROM information_schema.processlist WHERE db = database() AND state = 'User sleep'";
     until("the slow statement runs", async || tenant.number(sleeper).await > 0).await;
     tenant.execute(&format!("DELETE FROM slow; KILL {}", tenant.number(sleeper).await)).await;
     assert_eq!(finish(child).code, 100);
@@ -156,7 +156,7 @@ async fn a_mariadb_migration_that_was_cut_is_mended_like_any_other() {
 }
 
 /// The session that waits for a table's definition.
-const WAITING: &str = "SELECT coalesce(max(id), 0) FROM information_schema.processlist WHERE db = database() AND state LIKE 'Waiting for table%'";
+const WAITING: &str = "SELECT CAST(coalesce(max(id), 0) AS SIGNED) FROM information_schema.processlist WHERE db = database() AND state LIKE 'Waiting for table%'";
 
 /// Somebody who reads a table, `held`, in a transaction that is left open.
 async fn reader_of_held(tenant: &TenantDb) -> MySqlConnection {
@@ -208,7 +208,7 @@ async fn a_mariadb_connection_that_is_lost_between_statements_of_one_message_is_
 #[tokio::test]
 async fn a_statement_over_its_limit_ends_its_message_on_mariadb() {
     let site = Site::new(&[Kind::MariaDb], 1).await;
-    let slow = "CREATE TABLE slow AS SELECT seq, SLEEP(1) FROM seq_1_to_60";
+    let slow = "CREATE TABLE slow AS WITH RECURSIVE numbers AS (SELECT 1 AS seq UNION ALL SELECT seq + 1 FROM numbers WHERE seq < 60) SELECT seq, SLEEP(1) AS s FROM numbers";
     let script = format!("CREATE TABLE more (n INTEGER);\n{slow};\nCREATE TABLE late (n INTEGER);\n");
     site.home.migration("1_slow.sql", &script);
     let cause = site.fails(100, &["--statement-timeout", "1s", "--retries", "2"]);

@@ -315,6 +315,10 @@ async fn a_worker_that_is_paused_in_a_transaction_does_not_keep_its_locks_in_pos
 
 #[tokio::test]
 async fn a_worker_that_is_paused_in_a_transaction_does_not_keep_its_locks_in_mariadb() {
+    if server::is_mysql() {
+        eprintln!("skipped: MySQL has no limit for a transaction that stands still");
+        return;
+    }
     let home = Home::new().with_mariadb_registry().await;
     let _fleet = sqlite_tenants(&home, 1).await;
     let mut registry = MySqlConnection::connect(&home.registry_url()).await.expect("mariadb");

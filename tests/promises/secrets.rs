@@ -79,7 +79,7 @@ async fn registry(home: &Home) -> Seen {
     for (table, columns) in db.tables().await {
         let rows = match db.kind {
             Kind::MariaDb => format!(
-                "SELECT CAST(group_concat(concat_ws(' ', {columns}) SEPARATOR '\n') AS CHAR) FROM {table}"
+                "SELECT /*+ SET_VAR(group_concat_max_len = 4194304) */ CONVERT(CAST(group_concat(concat_ws(' ', {columns}) SEPARATOR '\n') AS BINARY) USING latin1) FROM {table}"
             ),
             _ => format!("SELECT string_agg(t::text, E'\n') FROM {table} t"),
         };

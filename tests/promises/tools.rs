@@ -48,7 +48,8 @@ impl Project {
     }
 }
 
-/// Each column of a table with its type, and `not null` where it is so, in their order; then the key's columns.
+/// Each column of a table with its type, and `not null` where it is so, in their order; then the key's columns. Without the
+/// widths of whole numbers and the word for JSON that MariaDB has and MySQL has not.
 pub(crate) async fn shape(tenant: &TenantDb, table: &str) -> String {
     let sql = match tenant.kind {
         Kind::PostgresDatabase | Kind::PostgresSchema => format!(
@@ -63,7 +64,12 @@ pub(crate) async fn shape(tenant: &TenantDb, table: &str) -> String {
         ),
         Kind::Sqlite => format!("SELECT sql FROM sqlite_master WHERE name = '{table}'"),
     };
-    tenant.text(&sql).await.unwrap_or_default()
+    let shape = tenant.text(&sql).await.unwrap_or_default();
+    let widths = [("bigint(20)", "bigint"), ("int(11)", "int"), ("int(10)", "int"), (" json", " longtext")];
+    match tenant.kind {
+        Kind::MariaDb => widths.iter().fold(shape, |shape, (from, to)| shape.replace(from, to)),
+        _ => shape,
+    }
 }
 
 /// The rows of a history in their order, as one column of text.

@@ -37,7 +37,7 @@ async fn the_table_and_its_rows_are_those_that_atlas_makes() {
     for tenant in &site.fleet.tenants {
         let expected = match tenant.kind {
             Kind::MariaDb => {
-                "version varchar(255) not null, description varchar(255) not null, type bigint(20) unsigned not null, applied bigint(20) not null, total bigint(20) not null, executed_at timestamp not null, execution_time bigint(20) not null, error longtext, error_stmt longtext, hash varchar(255) not null, partial_hashes longtext, operator_version varchar(255) not null; PRIMARY KEY (version)"
+                "version varchar(255) not null, description varchar(255) not null, type bigint unsigned not null, applied bigint not null, total bigint not null, executed_at timestamp not null, execution_time bigint not null, error longtext, error_stmt longtext, hash varchar(255) not null, partial_hashes longtext, operator_version varchar(255) not null; PRIMARY KEY (version)"
             }
             Kind::Sqlite => {
                 "CREATE TABLE \"atlas_schema_revisions\" (version text NOT NULL, description text NOT NULL, type integer NOT NULL DEFAULT 2, applied integer NOT NULL DEFAULT 0, total integer NOT NULL DEFAULT 0, executed_at datetime NOT NULL, execution_time integer NOT NULL, error text NULL, error_stmt text NULL, hash text NOT NULL, partial_hashes json NULL, operator_version text NOT NULL, PRIMARY KEY (version))"

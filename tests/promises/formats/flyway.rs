@@ -52,7 +52,7 @@ async fn the_table_is_the_one_that_flyway_makes() {
         let (expected_names, expected) = match tenant.kind {
             Kind::MariaDb => (
                 "flyway_schema_history_s_idx",
-                "installed_rank int(11) not null, version varchar(50), description varchar(200) not null, type varchar(20) not null, script varchar(1000) not null, checksum int(11), installed_by varchar(100) not null, installed_on timestamp not null, execution_time int(11) not null, success tinyint(1) not null; PRIMARY KEY (installed_rank)",
+                "installed_rank int not null, version varchar(50), description varchar(200) not null, type varchar(20) not null, script varchar(1000) not null, checksum int, installed_by varchar(100) not null, installed_on timestamp not null, execution_time int not null, success tinyint(1) not null; PRIMARY KEY (installed_rank)",
             ),
             Kind::Sqlite => (
                 "flyway_schema_history_s_idx",

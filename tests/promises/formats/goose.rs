@@ -21,7 +21,7 @@ async fn the_history_has_its_table_and_rows() {
     for tenant in &site.fleet.tenants {
         let expected = match tenant.kind {
             Kind::MariaDb => {
-                "id bigint(20) unsigned not null, version_id bigint(20) not null, is_applied tinyint(1) not null, tstamp timestamp; primary key (id)"
+                "id bigint unsigned not null, version_id bigint not null, is_applied tinyint(1) not null, tstamp timestamp; primary key (id)"
             }
             Kind::Sqlite => {
                 "create table goose_db_version (id integer primary key autoincrement, version_id integer not null, is_applied integer not null, tstamp timestamp default (datetime('now')))"

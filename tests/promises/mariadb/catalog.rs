@@ -48,6 +48,14 @@ CREATE EVENT nightly ON SCHEDULE EVERY 1 DAY STARTS '2030-01-01 00:00:00' DISABL
 CREATE EVENT later ON SCHEDULE AT '2035-01-01 00:00:00' ON COMPLETION PRESERVE DISABLE DO DELETE FROM plain;
 ";
 
+/// MySQL is asked in another way, and has no sequences and no versions of rows.
+fn is_left_out() -> bool {
+    if server::is_mysql() {
+        eprintln!("skipped: this is of MariaDB");
+    }
+    server::is_mysql()
+}
+
 /// An object as kind, table, name and definition.
 type Told = (String, Option<String>, String, String);
 
@@ -105,6 +113,9 @@ async fn is_told_alike(site: &Site, tenant: &TenantDb, kinds: usize) {
 
 #[tokio::test]
 async fn a_rich_mariadb_schema_is_told_as_one_query_for_everything_tells_it() {
+    if is_left_out() {
+        return;
+    }
     let site = Site::new(&[Kind::MariaDb], 1).await;
     site.home.migration("1_all.sql", RICH);
     let _ = site.migrate(&[]).exits(0);
@@ -113,6 +124,9 @@ async fn a_rich_mariadb_schema_is_told_as_one_query_for_everything_tells_it() {
 
 #[tokio::test]
 async fn an_account_of_one_database_alone_is_told_all_that_is_in_it() {
+    if is_left_out() {
+        return;
+    }
     for (migration, kinds) in [(RICH, 11), ("CREATE TABLE t (id INT PRIMARY KEY, n INT UNIQUE);", 5)] {
         let (home, mut fleet, user) = (quick_home(), Fleet::default(), unique("owner"));
         fleet.add(Kind::MariaDb, 1, home.path()).await;
@@ -129,6 +143,9 @@ async fn an_account_of_one_database_alone_is_told_all_that_is_in_it() {
 
 #[tokio::test]
 async fn one_thing_of_each_kind_alone_is_told() {
+    if is_left_out() {
+        return;
+    }
     let kinds = [
         "CREATE TABLE t (n INT CHECK (n > 0))",
         "CREATE TABLE a (n INT PRIMARY KEY); CREATE TABLE b (n INT, FOREIGN KEY (n) REFERENCES a (n))",
@@ -156,6 +173,9 @@ const ON_DISK: &str = "SELECT CAST(VARIABLE_VALUE AS SIGNED) FROM information_sc
 
 #[tokio::test]
 async fn a_plain_mariadb_tenant_costs_its_server_three_tables_on_the_disk_at_most() {
+    if is_left_out() {
+        return;
+    }
     let server = Private::start("mariadb", "");
     create_mariadb_database(&server.url, "plain").await;
     let url = server::with_database(&server.url, "plain");

@@ -96,7 +96,7 @@ pub(crate) fn django_migration(after: &str, table: &str) -> String {
 async fn has_djangos_table(tenant: &TenantDb) {
     let expected = match tenant.kind {
         Kind::MariaDb => {
-            "id bigint(20) not null, app varchar(255) not null, name varchar(255) not null, applied datetime(6) not null; PRIMARY KEY (id)"
+            "id bigint not null, app varchar(255) not null, name varchar(255) not null, applied datetime(6) not null; PRIMARY KEY (id)"
         }
         Kind::Sqlite => {
             "CREATE TABLE \"django_migrations\" (\"id\" integer NOT NULL PRIMARY KEY AUTOINCREMENT, \"app\" varchar(255) NOT NULL, \"name\" varchar(255) NOT NULL, \"applied\" datetime NOT NULL)"

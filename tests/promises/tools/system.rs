@@ -102,7 +102,7 @@ async fn laravel_keeps_a_row_with_its_batch_per_migration() {
         assert_eq!(rows(tenant, "migrations", row).await, expected);
         let expected = match tenant.kind {
             Kind::MariaDb => {
-                "id int(10) unsigned not null, migration varchar(255) not null, batch int(11) not null; PRIMARY KEY (id)"
+                "id int unsigned not null, migration varchar(255) not null, batch int not null; PRIMARY KEY (id)"
             }
             Kind::Sqlite => {
                 "CREATE TABLE \"migrations\" (\"id\" integer not null primary key autoincrement, \"migration\" varchar not null, \"batch\" integer not null)"

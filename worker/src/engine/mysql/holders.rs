@@ -15,6 +15,9 @@ use crate::engine::{
 /// A lock was waited for too long: of a row, or of a table's definition.
 const LOCK_TIMEOUT: &str = "1205";
 
+/// The list of sessions of MariaDB, and of MySQL, whose former one is an error while any session runs bytes that are no text.
+const SESSIONS: [&str; 2] = ["information_schema.PROCESSLIST", "performance_schema.processlist"];
+
 /// An answer that takes longer is not waited for.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 
@@ -80,9 +83,9 @@ impl MySqlSession {
             let holders = self.holders_of_lock(name).await;
             return Ok(Some(Wait::held("the tenant's lock", "held by", &holders, None)));
         }
-        let select = format!(
-            "SELECT STATE, INFO FROM information_schema.PROCESSLIST WHERE ID = {number} AND COMMAND IN ('Query', 'Execute')"
-        );
+        let list = SESSIONS[usize::from(!self.is_maria)];
+        let select =
+            format!("SELECT STATE, INFO FROM {list} WHERE ID = {number} AND COMMAND IN ('Query', 'Execute')");
         let Some(row) = self.read(&select).await?.and_then(|mut rows| rows.pop()) else { return Ok(None) };
         let text = |at: usize| row.get(at).cloned().flatten().unwrap_or_default();
         let (state, statement) = (text(0), text(1));
@@ -135,7 +138,8 @@ impl MySqlSession {
     }
 
     async fn sessions(&mut self, more: &str, joined: &str) -> Vec<Row> {
-        let select = format!("SELECT {SESSION}, {more} FROM information_schema.PROCESSLIST p {joined}");
+        let list = SESSIONS[usize::from(!self.is_maria)];
+        let select = format!("SELECT {SESSION}, {more} FROM {list} p {joined}");
         self.read(&select).await.ok().flatten().unwrap_or_default()
     }
 }
