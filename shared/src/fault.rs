@@ -147,6 +147,8 @@ impl From<RegistryError> for Fault {
                 Self::new(Exit::Config, message)
                     .with_hint("give its directory a first migration, or take the set away")
             }
+            RegistryError::Sets(BundleError::NoTenants) => Self::new(Exit::Config, message)
+                .with_hint("give a set without `for = \"central\"`: that one is for the tenants"),
             RegistryError::Sets(BundleError::UnknownSet { .. }) => Self::usage(message),
             RegistryError::Sets(BundleError::Ambiguous { .. }) => {
                 Self::new(Exit::Config, message).with_hint("say which: `format` of the set")
@@ -156,9 +158,9 @@ impl From<RegistryError> for Fault {
             }
             RegistryError::Sets(_) => Self::new(Exit::Config, message),
             RegistryError::Text(_) => Self::new(Exit::Config, message).with_hint("save it as UTF-8"),
-            RegistryError::Format { .. } | RegistryError::Url(_) | RegistryError::Bundle(_) => {
-                Self::new(Exit::Config, message)
-            }
+            RegistryError::Bundle(_) => Self::new(Exit::Config, message)
+                .with_hint("it was changed in the registry's database: restore that from a backup"),
+            RegistryError::Format { .. } | RegistryError::Url(_) => Self::new(Exit::Config, message),
         }
     }
 }
@@ -233,5 +235,35 @@ impl From<QueueError> for Fault {
             QueueError::Scheme | QueueError::OtherDatabase => Self::new(Exit::Config, message),
             QueueError::Ledger(error) => error.into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    fn hint(fault: impl Into<Fault>) -> String {
+        fault.into().hint.unwrap_or_default()
+    }
+
+    #[test]
+    fn a_setting_that_cannot_be_looked_up_has_a_way_out() {
+        let unset = ConfigError::Unset { name: "DB".into(), setting: "registry-url" };
+        assert!(hint(unset).contains("set it"));
+        let unreadable = ConfigError::Unreadable { path: PathBuf::from("/x"), reason: "gone".into() };
+        assert!(hint(unreadable).contains("may read"));
+        assert!(hint(ConfigError::Central(UrlError::Malformed)).contains("[central]"));
+    }
+
+    #[test]
+    fn sets_of_which_none_is_for_tenants_have_a_way_out() {
+        assert!(hint(RegistryError::Sets(BundleError::NoTenants)).contains("for = \"central\""));
+    }
+
+    #[test]
+    fn a_bundle_that_is_damaged_has_a_way_out() {
+        assert!(hint(RegistryError::Bundle("b1".into())).contains("backup"));
     }
 }

@@ -91,6 +91,11 @@ impl ConfigError {
             Self::Key { .. } => {
                 Some("give 32 bytes as 64 hexadecimal digits or base64: `openssl rand -hex 32`")
             }
+            Self::Unset { .. } => {
+                Some("set it for this command, or name a file that holds the value: { file = \"PATH\" }")
+            }
+            Self::Unreadable { .. } => Some("name a file that is there and that this user may read"),
+            Self::Central(_) => Some("correct `url` and `schema` of [central] in tenantry.toml"),
             Self::Schedule { .. } => Some("docs/schedule.md has examples"),
             Self::Source { .. } => Some("docs/sources.md has an example of each kind of source"),
             _ => None,
