@@ -1,18 +1,19 @@
 //! `tenants sync`: what a source lists against what the registry has, shown, asked for, and written in one transaction.
 
-use std::collections::HashMap;
-
-use serde_json::{Value, json};
+use serde::{Serialize, Serializer};
+use serde_json::json;
 use tenantry_shared::{
     config::{SourceConfig, environment},
     exit::Exit,
     fault::Fault,
-    registry::{Edit, Mirror},
+    registry::{Edit, Mirror, NewTenant},
     secret::MasterKey,
     source::{
-        self, Listing,
-        difference::{Comparison, Difference, place},
+        self, Listed, Listing, Tenants,
+        comparison::Comparison,
+        difference::{Difference, place},
     },
+    tenant::Slug,
 };
 
 use super::selection::requested_by;
@@ -84,19 +85,9 @@ pub(crate) async fn look(config: &SourceConfig) -> Result<u64, Fault> {
 async fn compare(app: &App, name: Option<&str>, adopt: bool) -> Result<(MasterKey, Vec<Difference>), Fault> {
     let key = app.key().await?;
     let configured = || app.config.sources.iter().map(|source| source.name.clone()).collect();
-    let mut comparisons = Vec::new();
-    let mut listed_by = HashMap::new();
-    for config in chosen(&app.config.sources, name)? {
-        let tenants = source::read(config, &environment).await?.tenants_of(&config.name)?;
-        for slug in tenants.keys() {
-            if let Some(other) = listed_by.insert(slug.clone(), &config.name) {
-                let text = format!("tenant '{slug}' is listed by the sources {other} and {}", config.name);
-                return Err(Fault::new(Exit::Refused, text)
-                    .with_hint("nothing was changed; leave it out of one of them"));
-            }
-        }
-        comparisons.push(Comparison::new(&config.name, tenants, adopt.then(configured)));
-    }
+    let lists = read(&chosen(&app.config.sources, name)?).await?;
+    let compared = |(name, tenants)| Comparison::new(name, tenants, adopt.then(configured));
+    let mut comparisons: Vec<_> = lists.into_iter().map(compared).collect();
     let mut after = None;
     loop {
         let page = app.registry.known(&key, after.as_ref(), PAGE).await?;
@@ -109,6 +100,23 @@ async fn compare(app: &App, name: Option<&str>, adopt: bool) -> Result<(MasterKe
         }
     }
     Ok((key, comparisons.into_iter().map(Comparison::finish).collect()))
+}
+
+/// What each source lists. No tenant is in two of them.
+async fn read<'a>(sources: &[&'a SourceConfig]) -> Result<Vec<(&'a str, Tenants)>, Fault> {
+    let mut lists: Vec<(&str, Tenants)> = Vec::new();
+    for config in sources {
+        let tenants = source::read(config, &environment).await?.tenants_of(&config.name)?;
+        for (other, before) in &lists {
+            if let Some(slug) = tenants.names().find(|slug| before.contains(slug)) {
+                let text = format!("tenant '{slug}' is listed by the sources {other} and {}", config.name);
+                return Err(Fault::new(Exit::Refused, text)
+                    .with_hint("nothing was changed; leave it out of one of them"));
+            }
+        }
+        lists.push((&config.name, tenants));
+    }
+    Ok(lists)
 }
 
 fn chosen<'a>(sources: &'a [SourceConfig], name: Option<&str>) -> Result<Vec<&'a SourceConfig>, Fault> {
@@ -146,15 +154,15 @@ async fn apply(
     if !how.yes && !output.confirm(&format!("Change the registry ({counts})?"), "--yes")? {
         return Err(Fault::new(Exit::Usage, "not synced"));
     }
-    let mirrors: Vec<_> = some.iter().map(|difference| mirror(difference)).collect();
-    app.registry.mirror(key, &mirrors, &requested_by()).await?;
+    let mirrors = some.into_iter().map(mirror).collect();
+    app.registry.mirror(key, mirrors, &requested_by()).await?;
     Ok(true)
 }
 
 fn mirror(difference: &Difference) -> Mirror<'_> {
     Mirror {
         source: &difference.source,
-        added: &difference.added,
+        added: Box::new(difference.added.iter().map(Listed::into_new)),
         edits: difference.edits().collect(),
         detail: format!("source {}: {}", difference.source, difference.summary()),
     }
@@ -163,9 +171,8 @@ fn mirror(difference: &Difference) -> Mirror<'_> {
 /// Shows the differences; `asked_for`: they are what standard output is for.
 fn tell(differences: &[Difference], applied: bool, asked_for: bool, output: &Output) {
     if output.is_json() && asked_for {
-        let sources: Vec<_> = differences.iter().map(document).collect();
-        return output
-            .document(&json!({ "schema": "tenantry.sync/v1", "applied": applied, "sources": sources }));
+        let sources = differences.iter().map(Document::of).collect();
+        return output.document(&Sync { schema: "tenantry.sync/v1", applied, sources });
     }
     for difference in differences {
         let text = text(difference);
@@ -173,35 +180,68 @@ fn tell(differences: &[Difference], applied: bool, asked_for: bool, output: &Out
     }
 }
 
-fn document(difference: &Difference) -> Value {
-    let edits = |list: &[(Edit, Vec<String>)]| -> Vec<Value> {
-        list.iter().map(|(edit, what)| json!({ "tenant": edit.slug, "what": what })).collect()
-    };
-    let added = difference.added.iter().map(|tenant| {
-        json!({ "tenant": tenant.slug, "status": tenant.status, "place": tenant.place, "labels": tenant.labels })
-    });
-    json!({
-        "source": difference.source,
-        "listed": difference.listed,
-        "added": added.collect::<Vec<_>>(),
-        "changed": edits(&difference.changed),
-        "suspended": edits(&difference.suspended),
-        "reactivated": edits(&difference.reactivated),
-        "unchanged": difference.unchanged,
-        "not_its_own": difference.foreign,
-        "alarm": difference.alarm(),
-    })
+/// The document of a sync, which is written as it is made: it lists every tenant.
+#[derive(Serialize)]
+struct Sync<'a> {
+    schema: &'static str,
+    applied: bool,
+    sources: Vec<Document<'a>>,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    source: &'a str,
+    listed: usize,
+    #[serde(serialize_with = "added")]
+    added: &'a Tenants,
+    #[serde(serialize_with = "edits")]
+    changed: &'a [(Edit, Vec<String>)],
+    #[serde(serialize_with = "edits")]
+    suspended: &'a [(Edit, Vec<String>)],
+    #[serde(serialize_with = "edits")]
+    reactivated: &'a [(Edit, Vec<String>)],
+    unchanged: usize,
+    not_its_own: &'a [Slug],
+    alarm: Option<String>,
+}
+
+impl<'a> Document<'a> {
+    fn of(difference: &'a Difference) -> Self {
+        Self {
+            source: &difference.source,
+            listed: difference.listed,
+            added: &difference.added,
+            changed: &difference.changed,
+            suspended: &difference.suspended,
+            reactivated: &difference.reactivated,
+            unchanged: difference.unchanged,
+            not_its_own: &difference.foreign,
+            alarm: difference.alarm(),
+        }
+    }
+}
+
+fn added<S: Serializer>(tenants: &Tenants, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(tenants.iter().map(|tenant| {
+        let NewTenant { slug, status, place, labels, .. } = tenant.into_new();
+        json!({ "tenant": slug, "status": status, "place": place, "labels": labels })
+    }))
+}
+
+fn edits<S: Serializer>(list: &[(Edit, Vec<String>)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(list.iter().map(|(edit, what)| json!({ "tenant": edit.slug, "what": what })))
 }
 
 fn text(difference: &Difference) -> String {
     let mut lines =
         vec![format!("source {} lists {}", difference.source, plural(difference.listed as u64, "tenant"))];
-    let added = difference.added.iter().map(|tenant| (tenant.slug.as_str(), place(&tenant.place)));
-    block(&mut lines, '+', added);
+    let added = difference.added.iter().map(|tenant| (tenant.slug, place(&tenant.place)));
+    block(&mut lines, '+', difference.added.len(), added);
     for (mark, list) in
         [('~', &difference.changed), ('-', &difference.suspended), ('^', &difference.reactivated)]
     {
-        block(&mut lines, mark, list.iter().map(|(edit, what)| (edit.slug.as_str(), what.join("; "))));
+        let edits = list.iter().map(|(edit, what)| (edit.slug.clone(), what.join("; ")));
+        block(&mut lines, mark, list.len(), edits);
     }
     lines.push(difference.summary());
     if let Some(first) = difference.foreign.first() {
@@ -214,9 +254,9 @@ fn text(difference: &Difference) -> String {
     lines.join("\n")
 }
 
-fn block<'a>(lines: &mut Vec<String>, mark: char, rows: impl ExactSizeIterator<Item = (&'a str, String)>) {
-    let more = rows.len().saturating_sub(SHOWN);
-    lines.extend(rows.take(SHOWN).map(|(tenant, what)| format!("  {mark} {tenant:<20}  {what}")));
+fn block(lines: &mut Vec<String>, mark: char, count: usize, rows: impl Iterator<Item = (Slug, String)>) {
+    lines.extend(rows.take(SHOWN).map(|(tenant, what)| format!("  {mark} {:<20}  {what}", tenant.as_str())));
+    let more = count.saturating_sub(SHOWN);
     if more > 0 {
         lines.push(format!("  {mark} … {more} more (--json lists all)"));
     }

@@ -51,12 +51,11 @@ pub struct Edit {
 }
 
 /// A sync of one source, to be written.
-#[derive(Debug)]
 pub struct Mirror<'a> {
     /// The source.
     pub source: &'a str,
-    /// Tenants that are new.
-    pub added: &'a [NewTenant],
+    /// Tenants that are new, of which a few are held at once.
+    pub added: Box<dyn Iterator<Item = NewTenant> + Send + 'a>,
     /// Tenants that change, and are the source's own from then on.
     pub edits: Vec<&'a Edit>,
     /// For the audit log.
@@ -106,7 +105,7 @@ impl Registry {
     pub async fn mirror(
         &self,
         key: &MasterKey,
-        mirrors: &[Mirror<'_>],
+        mirrors: Vec<Mirror<'_>>,
         actor: &str,
     ) -> Result<(), RegistryError> {
         self.adopt_key(key).await?;

@@ -1,31 +1,27 @@
 //! Tenant sources: what lists tenants outside of the registry. The only room that connects to a source, and only to read.
 //!
 //! A source gives rows of named values (`sql`, `file`, `http`, `discovery`), the mapping makes tenants of them, and the
-//! difference compares those with the registry's. A bad row names itself and spoils all: half a source is no source.
+//! comparison finds in what those differ from the registry's. A bad row names itself and spoils all: half a source is no source.
 //! Whoever syncs may call it; it writes nothing.
 
+pub mod comparison;
 pub mod difference;
 mod address;
 mod discovery;
 pub mod file;
 mod http;
+mod listed;
 mod mapping;
 mod row;
 mod sql;
 mod template;
 
-use std::{
-    collections::{BTreeMap, BTreeSet, btree_map::Entry},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
-pub use mapping::Listed;
+pub use listed::{Listed, Tenants};
 
 use self::{mapping::Mapping, row::Row};
-use crate::{
-    config::{ConfigError, Env, SourceConfig, SourceKind},
-    tenant::Slug,
-};
+use crate::config::{ConfigError, Env, SourceConfig, SourceKind};
 
 /// How many bad rows are told one by one.
 const TOLD: usize = 10;
@@ -109,7 +105,7 @@ impl Trouble {
 #[derive(Debug, Default)]
 pub struct Listing {
     /// Its tenants, each once.
-    pub tenants: BTreeMap<Slug, Listed>,
+    pub tenants: Tenants,
     /// What is wrong with the first bad rows.
     pub bad: Vec<String>,
     /// How many rows are bad.
@@ -124,13 +120,7 @@ impl Listing {
                 self.columns.insert(name.to_owned());
             }
         }
-        let listed = mapping.tenant(row).and_then(|tenant| match self.tenants.entry(tenant.slug.clone()) {
-            Entry::Occupied(_) => Err(format!("tenant '{}' is there twice", tenant.slug)),
-            Entry::Vacant(free) => {
-                free.insert(tenant);
-                Ok(())
-            }
-        });
+        let listed = mapping.tenant(row).and_then(|tenant| self.tenants.add(tenant));
         if let Err(why) = listed {
             self.bad_count += 1;
             if self.bad.len() < TOLD {
@@ -149,7 +139,7 @@ impl Listing {
     ///
     /// # Errors
     /// [`SourceError::BadRows`] when one is not.
-    pub fn tenants_of(self, name: &str) -> Result<BTreeMap<Slug, Listed>, SourceError> {
+    pub fn tenants_of(self, name: &str) -> Result<Tenants, SourceError> {
         match self.bad.into_iter().next() {
             Some(first) => Err(SourceError::BadRows { name: name.to_owned(), first, count: self.bad_count }),
             None => Ok(self.tenants),

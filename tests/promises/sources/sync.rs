@@ -106,8 +106,9 @@ async fn a_tenant_that_somebody_changed_since_the_comparison_stops_the_whole_syn
     let _ = home.run(&["tenants", "set", "globex", "--status", "archived"]).exits(0);
     let before = state::of(&home).await;
     let detail = String::new();
-    let mirror = Mirror { source: "default", added: &[], edits: edits.iter().collect(), detail };
-    let error = registry.mirror(&key, &[mirror], "somebody").await.expect_err("a refusal");
+    let added = Box::new(std::iter::empty());
+    let mirror = Mirror { source: "default", added, edits: edits.iter().collect(), detail };
+    let error = registry.mirror(&key, vec![mirror], "somebody").await.expect_err("a refusal");
     assert_eq!(error.to_string(), "tenant 'globex' was changed meanwhile, and nothing is synced");
     assert_eq!(state::of(&home).await, before);
 }
