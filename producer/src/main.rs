@@ -18,7 +18,10 @@ use crate::{cli::Cli, output::Output};
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
-    let cli = Cli::read();
+    let cli = match Cli::read() {
+        Ok(cli) => cli,
+        Err(unread) => return output::unread(&unread).into(),
+    };
     let output = Output::new(&cli.global);
     log::start(&cli.global.log_filter(), cli.global.log_format.into(), output.colored_errors());
     let result = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

@@ -498,3 +498,27 @@ async fn a_configuration_file_with_a_mistake_is_shown_with_its_line() {
     std::fs::remove_file(&file).expect("a file");
     refused(&home, &["-c", "nowhere.toml", "status"], 78, "nowhere.toml cannot be read: ", "").await;
 }
+
+#[test]
+fn a_call_that_cannot_be_read_is_a_document_where_json_is_asked_for() {
+    let home = Home::new();
+    for args in
+        [&["status", "--bogus", "--json"][..], &["-o", "json", "tenants", "add"], &["tenants", "--json"]]
+    {
+        let plain: Vec<&str> =
+            args.iter().copied().filter(|word| !["--json", "-o", "json"].contains(word)).collect();
+        let (ran, as_text) = (home.run(args).exits(2), home.run(&plain));
+        let document = ran.json();
+        assert_eq!(document["schema"], "tenantry.error/v1");
+        assert_eq!(document["exit_code"], 2);
+        let first = ran.stderr.lines().next().unwrap_or_default();
+        let error = format!("error: {}", document["error"].as_str().expect("an error"));
+        assert!(error.starts_with(first) && document["hint"].is_string(), "{ran:?}");
+        // A call without anything shows its help.
+        assert_eq!((as_text.code, as_text.stdout.as_str()), (2, ""), "{as_text:?}");
+    }
+    let variable = home.with("TENANTRY_OUTPUT", "json");
+    assert_eq!(variable.run(&["tenants"]).exits(2).json()["schema"], "tenantry.error/v1");
+    assert!(variable.run(&["status", "--bogus", "-o", "text"]).exits(2).stdout.is_empty());
+    assert!(variable.run(&["--help"]).exits(0).stdout.contains("Usage:"));
+}

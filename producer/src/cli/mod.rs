@@ -14,11 +14,12 @@ mod schedule;
 mod selection;
 mod servers;
 mod tenants;
+mod unread;
 
 use std::path::PathBuf;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
-use tenantry_shared::exit::Exit;
+use tenantry_shared::{config::environment, exit::Exit};
 use tenantry_worker::variables::without_empty_variables;
 
 pub(crate) use back::{BaselineArgs, Follow, Limits, RepairArgs, ResetArgs, RollbackArgs, To};
@@ -34,6 +35,7 @@ pub(crate) use schedule::{ScheduleArgs, ScheduleCommand, Scheduled};
 pub(crate) use selection::{NoTenants, SelectionArgs};
 pub(crate) use servers::ServersCommand;
 pub(crate) use tenants::{ImportFormat, TenantsCommand, UrlSource};
+pub(crate) use unread::Unread;
 
 /// Keeps a fleet of tenant databases on the same schema.
 #[derive(Parser)]
@@ -46,10 +48,16 @@ pub(crate) struct Cli {
 }
 
 impl Cli {
-    /// What was asked for; ends the process when that cannot be read. An empty variable counts as not set.
-    pub(crate) fn read() -> Self {
-        let command = without_empty_variables(Self::command());
-        Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+    /// What was asked for. An empty variable counts as not set.
+    ///
+    /// # Errors
+    /// When that cannot be read, or it is help that was asked for.
+    pub(crate) fn read() -> Result<Self, Unread> {
+        let matches = without_empty_variables(Self::command()).try_get_matches();
+        matches.and_then(|matches| Self::from_arg_matches(&matches)).map_err(|error| {
+            let words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
+            Unread::new(error, words, environment("TENANTRY_OUTPUT").as_deref())
+        })
     }
 }
 

@@ -78,7 +78,7 @@ fn at_work(out: &mut String, view: &RunView, row: &RunningRow) {
 
 /// A cause with its tenants and its way out.
 fn head(out: &mut String, cause: &Cause, label: &str) {
-    let tenants = few(cause.tenants.iter().take(TENANTS_SHOWN), cause.count);
+    let tenants = few(cause.tenants.iter().take(TENANTS_SHOWN).map(String::as_str), cause.count);
     let _ = writeln!(out, "{ERROR}{label:>10}{ERROR:#}  {}  {}", cause.fingerprint, headline(cause));
     let _ = writeln!(out, "{:>10}  {tenants}", "in");
     if let Some(line) = held_line(cause) {

@@ -23,7 +23,7 @@ impl<const NAMED: usize> Alike<NAMED> {
 
     /// So many of them, and how many more there are.
     pub(super) fn few(&self, shown: usize) -> String {
-        few(self.first.iter().take(shown), self.count)
+        few(self.first.iter().take(shown).map(String::as_str), self.count)
     }
 
     /// Adds them to the document of what they are alike in.
@@ -35,8 +35,8 @@ impl<const NAMED: usize> Alike<NAMED> {
 }
 
 /// `a, b, c, … (+7)`: these of so many.
-pub(super) fn few<'a>(names: impl Iterator<Item = &'a String>, of: u64) -> String {
-    let names: Vec<&str> = names.map(String::as_str).collect();
+pub(crate) fn few<'a>(names: impl Iterator<Item = &'a str>, of: u64) -> String {
+    let names: Vec<&str> = names.collect();
     match of.saturating_sub(names.len() as u64) {
         0 => names.join(", "),
         more => format!("{}, … (+{more})", names.join(", ")),
