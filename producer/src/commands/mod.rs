@@ -12,6 +12,7 @@ mod gate;
 mod groups;
 mod import;
 mod logs;
+mod look;
 mod migrate;
 mod new;
 mod plan;

@@ -1,8 +1,6 @@
 //! `rehearse`: what is pending in each selected tenant runs in a transaction that is rolled back. Nothing is written:
 //! no history, and nothing in the registry.
 
-use std::sync::Arc;
-
 use futures::{StreamExt as _, TryStreamExt as _};
 use tenantry_shared::{
     config::environment,
@@ -10,20 +8,15 @@ use tenantry_shared::{
     fault::Fault,
     id::TenantId,
     ledger::LedgerError,
-    registry::Access,
     run::{Pick, Selection},
     store::StoreError,
 };
-use tenantry_worker::{
-    fan::{self, Fan, Told},
-    orders::Order,
-    rehearse::rehearse,
-};
+use tenantry_worker::{fan, rehearse::rehearse};
 
 use super::{
     dedicated::{self, One},
-    enqueue::Draft,
-    plan, selection,
+    look::Look,
+    selection,
 };
 use crate::{
     app::{self, App},
@@ -51,47 +44,17 @@ async fn of_one(One { name, order, access }: One) -> RehearsalView {
 
 async fn fleet(app: &App, args: RehearseArgs, output: &Output) -> Result<RehearsalView, Fault> {
     let how = args.how();
-    let mut draft = Draft::of(app, args.selection, &how).await?;
-    let key = app.config.master_key()?;
-    app.registry.expect_key(&key).await?;
-    let mut tenants = plan::counted(&draft, app, args.no_tenants, output).await?;
-    let mut selected = draft.selection.describe();
-    if let Some(sample) = args.sample.filter(|_| tenants > 0) {
-        draft.selection = sampled(app, &draft.selection, tenants, sample).await?;
-        let of = plural(tenants, "tenant");
-        tenants = app.ledger.count_selected(&draft.selection).await?;
-        selected = format!("{selected}, a sample of {tenants} of {of}");
+    let mut look = Look::new(app, args.selection, &how, args.no_tenants, output).await?;
+    let mut selected = look.draft.selection.describe();
+    if let Some(sample) = args.sample.filter(|_| look.tenants > 0) {
+        let of = plural(look.tenants, "tenant");
+        look.draft.selection = sampled(app, &look.draft.selection, look.tenants, sample).await?;
+        look.tenants = app.ledger.count_selected(&look.draft.selection).await?;
+        selected = format!("{selected}, a sample of {} of {of}", look.tenants);
     }
-    let central = plan::central(&draft, app, &key).await?;
-    let order = Order {
-        bundle: Arc::new(draft.bundle),
-        target: draft.target,
-        policy: draft.policy,
-        action: draft.kind,
-    };
-    let central = match central {
-        Some(access) => Some(rehearse(&order, &access).await),
-        None => None,
-    };
-    let fan = Fan {
-        registry: &app.registry,
-        key: &key,
-        selection: &draft.selection,
-        labels: order.bundle.asks_for_labels(),
-        concurrency: args.concurrency.map_or(app.config.worker.concurrency, usize::from),
-        told: Told::AsTheyCome,
-    };
-    let (mut groups, mut tally) = (RehearsalGroups::default(), output.tally(tenants));
-    let look = |access: Access| {
-        let order = &order;
-        async move { rehearse(order, &access).await }
-    };
-    let looked = fan.each(look, |tenant, result| {
-        groups.add(tenant, result);
-        tally.step();
-    });
-    looked.await?;
-    tally.finish();
+    let mut groups = RehearsalGroups::default();
+    let tell = |tenant, result| groups.add(tenant, result);
+    let (order, central) = look.at_all(args.concurrency, output, rehearse, tell).await?;
     Ok(RehearsalView::new(&order, central, groups, Some(selected)))
 }
 

@@ -36,7 +36,7 @@ use super::selection;
 use crate::{
     app::{self, App},
     cli::{Global, VerifyArgs},
-    output::{DIM, ERROR, GOOD, Output, plural},
+    output::{DIM, ERROR, GOOD, Output, few, plural},
 };
 
 /// How many tenants are named for a person.
@@ -221,8 +221,8 @@ fn text(bundle: &Bundle, records: &[Record], schemas: Option<&Schemas>) -> Strin
         out.push_str(&format!("{style}{count:>10}{style:#}  {word}\n"));
     }
     for (cause, same) in groups.iter().filter(|((rank, _), _)| *rank > 0).flat_map(|(_, causes)| causes) {
-        let names: Vec<&Slug> = same.iter().map(|record| &record.slug).collect();
-        out.push_str(&format!("\n{cause}\n{:>10}  {}\n", "in", named(&names)));
+        let names = named(same.iter().map(|record| &record.slug));
+        out.push_str(&format!("\n{cause}\n{:>10}  {names}\n", "in"));
         if let Some(hint) = same[0].standing.hint() {
             out.push_str(&format!("{DIM}{:>10}{DIM:#}  {hint}\n", "hint"));
         }
@@ -260,10 +260,7 @@ fn outside<'a>(rows: impl Iterator<Item = &'a OutsiderRow>) -> String {
 }
 
 /// The first names of some, and how many more there are.
-fn named(names: &[&Slug]) -> String {
-    let first: Vec<&str> = names.iter().take(NAMED).map(|slug| slug.as_str()).collect();
-    match names.len().saturating_sub(NAMED) {
-        0 => first.join(", "),
-        more => format!("{}, … (+{more})", first.join(", ")),
-    }
+fn named<'a>(names: impl ExactSizeIterator<Item = &'a Slug>) -> String {
+    let count = names.len() as u64;
+    few(names.take(NAMED).map(Slug::as_str), count)
 }

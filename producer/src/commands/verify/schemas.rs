@@ -117,8 +117,8 @@ fn other_text(cluster: &Cluster<Slug>, difference: Option<&Difference>) -> Strin
         None => format!("{count} of one more schema"),
     };
     let what = what.trim_start_matches(|c: char| c.is_ascii_digit()).trim_start();
-    let names: Vec<&Slug> = cluster.members.iter().collect();
-    let mut out = format!("{ERROR}{count:>10}{ERROR:#}  {what}\n{:>10}  {}\n", "in", named(&names));
+    let names = named(cluster.members.iter());
+    let mut out = format!("{ERROR}{count:>10}{ERROR:#}  {what}\n{:>10}  {names}\n", "in");
     for (norm, here) in difference.map(|d| d.differs.as_slice()).unwrap_or_default() {
         for (word, object) in [("alike", norm), ("here", here)] {
             let definition = object.definition.trim().replace('\n', &format!("\n{:>12}", ""));
