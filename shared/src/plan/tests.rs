@@ -14,7 +14,8 @@ fn bundle(versions: &[i64]) -> Bundle {
     Bundle::new(files.collect()).unwrap()
 }
 
-fn history(bundle: &Bundle, versions: &[i64]) -> Vec<Applied> {
+/// A history of these versions, as the bundle has them.
+pub(super) fn history(bundle: &Bundle, versions: &[i64]) -> Vec<Applied> {
     let row = |v: &i64| Applied {
         version: (*v).into(),
         checksum: bundle.get(&(*v).into()).unwrap().checksum.clone(),
