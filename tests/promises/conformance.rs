@@ -1,11 +1,15 @@
 //! The contract of the queue, one suite over every source: whatever carries the jobs must pass it. It speaks to the
 //! queue and the ledger directly, and looks at what they did with SQL of its own.
 
+mod again;
 mod bench;
 mod bulk;
 mod caps;
+mod ends;
+mod late;
 mod locks;
 mod machine;
+mod suspects;
 mod texts;
 
 use std::{
@@ -14,17 +18,22 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{Connection as _, Executor as _, MySqlConnection, PgConnection};
+use sqlx::{Connection as _, Executor as _, MySqlConnection};
 use tenantry_shared::{
     failure::Class,
     id::{RunId, TenantId},
     job::{Job, Next},
-    run::{RunRef, RunState, TargetState},
+    run::TargetState,
 };
 use tenantry_tests::{Home, fleet::Kind, wait::until};
 use tokio::sync::Semaphore;
 
 use self::{
+    again::{
+        a_claim_that_is_given_back_does_not_count, a_handler_that_panics_does_not_stop_its_consumer,
+        a_job_that_is_sent_again_and_again_is_claimed_once, a_permanent_failure_is_not_given_again,
+        a_retry_is_not_given_before_it_is_due_and_holds_no_slot,
+    },
     bench::{Bench, failure, handler, success},
     bulk::{
         an_outcome_that_the_registry_refuses_costs_those_beside_it_nothing,
@@ -37,6 +46,16 @@ use self::{
         a_new_cap_holds_for_the_next_claim, a_server_that_refuses_gets_a_limit_that_grows_until_it_is_off,
         a_suspect_waits_for_a_slot_of_its_server_too, what_is_due_on_a_full_server_holds_up_nobody_else,
         what_was_sent_before_its_server_got_a_cap_costs_no_attempt,
+    },
+    ends::{
+        a_lease_has_one_holder_until_it_lapses_or_is_given_up,
+        a_run_is_closed_once_and_only_when_all_its_targets_have_ended,
+        a_run_whose_targets_have_all_ended_is_stopped_by_nothing,
+    },
+    suspects::{
+        a_busy_consumer_makes_room_for_a_suspect_and_works_it_alone_while_another_goes_on,
+        a_suspect_of_a_paused_run_is_not_claimed, a_target_that_loses_three_workers_alone_is_failed,
+        a_target_that_lost_two_workers_is_claimed_only_as_a_suspect,
     },
     texts::{
         a_schema_that_cannot_be_kept_does_not_cost_the_outcome,
@@ -251,67 +270,6 @@ async fn no_duration_is_too_long(bench: Bench) {
     assert_eq!(bench.ledger.retrying(claim.job.run).await.expect("what waits").len(), 1);
 }
 
-async fn a_retry_is_not_given_before_it_is_due_and_holds_no_slot(bench: Bench) {
-    bench.enqueue().await;
-    let order = Arc::new(Mutex::new(Vec::new()));
-    let (noted, own) = (order.clone(), bench.clone());
-    let served = bench.serve(
-        "a",
-        1,
-        LEASE,
-        handler(move |claim| {
-            let (bench, noted) = (own.clone(), noted.clone());
-            async move {
-                let first = {
-                    let mut order = noted.lock().expect("no panic");
-                    order.push(claim.job.tenant);
-                    order.len() == 1
-                };
-                if first {
-                    let next = Next::RetryIn(Duration::from_secs(1));
-                    assert!(bench.record(&claim, failure(Class::Transient), next).await);
-                } else {
-                    assert!(bench.succeed(&claim).await);
-                }
-            }
-        }),
-    );
-    until("the retry waits", || async { bench.targets("state = 'retryable'").await == 1 }).await;
-    let due = bench.sql.number("SELECT due_at FROM targets WHERE attempt = 1 AND state = 'retryable'").await;
-    until("both have ended", || async { bench.targets("state = 'applied'").await == 2 }).await;
-    served.drain().await;
-    let begun = bench.sql.number("SELECT started_at FROM targets WHERE attempt = 2").await;
-    assert!(begun >= due, "begun at {begun}, due at {due}");
-    let order = order.lock().expect("no panic");
-    assert!(order.len() == 3 && order[0] == order[2] && order[0] != order[1], "{order:?}");
-}
-
-async fn a_permanent_failure_is_not_given_again(bench: Bench) {
-    bench.enqueue().await;
-    let claim = bench.take(1, "a", LEASE).await.remove(0);
-    assert!(bench.record(&claim, failure(Class::Permanent), Next::End(TargetState::Failed)).await);
-    bench.queue.send(&[claim.job]).await.expect("sent");
-    assert_eq!(bench.take(5, "b", LEASE).await, []);
-    assert_eq!(bench.ledger.claim_jobs(&[claim.job], "b", LEASE).await.expect("an answer"), []);
-    assert_eq!(bench.ledger.rescue(i64::MAX).await.expect("a rescue"), 0);
-    assert_eq!(bench.targets("state = 'failed' AND attempt = 1 AND due_at IS NULL").await, 1);
-}
-
-async fn a_job_that_is_sent_again_and_again_is_claimed_once(bench: Bench) {
-    bench.enqueue().await;
-    bench.conduct().await;
-    let job = bench.job("t00").await;
-    bench.queue.send(&[job; 5]).await.expect("sent");
-    let claims = bench.take(10, "a", LEASE).await;
-    assert_eq!((claims.len(), claims[0].job, claims[0].attempt), (1, job, 1));
-    bench.queue.send(&[job; 5]).await.expect("sent");
-    assert_eq!(bench.take(10, "b", LEASE).await, []);
-    assert!(bench.succeed(&claims[0]).await);
-    bench.queue.send(&[job; 5]).await.expect("sent");
-    assert_eq!(bench.take(10, "b", LEASE).await, []);
-    assert_eq!(bench.targets("state = 'applied' AND attempt = 1 AND owner = 'a'").await, 1);
-}
-
 async fn no_two_targets_of_a_tenant_are_given_at_once(bench: Bench) {
     bench.enqueue().await;
     bench.enqueue().await;
@@ -343,250 +301,6 @@ async fn a_job_that_waits_for_its_tenant_is_given_as_soon_as_that_is_free(bench:
     let other = bench.take(10, "b", LEASE).await;
     assert_eq!((other.len(), other[0].job.run != claims[0].job.run), (1, true));
     assert_eq!(bench.targets("state = 'running' AND attempt - uncounted = attempt").await, 1);
-}
-
-async fn a_handler_that_panics_does_not_stop_its_consumer(bench: Bench) {
-    bench.enqueue().await;
-    let (panicked, own) = (Arc::new(Mutex::new(false)), bench.clone());
-    let served = bench.serve(
-        "a",
-        1,
-        Duration::from_millis(500),
-        handler(move |claim| {
-            let (bench, first) =
-                (own.clone(), !std::mem::replace(&mut *panicked.lock().expect("no panic"), true));
-            async move {
-                assert!(!first, "this panic is part of the test");
-                assert!(bench.succeed(&claim).await);
-            }
-        }),
-    );
-    until("all have ended", || async { bench.targets("state = 'applied'").await == 5 }).await;
-    served.drain().await;
-    assert_eq!(bench.targets("lapses = 1 AND attempt = 2 AND uncounted = 1").await, 1);
-    assert_eq!(bench.targets("lapses = 0 AND attempt = 1").await, 4);
-}
-
-async fn a_claim_that_is_given_back_does_not_count(bench: Bench) {
-    bench.enqueue().await;
-    let claim = bench.take(1, "a", LEASE).await.remove(0);
-    assert!(bench.ledger.release(&claim).await.expect("an answer"));
-    assert!(!bench.ledger.release(&claim).await.expect("an answer"));
-    let again = bench.take(1, "b", LEASE).await.remove(0);
-    assert_eq!((again.attempt, again.counted), (2, 1));
-    assert_eq!(bench.targets("lapses = 0").await, 1);
-}
-
-async fn a_target_that_lost_two_workers_is_claimed_only_as_a_suspect(bench: Bench) {
-    bench.enqueue_some(1).await;
-    let suspect = bench.take_and_lose().await.job;
-    assert_eq!(bench.take_and_lose().await.job, suspect);
-    bench.enqueue().await;
-    assert_eq!(bench.ledger.claim_jobs(&[suspect], "a", LEASE).await.expect("an answer"), []);
-    let others = bench.take(10, "a", LEASE).await;
-    assert_eq!(
-        (others.len(), others.iter().any(|claim| claim.job == suspect)),
-        (1, false),
-        "its own target of the newer run waits for it"
-    );
-    let seen = bench.ledger.suspects("b").await.expect("an answer");
-    assert!(seen.waited.is_some() && !seen.held, "{seen:?}");
-    let claim = bench.suspect("b", LEASE).await.expect("a claim");
-    assert_eq!((claim.job, claim.attempt, claim.counted), (suspect, 3, 1));
-    assert_eq!(bench.suspect("c", LEASE).await, None);
-    let held = async |owner: &str| bench.ledger.suspects(owner).await.expect("an answer");
-    assert_eq!((held("b").await.held, held("c").await.held), (true, false));
-    assert_eq!(held("b").await.waited, None);
-    assert!(bench.succeed(&claim).await);
-    assert_eq!(bench.targets("state = 'applied' AND lapses = 2 AND attempt - uncounted = 1").await, 1);
-}
-
-async fn a_suspect_of_a_paused_run_is_not_claimed(bench: Bench) {
-    bench.enqueue().await;
-    let run = bench.take_and_lose().await.job.run;
-    bench.take_and_lose().await;
-    assert!(bench.ledger.pause(run, "a test").await.expect("an answer"));
-    assert_eq!(bench.suspect("a", LEASE).await, None);
-    assert_eq!(bench.ledger.suspects("a").await.expect("an answer").waited, None);
-    assert!(bench.ledger.resume(run, "a test").await.expect("an answer"));
-    assert!(bench.suspect("a", LEASE).await.is_some());
-}
-
-async fn a_target_that_loses_three_workers_alone_is_failed(bench: Bench) {
-    bench.enqueue().await;
-    for attempt in 1..=2 {
-        assert_eq!(bench.take_and_lose().await.attempt, attempt);
-    }
-    for attempt in 3..=5 {
-        assert_eq!(bench.targets("state = 'failed'").await, 0, "before attempt {attempt}");
-        let claim = bench.suspect("lost", SHORT_LEASE).await.expect("a claim");
-        assert_eq!((claim.attempt, claim.alone), (attempt, true));
-        assert!(bench.ledger.note_begun(&claim, &7.into()).await.expect("an answer"));
-        bench.until_rescued().await;
-        assert!(!bench.ledger.note_begun(&claim, &8.into()).await.expect("an answer"));
-    }
-    assert_eq!(bench.suspect("b", LEASE).await, None);
-    assert_eq!(bench.take(1, "b", LEASE).await, []);
-    let blamed = "state = 'failed' AND class = 'permanent' AND code = 'worker-lost' AND message LIKE '%died 3 times%alone' AND version = '7'";
-    assert_eq!(bench.targets(blamed).await, 1);
-    let closed = bench.ledger.close_runs().await.expect("closed runs");
-    assert_eq!(closed.iter().map(|run| run.state).collect::<Vec<_>>(), [RunState::Failed]);
-}
-
-/// Others come back again and again until the suspect has ended, so that neither consumer is ever idle by itself.
-async fn a_busy_consumer_makes_room_for_a_suspect_and_works_it_alone_while_another_goes_on(bench: Bench) {
-    bench.enqueue().await;
-    bench
-        .sql
-        .execute(
-            "UPDATE targets SET lapses = 2 WHERE tenant_id = (SELECT id FROM tenants WHERE slug = 't04')",
-        )
-        .await;
-    let suspect = bench.job("t04").await;
-    let beside = Arc::new(Mutex::new(Vec::new()));
-    let consumer = |owner: &'static str| {
-        let (own, beside) = (bench.clone(), beside.clone());
-        let work = handler(move |claim| {
-            let (bench, beside) = (own.clone(), beside.clone());
-            async move {
-                let ended = async || bench.targets("state = 'applied'").await > 0;
-                if claim.job == suspect {
-                    let attempts = "SELECT count(*) FROM attempts";
-                    let begun = bench.sql.number(attempts).await;
-                    until("the other one goes on", async || bench.sql.number(attempts).await > begun + 5)
-                        .await;
-                    let held = bench.targets(&format!("state = 'running' AND owner = '{owner}'")).await;
-                    beside.lock().expect("no panic").push(held);
-                    assert!(bench.succeed(&claim).await);
-                } else if ended().await {
-                    assert!(bench.succeed(&claim).await);
-                } else {
-                    let again = Next::RetryIn(Duration::ZERO);
-                    assert!(bench.record(&claim, failure(Class::Transient), again).await);
-                }
-            }
-        });
-        bench.serve(owner, 2, LEASE, work)
-    };
-    let (a, b) = (consumer("a"), consumer("b"));
-    until("all have ended", || async { bench.targets("state = 'applied'").await == 5 }).await;
-    a.drain().await;
-    b.drain().await;
-    assert_eq!(*beside.lock().expect("no panic"), [1], "what its consumer held while it ran");
-}
-
-async fn a_run_is_closed_once_and_only_when_all_its_targets_have_ended(bench: Bench) {
-    let closed = async || bench.ledger.close_runs().await.expect("closed runs").len();
-    bench.enqueue().await;
-    assert_eq!(closed().await, 0, "three are pending");
-    let claims = bench.take(3, "a", LEASE).await;
-    assert!(bench.succeed(&claims[0]).await);
-    assert!(bench.record(&claims[1], failure(Class::Transient), Next::RetryIn(Duration::ZERO)).await);
-    assert_eq!(closed().await, 0, "one is running, one is to be retried");
-    let again = bench.take(1, "a", LEASE).await.remove(0);
-    assert!(bench.succeed(&again).await);
-    assert_eq!(closed().await, 0, "one is running");
-    assert!(bench.succeed(&claims[2]).await);
-    let all = tokio::join!(closed(), closed(), closed(), closed());
-    assert_eq!(all.0 + all.1 + all.2 + all.3, 1);
-    let ended = "SELECT finished_at FROM runs WHERE state = 'succeeded'";
-    let at = bench.sql.number(ended).await;
-    assert_eq!(closed().await, 0);
-    assert_eq!(bench.sql.number(ended).await, at);
-}
-
-/// Whoever worked it may have been killed before it was closed.
-async fn a_run_whose_targets_have_all_ended_is_stopped_by_nothing(bench: Bench) {
-    bench.enqueue().await;
-    let claim = bench.take(1, "a", LEASE).await.remove(0);
-    assert!(bench.succeed(&claim).await);
-    bench.sql.execute("UPDATE runs SET deadline_at = 1").await;
-    assert_eq!(bench.ledger.stop_runs().await.expect("an answer").done, []);
-    bench.ledger.cancel(claim.job.run, true, "a test").await.expect("an answer");
-    let run = bench.ledger.find_run(RunRef::Latest).await.expect("the run");
-    assert_eq!((run.state, run.stop), (RunState::Succeeded, None));
-    assert_eq!(
-        bench
-            .sql
-            .number("SELECT count(*) FROM events WHERE kind <> 'run.enqueued' AND run_id IS NOT NULL")
-            .await,
-        0
-    );
-}
-
-async fn a_lease_has_one_holder_until_it_lapses_or_is_given_up(bench: Bench) {
-    let hold =
-        async |holder: &str, term| bench.ledger.hold_lease("x", holder, term).await.expect("an answer");
-    let all = tokio::join!(hold("a", LEASE), hold("b", LEASE), hold("c", LEASE), hold("d", LEASE));
-    let all = [all.0, all.1, all.2, all.3];
-    assert_eq!(all.iter().filter(|held| **held).count(), 1, "{all:?}");
-    let holder = ["a", "b", "c", "d"][all.iter().position(|held| *held).expect("a holder")];
-    assert!(!hold("other", LEASE).await);
-    assert!(hold(holder, LEASE).await, "it renews its own");
-    assert!(hold(holder, Duration::ZERO).await);
-    assert!(hold("other", LEASE).await, "it has lapsed");
-    assert!(!hold(holder, LEASE).await);
-    bench.ledger.drop_lease("x", holder).await.expect("an answer");
-    assert!(!hold(holder, LEASE).await, "it was not its own to give up");
-    bench.ledger.drop_lease("x", "other").await.expect("an answer");
-    assert!(hold(holder, LEASE).await);
-}
-
-/// A claim that comes home while its consumer drains belongs to others, not to the end of what still runs. A lock on
-/// the table holds it up, which only PostgreSQL lets others see.
-async fn a_late_claim_is_given_back(bench: Bench) {
-    bench.enqueue().await;
-    bench.sql.execute("UPDATE targets SET due_at = 9000000000000 WHERE tenant_id = (SELECT id FROM tenants WHERE slug = 't01')").await;
-    let (gate, own) = (Arc::new(Semaphore::new(0)), bench.clone());
-    let passing = gate.clone();
-    let work = handler(move |claim| {
-        let (bench, gate) = (own.clone(), passing.clone());
-        async move {
-            gate.acquire().await.expect("open").forget();
-            assert!(bench.succeed(&claim).await);
-        }
-    });
-    let served = bench.serve("a", 2, LEASE, work);
-    until("the first one runs", || async { bench.targets("state = 'running'").await == 1 }).await;
-    let mut registry = PgConnection::connect(&bench.sql.url).await.expect("postgres");
-    // With Redis it counts as sent already, so that no conductor comes first.
-    let ready = if bench.queue.kind() == "ledger" { "due_at = 0" } else { "sent_at = 1" };
-    let lock = format!(
-        "BEGIN; LOCK TABLE targets IN EXCLUSIVE MODE; UPDATE targets SET {ready} WHERE state = 'pending'"
-    );
-    registry.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(lock))).await.expect("a lock");
-    bench.queue.send(&[bench.job("t01").await]).await.expect("sent");
-    // The server cuts a long statement's end off. A conductor that looks for what is due beside Redis is no claim.
-    let claim = if bench.queue.kind() == "ledger" {
-        "query LIKE '%FROM targets  WHERE due_at%' AND query NOT LIKE '%lapses >= 2%'"
-    } else {
-        "(query LIKE '%SET state = ''running''%' OR query LIKE '%IN (VALUES%')"
-    };
-    let blocked = format!(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
-            AND query LIKE 'WITH ready%' AND {claim}"
-    );
-    until("a claim waits for the lock", || async { bench.sql.number(&blocked).await == 1 }).await;
-    served.stop.send_replace(true);
-    registry.execute(sqlx::raw_sql("COMMIT")).await.expect("a commit");
-    until("the late claim is given back", || async {
-        bench.targets("state = 'retryable' AND attempt = 1 AND uncounted = 1 AND lapses = 0").await == 1
-    })
-    .await;
-    assert_eq!(bench.targets("state = 'running'").await, 1, "the other one still runs");
-    gate.add_permits(1);
-    served.drain().await;
-    assert_eq!(bench.targets("state = 'applied'").await, 1);
-}
-
-#[tokio::test]
-async fn a_claim_that_comes_home_during_a_drain_is_given_back_at_once_to_the_ledger() {
-    a_late_claim_is_given_back(Bench::new(Home::new().with_postgres_registry().await, false, 2).await).await;
-}
-
-#[tokio::test]
-async fn a_claim_that_comes_home_during_a_drain_is_given_back_at_once_with_redis() {
-    a_late_claim_is_given_back(Bench::new(Home::new().with_postgres_registry().await, true, 2).await).await;
 }
 
 /// Whoever has changed less is chosen to give way.

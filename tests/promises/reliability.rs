@@ -21,7 +21,7 @@ fn named(text: &str) -> Vec<Named<'_>> {
             promise = title.starts_with("Promise ").then(|| title.split(':').next().expect("a title"));
         }
         let test = line.strip_prefix("| `").and_then(|rest| rest.split('`').next());
-        if let (Some(promise), Some((module, function))) = (promise, test.and_then(|t| t.split_once("::"))) {
+        if let (Some(promise), Some((module, function))) = (promise, test.and_then(|t| t.rsplit_once("::"))) {
             found.push(Named { promise, module, function });
         }
     }
@@ -30,7 +30,8 @@ fn named(text: &str) -> Vec<Named<'_>> {
 
 /// The file of a module: of the promises, or of the pure rooms.
 fn source(module: &str) -> String {
-    let place = |dir: &str, end: &str| root().join(dir).join(format!("{module}{end}"));
+    let path = module.replace("::", "/");
+    let place = |dir: &str, end: &str| root().join(dir).join(format!("{path}{end}"));
     let places =
         [place("tests/promises", ".rs"), place("tests/promises", "/mod.rs"), place("shared/src", ".rs")];
     let found = places.iter().find(|path| path.exists());
