@@ -16,6 +16,7 @@ mod proxy;
 mod ratio;
 mod registry;
 mod report;
+mod score;
 mod server;
 mod turns;
 mod whole;

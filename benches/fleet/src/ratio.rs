@@ -10,6 +10,7 @@ use crate::{
     places::Kind,
     registry::Registries,
     report::{Cell, Report},
+    score::Measured,
     turns,
 };
 
@@ -63,7 +64,7 @@ pub async fn scale(args: &Args, registries: &mut Registries, report: &mut Report
             for case in CASES {
                 let address = registries.another(args.registry).await;
                 let before = few.remove(&case);
-                let best = before.as_ref().map(turns::Measured::best);
+                let best = before.as_ref().map(Measured::best);
                 let measured = turns::measure(&args, &fleet, case, address, best).await;
                 if let Some(before) = before {
                     report.line(grown(*kind, case, [many / 10, many], [before.each(), measured.each()]));
