@@ -197,6 +197,20 @@ async fn a_configuration_file_with_a_mistake_is_shown_with_its_line() {
     refused(&home, &["-c", "nowhere.toml", "status"], 78, "nowhere.toml cannot be read: ", "").await;
 }
 
+/// Promise 5.
+#[test]
+fn a_url_where_none_is_expected_is_told_without_its_password() {
+    let home = Home::new();
+    let url = "postgres://u:pass@word-canary@127.0.0.1/d";
+    for args in [&["tenants", "add", "acme", url][..], &["migrate", url], &["plan", &format!("--to-{url}")]] {
+        for args in [args.to_vec(), [args, &["--json"]].concat()] {
+            let ran = home.run(&args).exits(2);
+            assert!(ran.stderr.contains("postgres://u:***@127.0.0.1/d"), "{ran:?}");
+            assert!(!ran.stderr.contains("canary") && !ran.stdout.contains("canary"), "{ran:?}");
+        }
+    }
+}
+
 #[test]
 fn a_call_that_cannot_be_read_is_a_document_where_json_is_asked_for() {
     let home = Home::new();

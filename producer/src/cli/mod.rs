@@ -55,8 +55,9 @@ impl Cli {
     pub(crate) fn read() -> Result<Self, Unread> {
         let matches = without_empty_variables(Self::command()).try_get_matches();
         matches.and_then(|matches| Self::from_arg_matches(&matches)).map_err(|error| {
-            let words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
-            Unread::new(error, words, environment("TENANTRY_OUTPUT").as_deref())
+            let words: Vec<_> =
+                std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+            Unread::new(error, words.into_iter(), environment("TENANTRY_OUTPUT").as_deref())
         })
     }
 }

@@ -1,12 +1,14 @@
 //! A call that cannot be read.
 
-use tenantry_shared::fault::Fault;
+use tenantry_shared::{fault::Fault, secret::redact};
 
 /// What clap has to say of a call: what is wrong with it, or the help that was asked for.
 pub(crate) struct Unread {
     pub(crate) error: clap::Error,
     /// Whether standard output was to be one JSON document.
     pub(crate) json: bool,
+    /// Of URLs that are among the words, which clap repeats where it does not expect them.
+    passwords: Vec<String>,
 }
 
 impl Unread {
@@ -14,10 +16,21 @@ impl Unread {
     /// `TENANTRY_OUTPUT` says.
     pub(super) fn new(
         error: clap::Error,
-        words: impl Iterator<Item = String>,
+        words: impl Iterator<Item = String> + Clone,
         variable: Option<&str>,
     ) -> Self {
-        Self { error, json: asked_for(words).unwrap_or(variable == Some("json")) }
+        let passwords = words.clone().filter_map(|word| password(&word)).collect();
+        Self { error, json: asked_for(words).unwrap_or(variable == Some("json")), passwords }
+    }
+
+    /// What clap says, where a password must be taken out of it.
+    pub(crate) fn redacted(&self) -> Option<String> {
+        (!self.passwords.is_empty()).then(|| self.told())
+    }
+
+    fn told(&self) -> String {
+        let told = self.error.render().to_string();
+        self.passwords.iter().fold(told, |told, password| redact(&told, Some(password)))
     }
 
     /// What is wrong, in one line; nothing where help was asked for.
@@ -25,13 +38,21 @@ impl Unread {
         if !self.error.use_stderr() {
             return None;
         }
-        let told = self.error.render().to_string();
+        let told = self.told();
         let first = told.strip_prefix("error: ").map(|told| told.lines().take_while(|line| !line.is_empty()));
         let first = first.map(|lines| lines.map(str::trim).collect::<Vec<_>>().join(" "));
         let tip = told.lines().find_map(|line| line.trim().strip_prefix("tip: "));
         let message = first.unwrap_or_else(|| "no command is given".into());
         Some(Fault::usage(message).with_hint(tip.unwrap_or("for more information, try --help")))
     }
+}
+
+/// The password of a URL that a word is, or ends with.
+fn password(word: &str) -> Option<String> {
+    let (_, rest) = word.split_once("://")?;
+    let (user, _) = rest.rsplit_once('@')?;
+    let (_, password) = user.split_once(':')?;
+    (!password.is_empty()).then(|| password.to_owned())
 }
 
 /// Which output the words ask for, if they do.

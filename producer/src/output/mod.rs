@@ -194,7 +194,10 @@ impl Output {
 /// A call that cannot be read, or help that was asked for, in clap's words; and how the process ends.
 pub(crate) fn unread(unread: &Unread) -> Exit {
     // Where nobody reads it there is nobody to tell.
-    let _ = unread.error.print();
+    let _ = match unread.redacted() {
+        None => unread.error.print(),
+        Some(text) => write!(anstream::stderr(), "{text}"),
+    };
     let Some(fault) = unread.fault() else { return Exit::Ok };
     if unread.json {
         let _ = written(&error_document(&fault));
