@@ -21,6 +21,8 @@ const NONCE_BYTES: usize = 24;
 /// 32 bytes that open every tenant's URL.
 pub struct MasterKey {
     bytes: SecretBox<[u8; 32]>,
+    /// What the keys of tenants are derived by: the same for all of them.
+    derive: Hkdf<Sha256>,
     id: String,
 }
 
@@ -77,9 +79,10 @@ impl MasterKey {
 
     fn new(bytes: [u8; 32]) -> Self {
         let bytes = SecretBox::new(Box::new(bytes));
+        let derive = Hkdf::new(None, bytes.expose_secret());
         let mut id = [0_u8; 4];
-        expand(&bytes, b"tenantry key id", &mut id);
-        Self { bytes, id: hex(&id) }
+        expand(&derive, &[b"tenantry key id"], &mut id);
+        Self { bytes, derive, id: hex(&id) }
     }
 
     /// Eight hexadecimal digits that name the key and tell nothing of it.
@@ -128,14 +131,14 @@ impl MasterKey {
 
     fn cipher(&self, tenant: TenantId) -> XChaCha20Poly1305 {
         let mut key = [0_u8; 32];
-        expand(&self.bytes, &[b"tenantry url ".as_slice(), tenant.as_bytes()].concat(), &mut key);
+        expand(&self.derive, &[b"tenantry url ", tenant.as_bytes()], &mut key);
         XChaCha20Poly1305::new(&key.into())
     }
 }
 
 #[expect(clippy::expect_used, reason = "HKDF gives up to 8160 bytes, and at most 32 are asked for")]
-fn expand(master: &SecretBox<[u8; 32]>, info: &[u8], out: &mut [u8]) {
-    Hkdf::<Sha256>::new(None, master.expose_secret()).expand(info, out).expect("a valid length");
+fn expand(derive: &Hkdf<Sha256>, info: &[&[u8]], out: &mut [u8]) {
+    derive.expand_multi_info(info, out).expect("a valid length");
 }
 
 fn random<const N: usize>() -> Result<[u8; N], SecretError> {
