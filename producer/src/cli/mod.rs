@@ -20,7 +20,7 @@ use std::path::PathBuf;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use tenantry_shared::{config::environment, exit::Exit};
-use tenantry_worker::variables::without_empty_variables;
+use tenantry_worker::variables::without_empty_variable;
 
 pub(crate) use back::{BaselineArgs, Follow, Limits, RepairArgs, ResetArgs, RollbackArgs, To};
 pub(crate) use dedicated::DedicatedArgs;
@@ -48,12 +48,12 @@ pub(crate) struct Cli {
 }
 
 impl Cli {
-    /// What was asked for. An empty variable counts as not set.
+    /// What was asked for. An empty variable counts as not set: variables stand only for the flags of all commands.
     ///
     /// # Errors
     /// When that cannot be read, or it is help that was asked for.
     pub(crate) fn read() -> Result<Self, Unread> {
-        let matches = without_empty_variables(Self::command()).try_get_matches();
+        let matches = Self::command().mut_args(without_empty_variable).try_get_matches();
         matches.and_then(|matches| Self::from_arg_matches(&matches)).map_err(|error| {
             let words: Vec<_> =
                 std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
@@ -63,6 +63,7 @@ impl Cli {
 }
 
 #[derive(Subcommand)]
+#[command(defer = true)] // only the command that was asked for is described at all
 pub(crate) enum Command {
     /// Print what a run would do to whom, and change nothing
     Plan(PlanArgs),
@@ -193,5 +194,18 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn no_command_has_a_variable_for_a_flag_of_its_own() {
+        fn look(command: &clap::Command) {
+            for arg in command.get_arguments().filter(|arg| !arg.is_global_set()) {
+                assert_eq!(arg.get_env(), None, "{} of {}", arg.get_id(), command.get_name());
+            }
+            command.get_subcommands().for_each(look);
+        }
+        let mut command = Cli::command();
+        command.build();
+        command.get_subcommands().for_each(look);
     }
 }
