@@ -52,6 +52,12 @@ const SQLITE_BUSY_TIMEOUT_MS: u32 = 30_000;
 /// thousand tenants writes a part of that. A longer log would be read for longer by each process that opens it.
 const SQLITE_LOG_PAGES: u32 = 4_000;
 
+/// With so many it is written back beside other work, by who is about to write: each process that opens it reads the log first.
+const SQLITE_LONG_LOG_PAGES: u32 = 1_000;
+
+/// What a page takes in the log: itself, and what is told of it.
+const SQLITE_LOG_PAGE_BYTES: u32 = 4_096 + 24;
+
 /// Which database holds the registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
@@ -138,6 +144,8 @@ fn replaced(text: &str, words: &[(&str, &str)]) -> String {
 pub struct Store {
     pool: Pool,
     dialect: Dialect,
+    /// Where an SQLite file has its log.
+    log: Option<PathBuf>,
 }
 
 impl Store {
@@ -184,7 +192,8 @@ impl Store {
         // The pool would try for its whole time limit and then say only that the time is over.
         let first = connect_once(url, dialect).await?;
         let most = if dialect == Dialect::Sqlite { 4 } else { 8 };
-        Ok(Self { pool: Pool::new(options(url)?, dialect, most, first), dialect })
+        let log = sqlite_path(url).map(|path| format!("{}-wal", path.display()).into());
+        Ok(Self { pool: Pool::new(options(url)?, dialect, most, first), dialect, log })
     }
 
     /// The pool, for one statement.
@@ -236,6 +245,25 @@ impl Store {
         }
     }
 
+    /// Writes back what the log of an SQLite file holds, before something is written, where that is much: beside whatever else is
+    /// done, or at once where it is so much that this has not helped before. Elsewhere nothing is to be done.
+    pub async fn write_back(&self) {
+        let Some(path) = &self.log else { return };
+        let pages = std::fs::metadata(path).map_or(0, |log| log.len() / u64::from(SQLITE_LOG_PAGE_BYTES));
+        if pages <= SQLITE_LONG_LOG_PAGES.into() {
+            return;
+        }
+        let pool = self.pool.clone();
+        let written = tokio::spawn(async move {
+            if let Err(error) = pool.write_back().await {
+                tracing::debug!(%error, "the registry's log was not written back");
+            }
+        });
+        if pages > SQLITE_LOG_PAGES.into() {
+            let _ = written.await; // it has told
+        }
+    }
+
     /// Closes every connection.
     pub async fn close(&self) {
         self.pool.close().await;
@@ -272,7 +300,8 @@ fn options(url: &str) -> Result<AnyConnectOptions, StoreError> {
 async fn prepare(connection: &mut AnyConnection, dialect: Dialect) -> Result<(), sqlx::Error> {
     let settings = match dialect {
         Dialect::Sqlite => format!(
-            "PRAGMA busy_timeout={SQLITE_BUSY_TIMEOUT_MS}; PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON; PRAGMA wal_autocheckpoint={SQLITE_LOG_PAGES}"
+            "PRAGMA busy_timeout={SQLITE_BUSY_TIMEOUT_MS}; PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON; PRAGMA wal_autocheckpoint={SQLITE_LOG_PAGES}; PRAGMA journal_size_limit={}",
+            SQLITE_LONG_LOG_PAGES * SQLITE_LOG_PAGE_BYTES
         ),
         // What PostgreSQL takes for costly here ends after a few rows: to compile it takes longer than all of its work.
         Dialect::Postgres => {

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{AnyConnection, Connection as _, Error, any::AnyConnectOptions};
+use sqlx::{AnyConnection, Connection as _, Error, Executor as _, any::AnyConnectOptions};
 use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 
 use super::{ACQUIRE_TIMEOUT, Dialect, SQLITE_BUSY_TIMEOUT_MS, error::is_unreachable, prepare};
@@ -122,6 +122,13 @@ impl Pool {
             None => self.to_write_by().await?,
         };
         Ok(Lent { line, home: Home::Turn(turn) })
+    }
+
+    /// Writes the log of an SQLite file back, as far as nobody is in the way, by a connection that nobody waits for.
+    pub(super) async fn write_back(&self) -> Result<(), Error> {
+        let mut connection = AnyConnection::connect_with(&self.0.options).await?;
+        connection.execute(sqlx::raw_sql("PRAGMA wal_checkpoint(PASSIVE)")).await?;
+        connection.close().await
     }
 
     /// Closes all that nobody uses; the others are closed when they come back.
