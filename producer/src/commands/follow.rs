@@ -7,7 +7,7 @@ use tenantry_shared::{
     exit::Exit,
     fault::Fault,
     ledger::{Ledger, LedgerError},
-    run::{RunRef, TargetState},
+    run::{Run, RunRef, TargetState},
     store::Dialect,
     summary::{Causes, Counts},
 };
@@ -29,7 +29,7 @@ const SIGHTINGS: u32 = 50;
 const RUNNING: u32 = 100;
 
 /// For so many times as long as a look took none follows: it counts all targets of the run, and there may be a million.
-const PAUSE: u32 = 9;
+const PAUSE: u32 = 49;
 
 /// How to follow.
 pub(crate) struct Wait {
@@ -99,15 +99,15 @@ pub(crate) async fn until_ended(
     let (mut last_seen, mut before) = (Stopwatch::start(), None);
     loop {
         let began = Stopwatch::start();
-        match look(ledger, run, before.as_ref()).await {
-            Ok(view) if view.run.state.is_final() => {
+        match look(ledger, run, before.as_ref(), progress.is_shown()).await {
+            Ok(Some(view)) if view.run.state.is_final() => {
                 progress.update(&view);
                 progress.finish();
                 return Ok(view);
             }
             Ok(view) => {
-                progress.update(&view);
-                (last_seen, before) = (Stopwatch::start(), Some(view));
+                view.iter().for_each(|view| progress.update(view));
+                (last_seen, before) = (Stopwatch::start(), view);
             }
             Err(error) if error.is_temporary() && last_seen.elapsed() < OUTAGE => {
                 progress.line("the registry does not answer, trying again");
@@ -136,13 +136,34 @@ async fn pause(ledger: &Ledger, run: RunRef, interval: Duration, pause: Duration
 
 /// A run with the fold of its targets, now. The run is read first: what ended by then is complete.
 pub(crate) async fn view(ledger: &Ledger, run: RunRef) -> Result<RunView, LedgerError> {
-    look(ledger, run, None).await
-}
-
-/// The same after an earlier look. What has failed stays so: while no more has, the causes are those of before.
-async fn look(ledger: &Ledger, run: RunRef, before: Option<&RunView>) -> Result<RunView, LedgerError> {
     let run = ledger.find_run(run).await?;
     let counts = ledger.counts(run.id).await?;
+    fold(ledger, run, counts, None).await
+}
+
+/// The same after an earlier look: of a run that goes on as much as is shown, and nothing if that is nothing.
+async fn look(
+    ledger: &Ledger,
+    run: RunRef,
+    before: Option<&RunView>,
+    shown: bool,
+) -> Result<Option<RunView>, LedgerError> {
+    let run = ledger.find_run(run).await?;
+    let counts = match (run.state.is_final(), shown) {
+        (true, _) => ledger.counts(run.id).await?,
+        (false, true) => ledger.tally(run.id).await?,
+        (false, false) => return Ok(None),
+    };
+    fold(ledger, run, counts, before).await.map(Some)
+}
+
+/// What has failed stays so: while no more has than before, the causes are those of then.
+async fn fold(
+    ledger: &Ledger,
+    run: Run,
+    counts: Counts,
+    before: Option<&RunView>,
+) -> Result<RunView, LedgerError> {
     let failures = |counts: &Counts| (counts.failed, counts.central_failed());
     let causes = match before.filter(|before| failures(&before.counts) == failures(&counts)) {
         Some(before) => before.causes.clone(),

@@ -59,9 +59,14 @@ impl Progress {
         Self { view, causes_told: HashSet::new(), waits: HashMap::new() }
     }
 
+    /// Whether anything is shown at all.
+    pub(crate) fn is_shown(&self) -> bool {
+        !matches!(self.view, View::None)
+    }
+
     /// Shows how far the run is. Each new cause is told at once.
     pub(crate) fn update(&mut self, run: &RunView) {
-        if matches!(self.view, View::None) {
+        if !self.is_shown() {
             return;
         }
         self.tell_causes(run);

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// The wave of a target that is not tried.
-const NOT_TRIED: i64 = -1;
+pub(super) const NOT_TRIED: i64 = -1;
 
 /// What a target takes over of what its tenant failed with.
 const CAUSE: [&str; 7] = ["code", "message", "hint", "version", "statement", "line", "fingerprint"];

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use sqlx::{Row as _, any::AnyRow};
 
-use super::{Ledger, LedgerError, waves::CENTRAL_ID};
+use super::{Ledger, LedgerError, held::NOT_TRIED, waves::CENTRAL_ID};
 use crate::{
     id::{RunId, TenantId},
     job::Step,
@@ -131,17 +131,29 @@ impl Ledger {
     /// When the registry cannot be reached.
     pub async fn counts(&self, run: RunId) -> Result<Counts, LedgerError> {
         let sql = format!(
-            "SELECT state, count(*), count(CASE WHEN attempt - uncounted > 1 AND state IN ('applied', 'current') THEN 1 END), count(held)
-             FROM targets WHERE run_id = $1 AND tenant_id <> COALESCE({CENTRAL_ID}, '') GROUP BY state"
+            "SELECT count(*) FROM targets WHERE run_id = $1 AND tenant_id <> COALESCE({CENTRAL_ID}, '')
+                AND state IN ('applied', 'current') AND attempt - uncounted > 1"
+        );
+        let retried = self.store.query(&sql).bind(run.to_string()).fetch_one(self.store.pool()).await?;
+        let retried = u64::try_from(retried.try_get::<i64, _>(0)?).unwrap_or(0);
+        Ok(Counts { retried, ..self.tally(run).await? })
+    }
+
+    /// The same without how many needed more than one attempt, which an index alone tells.
+    ///
+    /// # Errors
+    /// When the registry cannot be reached.
+    pub async fn tally(&self, run: RunId) -> Result<Counts, LedgerError> {
+        let sql = format!(
+            "SELECT state, count(*), count(CASE WHEN wave = {NOT_TRIED} THEN 1 END) FROM targets
+             WHERE run_id = $1 AND tenant_id <> COALESCE({CENTRAL_ID}, '') GROUP BY state"
         );
         let mut counts = Counts { central: self.central_state(run).await?, ..Counts::default() };
         for row in self.store.query(&sql).bind(run.to_string()).fetch_all(self.store.pool()).await? {
-            let state: String = row.try_get(0)?;
-            let unsigned =
-                |at: usize| Ok::<_, sqlx::Error>(u64::try_from(row.try_get::<i64, _>(at)?).unwrap_or(0));
-            counts.add(state.parse().map_err(StoreError::Value)?, unsigned(1)?);
-            counts.retried += unsigned(2)?;
-            counts.held += unsigned(3)?;
+            let (state, count, held): (String, i64, i64) =
+                (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+            counts.add(state.parse().map_err(StoreError::Value)?, u64::try_from(count).unwrap_or(0));
+            counts.held += u64::try_from(held).unwrap_or(0);
         }
         Ok(counts)
     }
