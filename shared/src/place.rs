@@ -137,6 +137,17 @@ impl DatabaseUrl {
         Ok(url)
     }
 
+    /// One that was read and kept: what it says is known to be right.
+    ///
+    /// # Errors
+    /// When the text is none.
+    pub fn kept(text: &str) -> Result<Self, UrlError> {
+        match text.split_once(':').map(|(scheme, _)| (scheme, Engine::of_scheme(scheme))) {
+            Some(("postgres" | "mysql", Some(engine))) => Ok(Self { secret: text.into(), engine }),
+            _ => Self::parse(text, Path::new("/")),
+        }
+    }
+
     /// Its engine.
     #[must_use]
     pub fn engine(&self) -> Engine {

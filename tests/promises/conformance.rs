@@ -2,6 +2,7 @@
 //! queue and the ledger directly, and looks at what they did with SQL of its own.
 
 mod again;
+mod ahead;
 mod bench;
 mod bulk;
 mod caps;
@@ -33,6 +34,13 @@ use self::{
         a_claim_that_is_given_back_does_not_count, a_handler_that_panics_does_not_stop_its_consumer,
         a_job_that_is_sent_again_and_again_is_claimed_once, a_permanent_failure_is_not_given_again,
         a_retry_is_not_given_before_it_is_due_and_holds_no_slot,
+    },
+    ahead::{
+        nobody_is_looked_for_of_whom_the_registry_knows_nothing_or_who_has_a_cap,
+        what_was_found_before_another_run_was_written_is_forgotten,
+        who_is_found_current_before_is_written_so_and_a_run_of_no_others_has_ended,
+        who_is_not_found_current_before_is_worked,
+        who_was_changed_since_it_was_found_is_not_written_as_current,
     },
     bench::{Bench, failure, handler, success},
     bulk::{
@@ -125,6 +133,11 @@ on_every_source! {
     an_outcome_that_the_registry_refuses_costs_those_beside_it_nothing: 20,
     two_who_record_the_same_at_once_do_not_wait_in_a_circle: 90,
     the_tenant_that_took_longest_last_time_is_begun_first: 20,
+    who_is_found_current_before_is_written_so_and_a_run_of_no_others_has_ended: 10,
+    who_is_not_found_current_before_is_worked: 10,
+    what_was_found_before_another_run_was_written_is_forgotten: 10,
+    who_was_changed_since_it_was_found_is_not_written_as_current: 10,
+    nobody_is_looked_for_of_whom_the_registry_knows_nothing_or_who_has_a_cap: 10,
 }
 
 /// Promise 1.

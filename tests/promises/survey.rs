@@ -11,7 +11,7 @@ use tenantry_tests::{
     wait::until,
 };
 
-use crate::stage::{targets, with_every_set_up};
+use crate::stage::{ledger, targets, with_every_set_up};
 
 const MIGRATION: (&str, &str) =
     ("20260301000000_things.sql", "CREATE TABLE things (id BIGINT PRIMARY KEY);\n");
@@ -144,6 +144,23 @@ async fn what_is_not_there_or_does_not_answer_is_left_to_attempts() {
     expected.sort();
     let attempted = attempted(&home).await;
     assert!(are_those(&attempted, &expected, &fleet), "{attempted:?} for {expected:?}: {run}");
+}
+
+#[tokio::test]
+async fn migrate_of_a_fleet_that_is_current_needs_no_worker_and_tells_what_one_would() {
+    let home = Home::new();
+    let fleet = schemas(&server::postgres(), 40).await;
+    migrated(&home, &fleet);
+    let workers = async || ledger(&home).number("SELECT count(*) FROM workers").await;
+    let before = workers().await;
+    let run = migrate(&home, &[], 0);
+    assert_eq!((&run["counts"]["current"], &run["state"]), (&40.into(), &"succeeded".into()), "{run}");
+    assert_eq!(workers().await, before);
+    let _ = home.run(&["enqueue", "--all"]).exits(0);
+    let _worker = home.worker(&[]);
+    let worked = home.run(&["wait", "--json"]).exits(0).json();
+    assert_eq!(worked["counts"], run["counts"]);
+    assert!(run["duration_ms"].as_i64().is_some_and(|took| took > 0), "{run}");
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use std::{
 
 use tenantry_shared::{
     id::TenantId,
-    registry::{Access, Registry, RegistryError},
+    registry::{Access, Registry, RegistryError, Sealed},
     secret::MasterKey,
 };
 use tokio::sync::oneshot::{self, error::TryRecvError};
@@ -55,9 +55,9 @@ impl Accesses {
         let later = asked.split_off(asked.len().min(MOST));
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).splice(..0, later);
         let tenants: Vec<TenantId> = asked.iter().map(|(tenant, _)| *tenant).collect();
-        let found = registry.accesses(key, &tenants, false).await.unwrap_or_default();
-        let found = found.into_iter().map(|found| (found.id, found.access));
-        let mut found: HashMap<TenantId, Access> = found.collect();
+        let found = registry.sealed(&tenants, false).await.unwrap_or_default();
+        let open = |sealed: Sealed| sealed.open(key).map(|found| (found.id, found.access));
+        let mut found: HashMap<TenantId, Access> = found.into_iter().filter_map(open).collect();
         for (tenant, answer) in asked {
             if let Some(access) = found.remove(&tenant) {
                 // Whoever asked may be gone.

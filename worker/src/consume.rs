@@ -52,7 +52,7 @@ pub struct House {
     /// Where outcomes go.
     pub recorder: Recorder,
     /// What opens tenants' URLs.
-    pub key: MasterKey,
+    pub key: Arc<MasterKey>,
     /// What runs ask for.
     pub orders: Orders,
     /// How long a claim is good without being renewed.

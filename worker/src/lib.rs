@@ -25,7 +25,7 @@ pub mod pulse;
 pub mod rehearse;
 pub mod revert;
 pub mod signals;
-mod survey;
+pub mod survey;
 pub mod variables;
 pub mod verify;
 pub mod watch;

@@ -7,6 +7,7 @@
 //! neither is current that was the survey. It ends at the first page of which less than half was current, and a hung server
 //! costs a read's limit.
 
+mod ahead;
 mod judge;
 mod reader;
 mod walk;
@@ -23,6 +24,7 @@ use tenantry_shared::{
 };
 use tokio::sync::watch;
 
+pub use self::ahead::{Lookout, ahead};
 use self::{judge::can_tell, reader::Reader, walk::Walk};
 use crate::{conductor, consume::House};
 
@@ -140,13 +142,13 @@ impl Surveys {
     }
 
     async fn survey(&self, survey: Survey) -> Result<(), LedgerError> {
-        let House { registry, ledger, orders, .. } = &*self.house;
+        let House { registry, ledger, orders, key, .. } = &*self.house;
         let order = orders.get(registry, ledger, survey.run).await?;
         if !can_tell(&order) {
             return Ok(());
         }
         let labels = order.bundle.asks_for_labels();
-        let reader = Arc::new(Reader::new(order, self.concurrency, survey.tenants));
+        let reader = Arc::new(Reader::new(order, key.clone(), self.concurrency, survey.tenants));
         let walked = Walk { surveys: self, survey, labels, reader: reader.clone() }.walk().await;
         self.left.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
         walked

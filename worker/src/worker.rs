@@ -79,7 +79,7 @@ impl Worker {
             registry: parts.registry,
             ledger: ledger.clone(),
             recorder: Recorder::new(ledger.clone(), owner.clone()),
-            key: parts.key,
+            key: Arc::new(parts.key),
             orders: Orders::default(),
             lease,
             abort: aborted,

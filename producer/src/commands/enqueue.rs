@@ -12,7 +12,10 @@ use tenantry_shared::{
     run::{Action, ActionKind, Policy, RunRef, RunSpec, Selection},
     version::Version,
 };
-use tenantry_worker::worker::ALIVE;
+use tenantry_worker::{
+    survey::{Lookout, ahead as look_ahead},
+    worker::ALIVE,
+};
 
 use super::{
     follow::{self, Wait},
@@ -169,6 +172,19 @@ impl Draft {
         reason: Option<String>,
         once: &OnceArgs,
     ) -> Result<Enqueued, Fault> {
+        self.write_ahead(app, parent, reason, once, None).await
+    }
+
+    /// The same, where this process works the run: of so many tenants, and so many at once. Who of them is up to date is found out
+    /// before it is written.
+    pub(crate) async fn write_ahead(
+        self,
+        app: &App,
+        parent: Option<RunId>,
+        reason: Option<String>,
+        once: &OnceArgs,
+        ahead: Option<(u64, usize)>,
+    ) -> Result<Enqueued, Fault> {
         let description = self.bundle.find(&self.target).map(|m| m.description.clone()).unwrap_or_default();
         let goes_back = matches!(self.kind, ActionKind::Rollback { .. });
         let spec = RunSpec {
@@ -189,12 +205,21 @@ impl Draft {
         if let Some(run) = app.ledger.known_request(&spec).await? {
             return Ok(run);
         }
+        app.ledger.store().write_back().await;
         app.registry.put_bundle(&self.bundle).await?;
         if let Some((url, place)) = &self.central {
             app.registry.put_central(&app.key().await?, url, place).await?;
         }
         app.ledger.put_caps(&app.config.caps).await?;
-        Ok(app.ledger.enqueue(&spec, &description).await?)
+        let ahead = match ahead {
+            Some((tenants, concurrency)) => {
+                let App { registry, ledger, .. } = app;
+                let lookout = Lookout { registry, ledger, key: app.key().await?, concurrency, tenants };
+                look_ahead(lookout, &spec, self.bundle).await?
+            }
+            None => None,
+        };
+        Ok(app.ledger.enqueue_after(&spec, &description, ahead.as_ref()).await?)
     }
 }
 

@@ -26,12 +26,14 @@ pub(crate) async fn run(global: &Global, args: MigrateArgs, output: &Output) -> 
         sync::first(&app, args.yes, output).await?;
     }
     let looked = Draft::look(&app, request.selection, &request.how, output).await;
-    let Some((mut draft, _)) = selection::or_nobody(looked, args.no_tenants, output)? else {
+    let Some((mut draft, tenants)) = selection::or_nobody(looked, args.no_tenants, output)? else {
         return Ok(Exit::Ok);
     };
     draft.roll_out(&app, request.rollout, output).await?;
     draft.retry_failed = request.retry_failed;
-    let written = draft.write(&app, None, selection::reason(request.reason), &request.once).await;
+    let ahead = Some((tenants, work::slots(&app, args.concurrency)));
+    let reason = selection::reason(request.reason);
+    let written = draft.write_ahead(&app, None, reason, &request.once, ahead).await;
     match selection::or_nobody(written, args.no_tenants, output)? {
         Some(run) => {
             output.joined(&run);

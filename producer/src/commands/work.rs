@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tenantry_shared::{config::WorkerConfig, exit::Exit, fault::Fault, run::RunRef};
 use tenantry_worker::{
+    pulse::Pulse,
     signals::Signals,
     worker::{Parts, Worker},
 };
@@ -27,11 +28,13 @@ pub(crate) async fn until_ended(
     concurrency: Option<u16>,
     output: &Output,
 ) -> Result<Result<RunView, Exit>, Fault> {
+    // One that had nothing left to do when it was written, or that is joined, may have ended.
+    if app.ledger.find_run(run).await?.state.is_final() {
+        let ended = follow::until_ended(&app.ledger, run, LOOK_EVERY, Pulse::default(), output);
+        return ended.await.map(Ok);
+    }
     let mut signals = Signals::listen()?;
-    let config = WorkerConfig {
-        concurrency: concurrency.map_or(app.config.worker.concurrency, usize::from),
-        ..app.config.worker.clone()
-    };
+    let config = WorkerConfig { concurrency: slots(app, concurrency), ..app.config.worker.clone() };
     let (key, queue) = (app.key().await?, app.queue().await?);
     let mut worker =
         Worker::start(Parts { registry: app.registry.clone(), queue, key, config, health_file: None });
@@ -57,6 +60,11 @@ pub(crate) async fn until_ended(
         worker.ended().await;
     }
     result
+}
+
+/// How many tenants are worked at once.
+pub(crate) fn slots(app: &App, concurrency: Option<u16>) -> usize {
+    concurrency.map_or(app.config.worker.concurrency, usize::from)
 }
 
 /// The same, with the summary printed and the exit decided.

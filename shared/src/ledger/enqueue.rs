@@ -3,7 +3,7 @@
 
 use sqlx::{Executor as _, Row as _};
 
-use super::{Joined, Ledger, LedgerError, caps::SERVER_OF, rollout::NO_WAVE};
+use super::{Ahead, Joined, Ledger, LedgerError, caps::SERVER_OF, rollout::NO_WAVE};
 use crate::{
     id::{RunId, TenantId},
     registry::{CENTRAL, clause::Clause},
@@ -39,6 +39,19 @@ impl Ledger {
     /// # Errors
     /// When the key is of another request, when another run is under way with some of the tenants, when nobody is selected, or somebody is named who is unknown, inactive or did not fail: nothing is written then.
     pub async fn enqueue(&self, spec: &RunSpec, description: &str) -> Result<Enqueued, LedgerError> {
+        self.enqueue_after(spec, description, None).await
+    }
+
+    /// The same with what a look ahead has found. Where nothing is left to be worked the run has ended.
+    ///
+    /// # Errors
+    /// As [`Self::enqueue`].
+    pub async fn enqueue_after(
+        &self,
+        spec: &RunSpec,
+        description: &str,
+        ahead: Option<&Ahead>,
+    ) -> Result<Enqueued, LedgerError> {
         let mut tx = self.store.begin().await?;
         self.alone(&mut tx).await?;
         if let Some(run) = self.joined(&mut tx, spec).await? {
@@ -47,8 +60,16 @@ impl Ledger {
         }
         let number = self.next_number(&mut tx).await?;
         let id = RunId::new();
-        self.insert_run(&mut tx, id, number, spec, description).await?;
-        let targets = self.insert_targets(&mut tx, id, spec).await?;
+        self.insert_run(&mut tx, id, number, spec, description, ahead).await?;
+        let current = match ahead {
+            Some(ahead) => self.insert_current(&mut tx, id, number, spec, ahead).await?,
+            None => 0,
+        };
+        let targets = match ahead {
+            // All who were selected when the look began.
+            Some(ahead) if current == ahead.selected => current,
+            _ => current + self.insert_targets(&mut tx, id, spec, current > 0).await?,
+        };
         if targets == 0 {
             return Err(LedgerError::NothingSelected);
         }
@@ -57,11 +78,13 @@ impl Ledger {
             self.has_its_tenants_alone(&mut tx, id).await?;
         }
         self.assign_waves(&mut tx, id, spec, targets - held).await?;
+        // Nobody is left to be tried.
+        let has_ended = held + current == targets && !spec.central;
         if spec.central {
             self.insert_central(&mut tx, id, spec.policy.max_attempts).await?;
-        } else if held == targets {
-            // Nobody is left to be tried.
-            self.close(&mut tx, &id.to_string(), RunState::Failed.as_str()).await?;
+        } else if has_ended {
+            let state = if held > 0 { RunState::Failed } else { RunState::Succeeded };
+            self.close(&mut tx, &id.to_string(), state.as_str()).await?;
         }
         let kind = match (&spec.parent, &spec.action.kind) {
             (Some(_), _) => "run.retried",
@@ -78,7 +101,9 @@ impl Ledger {
         )
         .await?;
         tx.commit().await?;
-        if targets >= MANY {
+        if has_ended {
+            tracing::info!(run.number = number, "the run ended");
+        } else if targets >= MANY {
             self.count_anew().await;
         }
         Ok(Enqueued { id, number, targets, joined: None })
@@ -103,9 +128,11 @@ impl Ledger {
         number: i64,
         spec: &RunSpec,
         description: &str,
+        ahead: Option<&Ahead>,
     ) -> Result<(), LedgerError> {
-        let insert = "INSERT INTO runs (id, number, digest, target_version, description, selection, policy, state, parent_id, requested_by, reason, action, idempotency_key, request, created_at)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, 'pending', $8, $9, $10, $11, $12, $13, {now})";
+        let insert = "INSERT INTO runs (id, number, digest, target_version, description, selection, policy, state, parent_id, requested_by, reason, action, idempotency_key, request, created_at, started_at)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, 'pending', $8, $9, $10, $11, $12, $13, COALESCE($14, {now}), $15)";
+        let began_at = ahead.map(|ahead| ahead.began_at);
         self.store
             .query(insert)
             .bind(id.to_string())
@@ -121,12 +148,21 @@ impl Ledger {
             .bind(serde_json::to_string(&spec.action).unwrap_or_default())
             .bind(spec.key.clone())
             .bind(spec.request().as_str())
+            .bind(began_at)
+            .bind(began_at)
             .execute(&mut **tx)
             .await?;
         Ok(())
     }
 
-    async fn insert_targets(&self, tx: &mut Tx, run: RunId, spec: &RunSpec) -> Result<u64, LedgerError> {
+    /// All of its targets, or with `others` those that are not there yet.
+    async fn insert_targets(
+        &self,
+        tx: &mut Tx,
+        run: RunId,
+        spec: &RunSpec,
+        others: bool,
+    ) -> Result<u64, LedgerError> {
         let RunSpec { selection, policy, .. } = spec;
         self.names_are_right(tx, selection).await?;
         // Nobody is due before the central database is done, or before it is known who goes first.
@@ -136,7 +172,10 @@ impl Ledger {
             (false, false) => ("wave, due_at", "1, {now} - t.head_start"),
         };
         let mut inserted = 0;
-        for clause in clauses(selection, 3) {
+        for mut clause in clauses(selection, 3) {
+            if others {
+                clause.and("NOT EXISTS (SELECT 1 FROM targets x WHERE x.run_id = $1 AND x.tenant_id = t.id)");
+            }
             let left = selection.limit.map(|limit| u64::from(limit).saturating_sub(inserted));
             // In the order of their keys where all are taken: each index is written from one end to the other.
             let order = left.map_or("t.id".to_owned(), |left| format!("t.slug LIMIT {left}"));

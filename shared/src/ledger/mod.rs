@@ -14,6 +14,7 @@
 //! - a tenant that failed for good is not tried again with the same bytes until somebody asks for it;
 //! - a final state never changes.
 
+mod ahead;
 mod bulk;
 mod caps;
 mod causes;
@@ -41,6 +42,7 @@ mod survey;
 mod waves;
 mod workers;
 
+pub use ahead::Ahead;
 pub use causes::{Retrying, RunningRow};
 pub use conduct::Closed;
 pub use enqueue::Enqueued;

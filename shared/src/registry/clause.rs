@@ -85,7 +85,8 @@ impl Clause {
         list
     }
 
-    fn and(&mut self, condition: &str) {
+    /// A condition without values.
+    pub(crate) fn and(&mut self, condition: &str) {
         self.text.push_str(" AND ");
         self.text.push_str(condition);
     }

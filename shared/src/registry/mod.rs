@@ -6,6 +6,7 @@ mod bundles;
 mod central;
 pub(crate) mod clause;
 mod mirror;
+mod sealed;
 mod tenants;
 mod write;
 
@@ -14,7 +15,8 @@ use sqlx::Row as _;
 pub use bundles::{read_directory, read_files, read_sets};
 pub use central::CENTRAL;
 pub use mirror::{Edit, Known, Mirror};
-pub use tenants::{Access, Change, ListQuery, Located, NewTenant};
+pub use sealed::{Located, Sealed};
+pub use tenants::{Access, Change, ListQuery, NewTenant};
 
 use crate::{
     bundle::BundleError,

@@ -2,7 +2,6 @@
 
 use std::{borrow::Borrow, collections::HashMap};
 
-use serde::Deserialize;
 use sqlx::{Row as _, any::AnyRow};
 
 use super::{Registry, RegistryError, clause::Clause};
@@ -12,13 +11,10 @@ use crate::{
     place::{DatabaseUrl, Place},
     secret::MasterKey,
     selector::Selector,
-    store::{StoreError, list, parameters},
+    store::{StoreError, parameters},
     tenant::{Labels, Slug, Status, Tenant},
     version::Version,
 };
-
-/// So many tenants are asked for in one statement: each length is one that the database prepares.
-const LENGTHS: [usize; 3] = [1, 8, 32];
 
 /// A tenant to be added.
 #[derive(Clone, Debug)]
@@ -72,17 +68,6 @@ pub struct Access {
     pub labels: Labels,
     /// Whether it is a tenant or the central database.
     pub scope: Scope,
-}
-
-/// A tenant, and what is needed to reach it.
-#[derive(Clone, Debug)]
-pub struct Located {
-    /// Who it is.
-    pub id: TenantId,
-    /// How it is reached.
-    pub access: Access,
-    /// The version that it was last seen at.
-    pub version: Option<Version>,
 }
 
 /// Which tenants to list: a page in the order of their slugs.
@@ -192,40 +177,6 @@ impl Registry {
         Ok(access_of(tenant, url))
     }
 
-    /// The same for many at once, in no order. Those that are not there, cannot be read, or whose URL does not
-    /// open are left out.
-    ///
-    /// # Errors
-    /// When the registry cannot be reached.
-    pub async fn accesses(
-        &self,
-        key: &MasterKey,
-        ids: &[TenantId],
-        labels: bool,
-    ) -> Result<Vec<Located>, RegistryError> {
-        let mut located = Vec::with_capacity(ids.len());
-        for some in ids.chunks(500) {
-            let count = LENGTHS.into_iter().find(|length| some.len() <= *length).unwrap_or(some.len());
-            let sql = format!(
-                "SELECT {{array}}(t.id, t.slug, s.engine, s.address, t.database_name, t.schema_name, t.central, t.sealed_url, t.version) AS line
-                 FROM tenants t JOIN servers s ON s.id = t.server_id WHERE t.id IN ({})",
-                list(self.store.dialect(), 1, count)
-            );
-            // One that is named twice is found once.
-            let last = some.last().into_iter().cycle();
-            let named: Vec<String> = some.iter().chain(last).take(count).map(ToString::to_string).collect();
-            let lines = self.store.query(&sql).bind_list(&named).fetch_lines(self.store.pool()).await?;
-            located.extend(lines.into_iter().filter_map(|line: Line| line.read(key)));
-        }
-        if labels {
-            let mut labels = self.labels_of(located.iter().map(|located| located.id).collect()).await?;
-            for Located { id, access, .. } in &mut located {
-                access.labels = labels.remove(&id.to_string()).unwrap_or_default();
-            }
-        }
-        Ok(located)
-    }
-
     pub(super) async fn load_labels(&self, tenants: &mut [Tenant]) -> Result<(), RegistryError> {
         let mut labels = self.labels_of(tenants.iter().map(|tenant| tenant.id).collect()).await?;
         for tenant in tenants {
@@ -234,7 +185,10 @@ impl Registry {
         Ok(())
     }
 
-    async fn labels_of(&self, ids: Vec<TenantId>) -> Result<HashMap<String, Labels>, RegistryError> {
+    pub(super) async fn labels_of(
+        &self,
+        ids: Vec<TenantId>,
+    ) -> Result<HashMap<String, Labels>, RegistryError> {
         let mut labels = HashMap::<String, Labels>::new();
         for chunk in ids.chunks(500) {
             let sql = format!(
@@ -250,24 +204,7 @@ impl Registry {
     }
 }
 
-/// A tenant as one line: its id, name, engine, server, database, schema, whether it is the central database, its sealed URL and
-/// its version.
-#[derive(Deserialize)]
-struct Line(TenantId, String, String, String, String, Option<String>, i64, String, Option<String>);
-
-impl Line {
-    /// None where something of it cannot be read.
-    fn read(self, key: &MasterKey) -> Option<Located> {
-        let Self(id, slug, engine, server, database, schema, central, sealed, version) = self;
-        let slug: Slug = slug.parse().ok()?;
-        let url = open_url(key, id, &slug, &sealed).ok()?;
-        let place = Place { engine: engine.parse().ok()?, server, database, schema };
-        let access = Access { slug, place, url, labels: Labels::new(), scope: scope(central) };
-        Some(Located { id, access, version: version.map(Version::from) })
-    }
-}
-
-fn scope(central: i64) -> Scope {
+pub(super) fn scope(central: i64) -> Scope {
     if central == 1 { Scope::Central } else { Scope::Tenants }
 }
 
@@ -284,9 +221,14 @@ pub(super) fn opened_url(
     open_url(key, tenant.id, &tenant.slug, row.try_get(9)?)
 }
 
-fn open_url(key: &MasterKey, id: TenantId, slug: &Slug, sealed: &str) -> Result<DatabaseUrl, RegistryError> {
+pub(super) fn open_url(
+    key: &MasterKey,
+    id: TenantId,
+    slug: &Slug,
+    sealed: &str,
+) -> Result<DatabaseUrl, RegistryError> {
     let text = key.open(id, sealed)?;
-    DatabaseUrl::parse(&text, std::path::Path::new("/")).map_err(|_| RegistryError::Url(slug.to_string()))
+    DatabaseUrl::kept(&text).map_err(|_| RegistryError::Url(slug.to_string()))
 }
 
 pub(super) fn read_tenant(row: &AnyRow) -> Result<Tenant, RegistryError> {

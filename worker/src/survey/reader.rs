@@ -4,7 +4,10 @@ mod together;
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -13,7 +16,8 @@ use tenantry_shared::{
     failure::{Class, Failure},
     id::TenantId,
     place::Engine,
-    registry::{Access, Located},
+    registry::{Access, Located, Sealed},
+    secret::MasterKey,
     version::Version,
 };
 use tokio::{sync::Semaphore, task::JoinSet};
@@ -51,11 +55,14 @@ impl Reading {
 /// Reads tenants, and keeps connections while a survey lasts.
 pub(super) struct Reader {
     order: Arc<Order>,
+    key: Arc<MasterKey>,
+    /// Whether no more is to be read.
+    stopped: AtomicBool,
     /// The connections of their own that tenants may have at once.
     slots: Semaphore,
     concurrency: usize,
-    /// How many connections read what is together.
-    width: usize,
+    /// How many tenants there are.
+    tenants: u64,
     kinds: Mutex<Kinds>,
     /// Where there was no answer: not asked again.
     silent: Mutex<HashSet<String>>,
@@ -65,12 +72,14 @@ pub(super) struct Reader {
 
 impl Reader {
     /// One for the survey of so many tenants.
-    pub(super) fn new(order: Arc<Order>, concurrency: usize, tenants: u64) -> Self {
+    pub(super) fn new(order: Arc<Order>, key: Arc<MasterKey>, concurrency: usize, tenants: u64) -> Self {
         Self {
             order,
+            key,
+            stopped: AtomicBool::new(false),
             slots: Semaphore::new(concurrency),
             concurrency,
-            width: together::width(tenants),
+            tenants,
             kinds: Mutex::default(),
             silent: Mutex::default(),
             postgres: Lanes::default(),
@@ -84,8 +93,26 @@ impl Reader {
     }
 
     /// Begins to read tenants, those that are together over so many connections at the most.
-    pub(super) fn begin(self: &Arc<Self>, tenants: Vec<Located>, lanes: usize) -> Reading {
-        let (groups, alone) = self.grouped(tenants, self.width.min(lanes));
+    pub(super) fn begin(self: &Arc<Self>, tenants: Vec<Sealed>, lanes: usize) -> Reading {
+        let (reader, mut reading) = (self.clone(), JoinSet::new());
+        reading.spawn(async move {
+            let open = |sealed: Sealed| sealed.open(&reader.key);
+            reader.read(tenants.into_iter().filter_map(open).collect(), lanes).ended().await
+        });
+        Reading(reading)
+    }
+
+    /// Reads no more than what is being read. What was found until then is given.
+    pub(super) fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+
+    fn read(self: &Arc<Self>, tenants: Vec<Located>, lanes: usize) -> Reading {
+        let (groups, alone) = self.grouped(tenants, lanes);
         let mut tasks = JoinSet::new();
         for group in groups {
             let reader = self.clone();
@@ -123,14 +150,19 @@ impl Reader {
                 }
             }
         }
-        (groups.into_iter().map(|((key, _), members)| Group::new(key, members, lanes)).collect(), alone)
+        let group = |((key, _), members): (_, Vec<Member>)| {
+            let width = together::width(members[0].access.place.engine, self.tenants);
+            Group::new(key, members, width.min(lanes))
+        };
+        (groups.into_iter().map(group).collect(), alone)
     }
 
     async fn one_by_one(&self, members: &Mutex<VecDeque<Member>>) -> Vec<Current> {
         let Ok(_slot) = self.slots.acquire().await else { return Vec::new() };
         let mut current = Vec::new();
         loop {
-            let Some(member) = held(members).pop_front() else { return current };
+            let next = held(members).pop_front().filter(|_| !self.is_stopped());
+            let Some(member) = next else { return current };
             let server = &member.access.place.server;
             if held(&self.silent).contains(server) {
                 continue;

@@ -10,7 +10,7 @@ use tenantry_shared::{
     clock::Stopwatch,
     id::TenantId,
     ledger::{End, Found, LedgerError, Page, Survey},
-    registry::Located,
+    registry::Sealed,
 };
 use tokio::task::JoinHandle;
 
@@ -38,7 +38,7 @@ const HELD_AT_MOST: Duration = Duration::from_secs(2);
 /// Some targets with what is needed to reach them.
 struct Sheet {
     page: Page,
-    tenants: Vec<Located>,
+    tenants: Vec<Sealed>,
     /// Whether more may follow.
     is_full: bool,
 }
@@ -76,7 +76,8 @@ impl Walk<'_> {
     /// Whether the registry has seen most of some tenants at the run's version when it last heard of them.
     fn seems_current(&self, first: &Sheet, last: &Sheet) -> bool {
         let all = || first.tenants.iter().chain(&last.tenants);
-        let known = all().filter(|tenant| tenant.version.as_ref() == Some(self.reader.target()));
+        let target = self.reader.target().to_string();
+        let known = all().filter(|tenant| tenant.version() == Some(&target));
         known.count() * 2 >= all().count()
     }
 
@@ -121,9 +122,9 @@ impl Walk<'_> {
     }
 
     async fn sheet(&self, end: End, limit: usize) -> Result<Sheet, LedgerError> {
-        let House { registry, ledger, key, .. } = &*self.surveys.house;
+        let House { registry, ledger, .. } = &*self.surveys.house;
         let page = ledger.survey_page(self.survey, end, limit).await?;
-        let tenants = registry.accesses(key, &page.tenants, self.labels).await?;
+        let tenants = registry.sealed(&page.tenants, self.labels).await?;
         Ok(Sheet { is_full: page.tenants.len() == limit, page, tenants })
     }
 

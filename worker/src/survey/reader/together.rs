@@ -27,8 +27,10 @@ use crate::{
 /// So many tenants one message is about.
 const BATCH: usize = 50;
 
-/// So many connections at the most read what is together.
+/// So many connections at the most read what is together. A new session of PostgreSQL knows nothing of any table yet, and one of
+/// MariaDB knows what the others do: more of them are quicker there.
 const WIDTH: usize = 4;
+const MYSQL_WIDTH: usize = 8;
 
 /// For so many tenants it is worth the time to open one of them.
 const EACH: u64 = 64;
@@ -40,8 +42,9 @@ const STRANGERS: usize = 64;
 const MISSES: usize = 3;
 
 /// How many connections read so many tenants, if they are together.
-pub(super) fn width(tenants: u64) -> usize {
-    usize::try_from(tenants / EACH).unwrap_or(WIDTH).clamp(1, WIDTH)
+pub(super) fn width(engine: Engine, tenants: u64) -> usize {
+    let most = if engine == Engine::MySql { MYSQL_WIDTH } else { WIDTH };
+    usize::try_from(tenants / EACH).unwrap_or(most).clamp(1, most)
 }
 
 /// Tenants that one connection reaches, and that take the same migrations.
@@ -166,10 +169,10 @@ impl Reader {
         }
         let mut current: Vec<Current> = lanes.join_all().await.into_iter().flatten().collect();
         // Who could not connect leaves it to the others, and they may have ended by then.
-        if group.is_left() && !held(&self.silent).contains(&group.key) {
+        if group.is_left() && !self.is_stopped() && !held(&self.silent).contains(&group.key) {
             current.extend(self.lane::<H>(&group).await);
         }
-        if group.is_left() {
+        if group.is_left() && !self.is_stopped() {
             self.is_silent(&group);
         }
         current
@@ -177,7 +180,7 @@ impl Reader {
 
     async fn lane<H: Pooled>(&self, group: &Group) -> Vec<Current> {
         let lanes = H::lanes(self);
-        let free = lanes.free(&group.key, self.width);
+        let free = lanes.free(&group.key, width(group.engine, self.tenants));
         let Ok(_lane) = free.acquire().await else { return Vec::new() };
         let mut current = Vec::new();
         let Some(mut batch) = group.next() else { return current };
@@ -216,7 +219,7 @@ impl Reader {
                     group.push(batch);
                 }
             }
-            match group.next() {
+            match group.next().filter(|_| !self.is_stopped()) {
                 Some(next) => batch = next,
                 None => break,
             }
