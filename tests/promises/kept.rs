@@ -182,7 +182,17 @@ async fn what_a_session_meets_for_the_first_time_is_read_under_the_tenants_lock(
             looks += 1;
             assert!(locked, "{sent}");
         }
-        locked &= !sent.contains("pg_advisory_unlock_all");
+        locked &= !sent.contains("EXECUTE tenantry_left");
     }
     assert!(looks > 2, "{looks} looks");
+}
+
+#[tokio::test]
+async fn a_session_that_was_kept_finds_what_another_tool_has_made_of_the_next_tenant() {
+    let site = schemas(3, "CREATE TABLE t (id int);\n").await;
+    let last = &site.fleet.tenants[2];
+    last.execute("CREATE TABLE django_migrations (id int, app text, name text, applied timestamptz)").await;
+    let run = site.migrate(&["--concurrency", "1"]).exits(100).json();
+    assert_eq!((&run["counts"]["applied"], &run["counts"]["failed"]), (&2.into(), &1.into()), "{run}");
+    assert_eq!(run["failures"][0]["code"], "foreign-history", "{run}");
 }

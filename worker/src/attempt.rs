@@ -109,7 +109,7 @@ pub(crate) fn admitted<'a, S: Session>(
     pending: &'a [Pending<'_>],
     change: impl Fn(&Site, &'a Pending<'_>) -> Result<Change<'a>, Failure>,
 ) -> Result<(), Failure> {
-    for next in pending.iter().filter(|_| S::REFUSES) {
+    for next in pending.iter().filter(|_| session.is_lent()) {
         let admits = match change(&session.site(&next.chain.table), next) {
             _ if next.chain.command.is_some() => session.admits(None),
             Ok(change) => session.admits(Some(&change)),

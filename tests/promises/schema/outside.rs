@@ -36,6 +36,24 @@ async fn a_view_that_a_migration_put_into_public_is_found_until_it_is_gone() {
 }
 
 #[tokio::test]
+async fn what_the_last_tenant_of_a_session_makes_around_it_is_found_where_nothing_was() {
+    let site = Site::new(&[Kind::PostgresSchema], 3).await;
+    site.home.migration("1_users.sql", "CREATE TABLE users (id INTEGER);");
+    let _ = site.migrate(&[]).exits(0);
+    site.tenant().execute("CREATE TABLE public.seen (id INTEGER); DROP TABLE public.seen").await;
+    site.home.migration(
+        "2_late.sql",
+        "DO $$ BEGIN IF (SELECT count(*) FROM pg_class WHERE relname = 'late' AND relkind = 'r') = 2
+            THEN CREATE SCHEMA beside; CREATE VIEW public.totals AS SELECT 1 AS one; END IF; END $$; CREATE TABLE late (id INTEGER);",
+    );
+    let _ = site.migrate(&["--concurrency", "1"]).exits(0);
+    let document = verified(&site, 100);
+    let outside = document["outside"].as_array().expect("outside").iter();
+    let outside: Vec<&str> = outside.filter_map(|row| row["object"].as_str()).collect();
+    assert_eq!(outside, ["schema beside", "view public.totals"], "{document}");
+}
+
+#[tokio::test]
 async fn what_a_failed_migration_left_outside_is_found() {
     let site = Site::new(&[Kind::PostgresSchema], 1).await;
     site.home.migration("1_view.sql", "CREATE VIEW public.one AS SELECT 1 AS one;");

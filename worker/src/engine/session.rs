@@ -108,9 +108,6 @@ pub struct Ahead {
 
 /// One connection to one tenant's database.
 pub trait Session: Send + Sized + 'static {
-    /// Whether [`Self::admits`] ever refuses anything.
-    const REFUSES: bool = true;
-
     /// Connects, and sets the limits.
     fn connect(access: &Access, limits: Limits) -> impl Future<Output = Result<Self, Failure>> + Send;
 
@@ -164,7 +161,7 @@ pub trait Session: Send + Sized + 'static {
     /// it ends.
     fn lock(&mut self) -> impl Future<Output = Result<(), Failure>> + Send;
 
-    /// Refuses what cannot be done in this session, before anything is done in it. None: a program that migrates.
+    /// Refuses what cannot be done in a session that is lent, before anything is done in it. None: a program that migrates.
     ///
     /// # Errors
     /// The refusal.

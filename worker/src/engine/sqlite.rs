@@ -58,8 +58,6 @@ pub struct SqliteSession {
 }
 
 impl Session for SqliteSession {
-    const REFUSES: bool = false;
-
     async fn connect(access: &Access, limits: Limits) -> Result<Self, Failure> {
         let mut session = Self::at(access.url.expose(), limits)?;
         in_time(limits.connect, session.with(|_| ())).await?;

@@ -8,7 +8,6 @@ use futures::StreamExt as _;
 use sqlx::{AssertSqlSafe, Either, PgConnection};
 use tenantry_shared::{
     failure::Failure,
-    format::found::Guard,
     registry::Access,
     site::{Row, Site},
 };
@@ -18,6 +17,7 @@ use super::{
     opened::{self, Begun},
     settings::Settings,
     texts,
+    there::Guarded,
 };
 use crate::engine::{Asks, Limits, Seen, Select, Session as _};
 
@@ -113,7 +113,7 @@ impl PostgresSession {
         self.outskirts.passed = None;
         self.served += 1;
         self.clean = true;
-        let start = self.settings.of_start("false");
+        let start = self.settings.of_next();
         let wanted = asks(&self.site(""));
         self.tell(wanted.doing.clone());
         let known = Known { settings: &start, lent: "false", guessed: false };
@@ -136,7 +136,7 @@ impl PostgresSession {
     async fn ask(&mut self, known: &Known<'_>, asks: &Asks) -> Result<(First, Vec<Vec<Row>>), Failure> {
         let always = all(asks).filter(|select| select.guard.is_none());
         let always: Vec<&str> = always.map(|select| select.sql.as_str()).collect();
-        let guards: Vec<&Guard> = all(asks).filter_map(|select| select.guard.as_ref()).collect();
+        let guards: Vec<Guarded<'_>> = all(asks).filter_map(Guarded::of).collect();
         let prepared = self.there(&guards);
         let (before, there) = match &prepared {
             Some(there) => (there.before.as_str(), there.execute.clone()),
@@ -157,11 +157,11 @@ impl PostgresSession {
         let before = sets.into_iter().rev().find_map(|mut set| set.pop()).unwrap_or_default();
         let text = |at: usize| before.get(at).cloned().flatten();
         let first = First {
-            database: text(0).unwrap_or_default(),
-            schema: text(1),
+            schema: text(0),
+            database: text(1).unwrap_or_default(),
             linux: text(2).as_deref() == Some("t"),
-            lent: text(3).as_deref() == Some("t"),
-            pid: text(4).and_then(|pid| pid.parse().ok()),
+            pid: text(3).and_then(|pid| pid.parse().ok()),
+            lent: text(4).as_deref() == Some("t"),
             lock: text(5).unwrap_or_default(),
         };
         Ok((first, rows))
@@ -180,10 +180,14 @@ impl PostgresSession {
             ),
             false => String::new(),
         };
+        // What else a session says of itself it does not say twice.
+        let about = match guessed {
+            true => "current_schema, current_catalog, version() LIKE '%linux%', pg_backend_pid()",
+            false => "current_schema, NULL, NULL, NULL",
+        };
         let [(_, own), (kind, sqlx)] = self.locks();
         format!(
-            "SELECT current_catalog, current_schema, version() LIKE '%linux%', {lent}, pg_backend_pid(),
-                CASE WHEN {lent} {other} THEN '{UNKNOWN}' WHEN NOT pg_try_advisory_lock({own}) THEN '{own}'
+            "SELECT {about}, {lent}, CASE WHEN {lent} {other} THEN '{UNKNOWN}' WHEN NOT pg_try_advisory_lock({own}) THEN '{own}'
                     WHEN NOT pg_try_advisory_lock{kind}({sqlx}) THEN '{sqlx}' ELSE '{LOCKED}' END"
         )
     }

@@ -113,15 +113,15 @@ impl PostgresSession {
         let histories: Vec<&str> = histories.iter().map(String::as_str).collect();
         let around = self.knows_schemas(&histories);
         let name = self.site("").text(&self.schema);
-        let around = around.then(|| self.around_name());
-        let mut text = format!("{SETTINGS}{PREPARED_PATH}{}", self.looks.prepare(around));
+        let prepared = self.looks.prepare(around.then(|| self.around_name()));
+        let mut text = format!("{SETTINGS}{PREPARED_PATH}{prepared}");
         for (look, _) in self.looks.statements() {
             text.push_str(&format!("EXECUTE {look}({name}); "));
         }
-        if let Some(name) = around {
-            text.push_str(&format!("EXECUTE {name}({})", self.around().join(", ")));
+        if around {
+            text.push_str(&self.around_call());
         }
-        (text, around.is_some())
+        (text, around)
     }
 
     /// What the message of [`Self::look_ahead`] has prepared.

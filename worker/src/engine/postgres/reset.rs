@@ -24,6 +24,13 @@ const LONGEST: Duration = Duration::from_secs(180);
 const FREE: &str =
     "SET SESSION AUTHORIZATION DEFAULT; RESET ALL; CLOSE ALL; UNLISTEN *; DISCARD TEMP; DISCARD SEQUENCES; ";
 
+/// What tells what is left is prepared as this.
+const LEFT: &str = "tenantry_left";
+
+// A transaction that an earlier message has begun has begun before this one came.
+const PREPARE: &str = "PREPARE tenantry_left AS SELECT CAST(pg_advisory_unlock_all() AS text), CAST(now() = statement_timestamp() AS text),
+    CAST(ARRAY(SELECT name FROM pg_prepared_statement()) AS text), CAST(session_user = current_user AS text); ";
+
 impl PostgresSession {
     pub(super) fn key_of(access: &Access, limits: Limits) -> Option<Key> {
         access.place.schema.as_ref()?;
@@ -58,16 +65,13 @@ impl PostgresSession {
 
     /// The statements that free the session; the last one tells in one row what is left in it.
     pub(super) fn freeing(&self) -> String {
-        // A transaction that an earlier message has begun has begun before this one came.
-        format!(
-            "{FREE}{}SELECT CAST(pg_advisory_unlock_all() AS text), CAST(now() = statement_timestamp() AS text),
-                CAST(ARRAY(SELECT name FROM pg_prepared_statement()) AS text), CAST(session_user = current_user AS text)",
-            self.settings.of_idle(),
-        )
+        let prepare = if self.looks.has(LEFT) { "" } else { PREPARE };
+        format!("{FREE}{}{prepare}EXECUTE {LEFT}", self.settings.of_idle())
     }
 
     /// Whether that row tells of nothing that is not ours.
-    pub(super) fn is_free(&self, row: &Row) -> bool {
+    pub(super) fn is_free(&mut self, row: &Row) -> bool {
+        self.looks.add(LEFT);
         let text = |at: usize| row.get(at).and_then(Option::as_deref);
         [text(1), text(3)] == [Some("true"); 2] && text(2).is_some_and(|names| self.looks.are(names))
     }

@@ -81,10 +81,17 @@ impl Settings {
         if calls.is_empty() { String::new() } else { format!("SELECT {}; ", calls.join(", ")) }
     }
 
+    /// Sets in a session that was freed what is the next tenant's.
+    pub(super) fn of_next(&self) -> String {
+        let mut text = String::new();
+        self.write(&mut text, "SET", !self.begun);
+        text
+    }
+
     /// Resets a session of our own and sets all of it anew.
     pub(super) fn of_session(&self) -> String {
         let mut text = format!("SET SESSION AUTHORIZATION DEFAULT; RESET ROLE; RESET ALL; {NO_TABLES}");
-        self.write(&mut text, "SET");
+        self.write(&mut text, "SET", true);
         text.push_str(&self.of_idle());
         text
     }
@@ -105,14 +112,14 @@ impl Settings {
         for (name, value) in &self.given {
             text.push_str(&format!("SET LOCAL {} = {}; ", name_of(name), value_of(name, value)));
         }
-        self.write(&mut text, "SET LOCAL");
+        self.write(&mut text, "SET LOCAL", true);
         text
     }
 
-    fn write(&self, text: &mut String, set: &str) {
+    fn write(&self, text: &mut String, set: &str, limits: bool) {
         let check = (self.linux && self.since_14).then(|| (CLIENT_CHECK.0, CLIENT_CHECK.1.to_owned()));
         let path = self.path.clone().map(|path| (PATH, path));
-        for (name, value) in self.limits.iter().cloned().chain(check).chain(path) {
+        for (name, value) in self.limits.iter().filter(|_| limits).cloned().chain(check).chain(path) {
             text.push_str(&format!("{set} {name} = {value}; "));
         }
     }

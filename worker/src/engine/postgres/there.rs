@@ -1,5 +1,5 @@
 //! Which tables of given names there are in a tenant: looked up name by name in a new session, and in one that is kept by a
-//! statement that it has prepared.
+//! statement that it has prepared. That one asks for no other tool's tables, which are many, but whether there is anything at all.
 
 use std::collections::HashSet;
 
@@ -13,13 +13,29 @@ use super::{
     PostgresSession,
     catalog::{FOR_GROWTH, PREPARED_PATH},
 };
-use crate::engine::Session as _;
+use crate::engine::{Select, Session as _};
 
 /// What the statement is prepared as. It reads the catalog itself, and so all that others have made before it began.
 const THERE: &str = "tenantry_there";
 
 const PREPARE: &str = "PREPARE tenantry_there(name, name[]) AS SELECT relname FROM pg_class
-    WHERE relname = ANY ($2) AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = $1); ";
+    WHERE relname = ANY ($2) AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = $1)
+    UNION ALL
+    (SELECT NULL FROM pg_depend WHERE refclassid = '2615' AND refobjid = (SELECT oid FROM pg_namespace WHERE nspname = $1) LIMIT 1); ";
+
+/// What must be there for a selection to have a row.
+pub(super) struct Guarded<'a> {
+    guard: &'a Guard,
+    /// Whether it is a table of ours, and not any that another tool may have made.
+    is_own: bool,
+}
+
+impl<'a> Guarded<'a> {
+    /// None: it has a row in any case.
+    pub(super) fn of(select: &'a Select) -> Option<Self> {
+        Some(Self { guard: select.guard.as_ref()?, is_own: select.table.is_some() })
+    }
+}
 
 /// What a kept session is asked.
 pub(super) struct There {
@@ -30,13 +46,13 @@ pub(super) struct There {
 
 impl PostgresSession {
     /// For a session that has served a tenant already. None: it is a new one, or what is asked for may be in another schema.
-    pub(super) fn there(&self, guards: &[&Guard]) -> Option<There> {
-        if self.served == 0 || self.whole || guards.iter().any(|guard| guard.schema.is_some()) {
+    pub(super) fn there(&self, asked: &[Guarded<'_>]) -> Option<There> {
+        if self.served == 0 || self.whole || asked.iter().any(|asked| asked.guard.schema.is_some()) {
             return None;
         }
         let prepare = if self.looks.has(THERE) { String::new() } else { format!("{FOR_GROWTH}{PREPARE}") };
-        let names: Vec<String> =
-            guards.iter().flat_map(|guard| &guard.tables).map(|name| element(name)).collect();
+        let own = asked.iter().filter(|asked| asked.is_own);
+        let names: Vec<String> = own.flat_map(|own| &own.guard.tables).map(|name| element(name)).collect();
         let site = self.site("");
         let (schema, names) = (site.text(&self.schema), site.text(&format!("{{{}}}", names.join(","))));
         Some(There {
@@ -46,19 +62,23 @@ impl PostgresSession {
     }
 
     /// The tables that are there, as the answer to [`Self::conditions`].
-    pub(super) fn as_conditions(&mut self, found: &[Row], guards: &[&Guard]) -> Vec<Row> {
+    pub(super) fn as_conditions(&mut self, found: &[Row], asked: &[Guarded<'_>]) -> Vec<Row> {
         self.looks.add(THERE);
-        let found: HashSet<&str> =
+        let names: HashSet<&str> =
             found.iter().filter_map(|row| row.first().and_then(Option::as_deref)).collect();
-        let any = |guard: &&Guard| guard.tables.iter().any(|name| found.contains(name.as_str()));
-        vec![guards.iter().map(|guard| any(guard).then(|| "true".to_owned())).collect()]
+        let any = |asked: &Guarded<'_>| match asked.is_own {
+            true => asked.guard.tables.iter().any(|name| names.contains(name.as_str())),
+            // Where there is anything, it may be that.
+            false => !found.is_empty(),
+        };
+        vec![asked.iter().map(|asked| any(asked).then(|| "true".to_owned())).collect()]
     }
 
     /// Asks of each whether there is any of it: one row.
-    pub(super) fn conditions(&self, guards: &[&Guard]) -> String {
-        let conditions: Vec<String> = guards
+    pub(super) fn conditions(&self, asked: &[Guarded<'_>]) -> String {
+        let conditions: Vec<String> = asked
             .iter()
-            .map(|guard| format!("CASE WHEN {} THEN 'true' END", self.condition(guard)))
+            .map(|asked| format!("CASE WHEN {} THEN 'true' END", self.condition(asked.guard)))
             .collect();
         format!("SELECT {}", if conditions.is_empty() { "NULL".to_owned() } else { conditions.join(", ") })
     }
