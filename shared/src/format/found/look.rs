@@ -84,8 +84,9 @@ pub fn guard(site: &Site, also: &[&str]) -> Option<Guard> {
     if site.engine != Engine::Postgres {
         return None;
     }
-    let further = also.iter().flat_map(|name| written(Engine::Postgres, name));
-    let names: BTreeSet<String> = known_tables(Engine::Postgres).chain(further).collect();
+    static OF_TOOLS: LazyLock<BTreeSet<String>> = LazyLock::new(|| known_tables(Engine::Postgres).collect());
+    let mut names = OF_TOOLS.clone();
+    names.extend(also.iter().flat_map(|name| written(Engine::Postgres, name)));
     let is_public = site.schema.as_deref() == Some("public");
     Some(Guard { tables: names.into_iter().collect(), schema: is_public.then_some("atlas_schema_revisions") })
 }
