@@ -1,6 +1,7 @@
 //! MariaDB, where DDL commits by itself: what is left behind is told truly.
 
 mod catalog;
+mod kept;
 
 use tenantry_tests::{
     Fleet, Home, TenantDb,

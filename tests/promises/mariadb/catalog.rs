@@ -56,6 +56,26 @@ fn is_left_out() -> bool {
     server::is_mysql()
 }
 
+/// What most schemas are made of.
+const PLAIN: &str = r"
+CREATE TABLE accounts (id BIGINT UNSIGNED AUTO_INCREMENT PRIMARY KEY, name VARCHAR(200) NOT NULL DEFAULT 'it''s \'x\', (so`' COMMENT 'who, DEFAULT 1)',
+    mail VARCHAR(200) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin, code CHAR(3) CHARACTER SET ascii, kind ENUM('a', 'b,c''') DEFAULT 'a', flags SET('x', 'y') NOT NULL,
+    n1 TINYINT(1) NOT NULL DEFAULT 0, n2 SMALLINT ZEROFILL, n3 MEDIUMINT, n4 INT DEFAULT -7, n5 INTEGER UNSIGNED, price DECIMAL(10, 2) DEFAULT -0.50,
+    f FLOAT, f2 FLOAT(7, 2) DEFAULT 1.5, d DOUBLE DEFAULT 1e-7, b BIT(4) DEFAULT b'101', truth BOOLEAN DEFAULT TRUE, y YEAR, day DATE DEFAULT '2020-01-02', t TIME(3),
+    seen TIMESTAMP NULL ON UPDATE CURRENT_TIMESTAMP, made TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, at DATETIME(3) DEFAULT CURRENT_TIMESTAMP(3) ON UPDATE CURRENT_TIMESTAMP(3),
+    `day after` DATE DEFAULT CURDATE(), own VARCHAR(36) DEFAULT UUID(), tt TINYTEXT, tx TEXT NOT NULL, tm MEDIUMTEXT DEFAULT 'x', tl LONGTEXT, bt TINYBLOB, bb BLOB NOT NULL,
+    bm MEDIUMBLOB, bl LONGBLOB, raw BINARY(16), more VARBINARY(16), late VARCHAR(9) COLLATE latin1_general_cs, `weird ``one``` INT COMMENT 'a\nb\\', ä INT,
+    UNIQUE KEY one_mail (mail(50), name(20) DESC), KEY by_kind (kind, seen) USING BTREE COMMENT 'x, y', FULLTEXT KEY words (tx)) COMMENT = 'people), (' ROW_FORMAT = DYNAMIC;
+CREATE TABLE `order` (`key` INT, `group` INT, account BIGINT UNSIGNED, other BIGINT UNSIGNED, PRIMARY KEY (`key`, `group`), INDEX (`group`, `key`),
+    CONSTRAINT written FOREIGN KEY (account) REFERENCES accounts (id) ON DELETE SET NULL ON UPDATE CASCADE, FOREIGN KEY (other) REFERENCES accounts (id) ON DELETE NO ACTION);
+CREATE TABLE line (id INT PRIMARY KEY, `key` INT, `group` INT, account BIGINT UNSIGNED REFERENCES accounts (id),
+    CONSTRAINT of_order FOREIGN KEY (`key`, `group`) REFERENCES `order` (`key`, `group`) ON DELETE RESTRICT ON UPDATE CASCADE) DEFAULT CHARSET = utf8mb3;
+CREATE TABLE simple (n INT, txt VARCHAR(10)) ENGINE = MyISAM;
+CREATE TABLE `with ``quotes``` (n INT NOT NULL);
+CREATE TABLE `Big-Name` (n INT NOT NULL);
+CREATE SEQUENCE numbers START WITH 7 INCREMENT BY 3;
+";
+
 /// An object as kind, table, name and definition.
 type Told = (String, Option<String>, String, String);
 
@@ -154,6 +174,7 @@ async fn one_thing_of_each_kind_alone_is_told() {
         "CREATE FUNCTION f(n INT) RETURNS INT DETERMINISTIC RETURN n",
         "CREATE EVENT e ON SCHEDULE AT '2035-01-01 00:00:00' DISABLE DO DO 1",
         "CREATE SEQUENCE s",
+        "CREATE TABLE t (raw VARBINARY(2) DEFAULT 0x00FF)",
         "CREATE TABLE t (n INT); CREATE TRIGGER g BEFORE INSERT ON t FOR EACH ROW SET NEW.n = 1",
     ];
     let site = Site::new(&[Kind::MariaDb], kinds.len()).await;
@@ -171,22 +192,89 @@ async fn one_thing_of_each_kind_alone_is_told() {
 /// Counting makes one itself.
 const ON_DISK: &str = "SELECT CAST(VARIABLE_VALUE AS SIGNED) FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = 'CREATED_TMP_DISK_TABLES'";
 
-#[tokio::test]
-async fn a_plain_mariadb_tenant_costs_its_server_three_tables_on_the_disk_at_most() {
-    if is_left_out() {
-        return;
-    }
-    let server = Private::start("mariadb", "");
+/// How many tables on the disk a server makes for a tenant that is brought to this schema, and the tenant.
+async fn on_disk(server: &Private, migration: &str) -> (Site, i64) {
     create_mariadb_database(&server.url, "plain").await;
     let url = server::with_database(&server.url, "plain");
     let tenant = TenantDb { id: "plain".into(), kind: Kind::MariaDb, url, schema: None };
     let site = Site::of(quick_home(), Fleet { tenants: vec![tenant] });
-    site.home.migration(
-        "1_all.sql",
-        "CREATE TABLE t (id INTEGER PRIMARY KEY, n INTEGER); CREATE INDEX i ON t (n);",
-    );
+    site.home.migration("1_all.sql", migration);
     let before = site.tenant().number(ON_DISK).await;
     let _ = site.migrate(&[]).exits(0);
     let made = site.tenant().number(ON_DISK).await - before;
-    assert!(made <= 3 + 1, "{made} tables were made on the disk");
+    (site, made)
+}
+
+#[tokio::test]
+async fn a_new_mariadb_tenant_costs_its_server_no_table_on_the_disk_and_an_old_one_one() {
+    if is_left_out() {
+        return;
+    }
+    let server = Private::start("mariadb", "");
+    let sql = "CREATE TABLE t (id INTEGER PRIMARY KEY, n INTEGER); CREATE INDEX i ON t (n);";
+    let (site, made) = on_disk(&server, sql).await;
+    assert!(made <= 1, "{made} tables were made on the disk");
+    site.home.migration("2_more.sql", "ALTER TABLE t ADD COLUMN more INTEGER; CREATE INDEX j ON t (more);");
+    let before = site.tenant().number(ON_DISK).await;
+    let _ = site.migrate(&[]).exits(0);
+    let made = site.tenant().number(ON_DISK).await - before;
+    assert!(made <= 1 + 1, "{made} tables were made on the disk");
+}
+
+#[tokio::test]
+async fn what_most_schemas_are_made_of_is_told_alike_without_the_views_of_columns_and_keys() {
+    if is_left_out() {
+        return;
+    }
+    let server = Private::start("mariadb", "--character-set-server=latin1");
+    let (site, made) = on_disk(&server, PLAIN).await;
+    assert!(made <= 1, "{made} tables were made on the disk");
+    is_told_alike(&site, site.tenant(), 6).await;
+}
+
+#[tokio::test]
+async fn modes_that_change_how_a_table_is_written_down_change_nothing_of_what_is_told() {
+    if is_left_out() {
+        return;
+    }
+    let sql = "CREATE TABLE o (id BIGINT AUTO_INCREMENT PRIMARY KEY, name VARCHAR(20) DEFAULT 'a');";
+    let modes = ["ANSI_QUOTES", "NO_FIELD_OPTIONS", "MYSQL40"];
+    let modes = modes.map(|mode| format!("sql_mode = '{mode}'"));
+    let server = Private::start("mariadb", "");
+    let admin = TenantDb { id: "admin".into(), kind: Kind::MariaDb, url: server.url.clone(), schema: None };
+    for setting in modes.iter().map(String::as_str).chain(["sql_quote_show_create = 0"]) {
+        admin.execute(&format!("DROP DATABASE IF EXISTS plain; SET GLOBAL {setting}")).await;
+        let (site, _) = on_disk(&server, sql).await;
+        admin.execute("SET GLOBAL sql_mode = DEFAULT").await;
+        is_told_alike(&site, site.tenant(), 4).await;
+    }
+}
+
+/// Makes a trigger in its tenant.
+const MAKES_TRIGGER: &str = r#"rest=${DATABASE_URL#mysql://}; at=${rest#*@}; host=${at%%/*}; login=${rest%%@*}; export MYSQL_PWD=${login#*:}
+exec mariadb --no-defaults --protocol=tcp -h ${host%:*} -P ${host#*:} -u ${login%%:*} ${at#*/} -e "CREATE TRIGGER g BEFORE INSERT ON t FOR EACH ROW SET NEW.n = 1"
+"#;
+
+const PROGRAM_BETWEEN: &str = "[sets.core]\nmigrations = 'core'\n[sets.program]\nformat = 'none'\n[sets.program.command]\nrun = ['sh', 'trigger.sh']
+directory = '.'\n[sets.last]\nmigrations = 'last'\ntable = 'last_migrations'\n";
+
+#[tokio::test]
+async fn a_trigger_that_a_program_has_made_between_two_sets_is_told() {
+    if is_left_out() {
+        return;
+    }
+    let (home, mut fleet) = (quick_home(), Fleet::default());
+    let write = |path: &str, text: &str| std::fs::write(home.path().join(path), text).expect("a file");
+    for set in ["core", "last"] {
+        std::fs::create_dir(home.path().join(set)).expect("a directory");
+    }
+    write("tenantry.toml", PROGRAM_BETWEEN);
+    write("trigger.sh", MAKES_TRIGGER);
+    write("core/1_t.sql", "CREATE TABLE t (n INT);");
+    write("last/1_u.sql", "CREATE TABLE u (n INT);");
+    fleet.add(Kind::MariaDb, 1, home.path()).await;
+    let site = Site::of(home, fleet);
+    let _ = site.migrate(&[]).exits(0);
+    let told = kept(&site, site.tenant()).await;
+    assert!(told.iter().any(|(kind, _, name, _)| kind == "trigger" && name == "g"), "{told:?}");
 }

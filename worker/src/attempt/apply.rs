@@ -57,7 +57,8 @@ impl Work<'_> {
             if left == 0 {
                 let selects = selects(&session.site(""), &self.taken);
                 let (catalog, left) = (surroundings.wanted(), trail.keeping.keeps());
-                session.foresee(Ahead { selects, catalog, left });
+                let alone = pending.iter().all(|pending| pending.chain.command.is_none());
+                session.foresee(Ahead { selects, catalog, left, alone });
             }
             match &together[0].chain.command {
                 Some(command) => commanded(session, command, access, together, trail).await?,

@@ -15,7 +15,7 @@ use std::{
 
 use tenantry_shared::{clock::Stopwatch, registry::Access};
 
-use super::{Limits, PostgresSession, Session};
+use super::{Limits, MySqlSession, PostgresSession, Session};
 
 /// How long a session waits for its next tenant.
 const MOMENT: Duration = Duration::from_secs(1);
@@ -39,19 +39,27 @@ pub struct Keeper {
     closed: AtomicBool,
     /// Those with PostgreSQL.
     pub(super) postgres: Shelf<PostgresSession>,
+    /// Those with MariaDB.
+    pub(super) mysql: Shelf<MySqlSession>,
 }
 
 impl Keeper {
     /// Keeps so many sessions at the most.
     #[must_use]
     pub fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self { most, closed: AtomicBool::new(false), postgres: Shelf::default() })
+        Arc::new(Self {
+            most,
+            closed: AtomicBool::new(false),
+            postgres: Shelf::default(),
+            mysql: Shelf::default(),
+        })
     }
 
     /// Closes what is kept, and keeps nothing from now on.
     pub async fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
         self.postgres.close_older(Duration::ZERO).await;
+        self.mysql.close_older(Duration::ZERO).await;
     }
 }
 

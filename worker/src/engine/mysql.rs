@@ -9,18 +9,22 @@ mod ask;
 mod catalog;
 mod heads;
 mod holders;
+mod left;
 mod locks;
 mod maria;
 mod marked;
 mod opened;
 mod parts;
+mod shown;
 mod stepwise;
+mod there;
 mod traces;
 
 use std::sync::Arc;
 
 use sqlx::{AssertSqlSafe, Connection as _, MySqlConnection, mysql::MySqlConnectOptions};
 use tenantry_shared::{
+    clock::Stopwatch,
     failure::{Class, Failure},
     format::Script,
     place::Engine,
@@ -32,8 +36,12 @@ use tenantry_shared::{
 };
 
 pub(crate) use self::heads::MyHeads;
-use self::{ahead::Ready, ask::texts, stepwise::Stopper};
-use super::{Ahead, Asks, Change, Doing, Limits, Seen, Select, Session, course_of, failure, steps, whole_of};
+use self::{ahead::Ready, ask::texts, left::Left, stepwise::Stopper, there::There};
+use super::{
+    Ahead, Asks, Change, Doing, Limits, Seen, Select, Session, course_of, failure,
+    kept::{Keeper, Key, Shelf},
+    steps, whole_of,
+};
 
 const NO_SUCH_TABLE: &str = "1146";
 
@@ -54,6 +62,8 @@ pub struct MySqlSession {
     password: Option<String>,
     database: String,
     is_maria: bool,
+    /// Whether every trigger is shown to its account.
+    sees_triggers: bool,
     /// Whether a migration may have left settings behind.
     stained: bool,
     /// What made the history that is known to be there.
@@ -65,6 +75,11 @@ pub struct MySqlSession {
     ahead: Option<Ahead>,
     /// The answers to that, until somebody asks or something else is done.
     ready: Option<Ready>,
+    /// The tables that are there. None: nobody knows.
+    there: Option<There>,
+    /// What of its tenant may be left in it.
+    left: Left,
+    born: Stopwatch,
     doing: Arc<Doing>,
 }
 
@@ -77,15 +92,21 @@ impl Session for MySqlSession {
 
     /// Both locks, if they are to be had at once, and what is needed.
     async fn begin(
-        _: Option<Self>,
+        kept: Option<Self>,
         access: &Access,
         limits: Limits,
         asks: &(dyn Fn(&Site) -> Asks + Sync),
     ) -> Result<(Self, Result<Seen, Failure>), Failure> {
+        if let Some(kept) = kept {
+            let mut session = kept.taken_over(access);
+            // Whatever was amiss with it meanwhile, a new one shows what is the tenant's fault.
+            match session.begun_with(asks).await {
+                Ok(seen) => return Ok((session, Ok(seen))),
+                Err(_) => session.close().await,
+            }
+        }
         let mut session = Self::opened(access, limits).await?;
-        let Asks { needed, wanted, doing } = asks(&session.site(""));
-        session.tell(doing);
-        let seen = session.seen_at_once(needed, wanted).await;
+        let seen = session.begun_with(asks).await;
         Ok((session, seen))
     }
 
@@ -93,6 +114,7 @@ impl Session for MySqlSession {
         if let Some(rows) = self.ready_for(selects) {
             return Ok(rows);
         }
+        self.locked_again().await?;
         self.finish().await?;
         let mut all = Vec::with_capacity(selects.len());
         while all.len() < selects.len() {
@@ -137,6 +159,7 @@ impl Session for MySqlSession {
         self.stained |= change.preamble.is_some()
             || units.iter().any(|unit| leaves_settings(&unit.statements, Engine::MySql));
         self.ready = None;
+        self.left.by(change, &units);
         let ran = match self.begun(change, &units).await {
             Some(ran) => ran,
             None => self.stepped(change, &units).await,
@@ -160,6 +183,7 @@ impl Session for MySqlSession {
     async fn write(&mut self, _: &[String], statements: &[String]) -> Result<(), Failure> {
         self.finish().await?;
         self.ready = None;
+        self.left.written();
         steps::write(self, statements).await
     }
 
@@ -184,6 +208,23 @@ impl Session for MySqlSession {
         self.read_catalog(histories).await
     }
 
+    fn key(access: &Access, limits: Limits) -> Option<Key> {
+        Some(Self::key_of(access, limits))
+    }
+
+    fn shelf(keeper: &Keeper) -> Option<&Shelf<Self>> {
+        Some(&keeper.mysql)
+    }
+
+    async fn reset(mut self) -> Option<Self> {
+        if self.is_freed().await {
+            self.stopper.disarm();
+            return Some(self);
+        }
+        self.close().await;
+        None
+    }
+
     async fn close(mut self) {
         let limits = self.limits;
         let _ = limits.answered(self.finish()).await;
@@ -201,6 +242,12 @@ impl MySqlSession {
         Ok(session)
     }
 
+    async fn begun_with(&mut self, asks: &(dyn Fn(&Site) -> Asks + Sync)) -> Result<Seen, Failure> {
+        let Asks { needed, wanted, doing } = asks(&self.site(""));
+        self.tell(doing);
+        self.seen_at_once(needed, wanted).await
+    }
+
     /// Runs a migration by its mark alone. None: it needs a record of its own, or has one.
     async fn begun(&mut self, change: &Change<'_>, units: &[Unit]) -> Option<Result<(), Failure>> {
         if change.resumed { None } else { marked::run(self, change, units).await }
@@ -208,7 +255,15 @@ impl MySqlSession {
 
     async fn stepped(&mut self, change: &Change<'_>, units: &[Unit]) -> Result<(), Failure> {
         self.finish().await?;
+        self.runs(units);
         steps::run(self, change, units).await
+    }
+
+    /// These statements change which tables are there.
+    fn runs(&mut self, units: &[Unit]) {
+        if let Some(there) = &mut self.there {
+            there.ran(units);
+        }
     }
 
     async fn raw(&mut self, sql: &str) -> Result<(), Failure> {

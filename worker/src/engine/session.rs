@@ -104,6 +104,8 @@ pub struct Ahead {
     pub catalog: Option<Vec<String>>,
     /// Whether the session will be left to the next tenant, if all of that is as it should be: it may be freed at once.
     pub left: bool,
+    /// Whether nobody but this session changes the tenant in this attempt: no program does.
+    pub alone: bool,
 }
 
 /// One connection to one tenant's database.

@@ -78,16 +78,15 @@ pub struct Guard {
 }
 
 /// What [`select`] needs to have a row, where it takes less to look that up than to find none: a new session of PostgreSQL
-/// takes long to plan it. None: it is quick itself.
+/// takes long to plan it, and MySQL's lists its tables anyway. None: it is quick itself.
 #[must_use]
 pub fn guard(site: &Site, also: &[&str]) -> Option<Guard> {
-    if site.engine != Engine::Postgres {
+    if site.engine == Engine::Sqlite {
         return None;
     }
-    static OF_TOOLS: LazyLock<BTreeSet<String>> = LazyLock::new(|| known_tables(Engine::Postgres).collect());
-    let mut names = OF_TOOLS.clone();
-    names.extend(also.iter().flat_map(|name| written(Engine::Postgres, name)));
-    let is_public = site.schema.as_deref() == Some("public");
+    let mut names = known_tables(site.engine).clone();
+    names.extend(also.iter().flat_map(|name| written(site.engine, name)));
+    let is_public = site.engine == Engine::Postgres && site.schema.as_deref() == Some("public");
     Some(Guard { tables: names.into_iter().collect(), schema: is_public.then_some("atlas_schema_revisions") })
 }
 
@@ -107,13 +106,18 @@ fn known_names(engine: Engine) -> &'static str {
 }
 
 fn list_known(engine: Engine) -> String {
-    let names: BTreeSet<String> = known_tables(engine).collect();
-    names.into_iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ")
+    known_tables(engine).iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ")
 }
 
-fn known_tables(engine: Engine) -> impl Iterator<Item = String> {
+fn known_tables(engine: Engine) -> &'static BTreeSet<String> {
+    static POSTGRES: LazyLock<BTreeSet<String>> = LazyLock::new(|| collect_known(Engine::Postgres));
+    static OTHERS: LazyLock<BTreeSet<String>> = LazyLock::new(|| collect_known(Engine::Sqlite));
+    if engine == Engine::Postgres { &POSTGRES } else { &OTHERS }
+}
+
+fn collect_known(engine: Engine) -> BTreeSet<String> {
     let known = KNOWN.iter().map(|known| known.table).chain([RAILS]);
-    known.flat_map(move |name| written(engine, name))
+    known.flat_map(|name| written(engine, name)).collect()
 }
 
 /// The tables that the rows of [`select`] are of.
@@ -137,13 +141,19 @@ mod tests {
     #[test]
     fn a_guard_asks_for_every_name_that_is_looked_for() {
         let site = |engine| Site { engine, schema: Some("public".into()), table: String::new() };
-        let guard = guard(&site(Engine::Postgres), &["Own"]).unwrap_or_default();
-        let known = known_names(Engine::Postgres).split(", ").map(|name| name.trim_matches('\''));
-        for name in known.chain(["Own", "own", "OWN"]) {
-            assert!(guard.tables.iter().any(|table| table == name), "{name}");
+        let of_postgres: &[&str] = &["Own", "own", "OWN"];
+        let schema = Some("atlas_schema_revisions");
+        for (engine, own, schema) in
+            [(Engine::Postgres, of_postgres, schema), (Engine::MySql, &["own"], None)]
+        {
+            let guard = guard(&site(engine), &["Own"]).unwrap_or_default();
+            let known = known_names(engine).split(", ").map(|name| name.trim_matches('\''));
+            for name in known.chain(own.iter().copied()) {
+                assert!(guard.tables.iter().any(|table| table == name), "{name}");
+            }
+            assert_eq!(guard.schema, schema);
         }
-        assert_eq!(guard.schema, Some("atlas_schema_revisions"));
-        assert_eq!(super::guard(&site(Engine::MySql), &[]), None);
+        assert_eq!(guard(&site(Engine::Sqlite), &[]), None);
     }
 
     #[test]

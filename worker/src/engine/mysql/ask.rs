@@ -1,10 +1,13 @@
 //! Several questions in one message. A server answers them one after the other, up to the first that it refuses.
 
 use futures::StreamExt as _;
-use sqlx::{AssertSqlSafe, Either, Row as _, mysql::MySqlRow};
+use sqlx::{AssertSqlSafe, Column as _, Either, Row as _, mysql::MySqlRow};
 use tenantry_shared::{failure::Failure, place::Engine, site::Row, statement::split};
 
-use super::{MySqlSession, NO_SUCH_TABLE, opened::who};
+use super::{MySqlSession, NO_SUCH_TABLE, opened::Who};
+
+/// What a server calls the text that `SHOW CREATE TABLE` gives.
+const WRITTEN: &str = "Create Table";
 
 impl MySqlSession {
     /// The rows of each of these statements, up to the first one that failed, and what that failed with.
@@ -22,10 +25,11 @@ impl MySqlSession {
                     Ok(Either::Left(_)) => answers.push(Vec::new()),
                     Ok(Either::Right(row)) => {
                         if self.number.is_none()
-                            && let Some((number, is_maria)) = who(&row)
+                            && let Some(who) = Who::of(&row)
                         {
-                            (self.number, self.is_maria) = (Some(number), is_maria);
-                            self.stopper.arm(self.options.clone(), number);
+                            self.number = Some(who.number);
+                            (self.is_maria, self.sees_triggers) = (who.is_maria, who.sees_triggers);
+                            self.stopper.arm(self.options.clone(), who.number);
                             self.doing.session(self.number);
                         }
                         if let Some(rows) = answers.last_mut() {
@@ -65,9 +69,14 @@ impl MySqlSession {
 
 /// How many results SQL of ours has.
 pub(super) fn results(sql: &str) -> usize {
-    split(sql, Engine::MySql).map_or(1, |statements| statements.len())
+    if sql.contains(';') { split(sql, Engine::MySql).map_or(1, |statements| statements.len()) } else { 1 }
 }
 
+/// The columns of a row. What a table is written down as may have bytes in it that are no text: that is not read.
 pub(super) fn texts(row: &MySqlRow) -> Result<Row, sqlx::Error> {
-    (0..row.len()).map(|at| row.try_get(at)).collect()
+    let text = |at: usize| match row.try_get(at) {
+        Err(sqlx::Error::ColumnDecode { .. }) if row.column(at).name() == WRITTEN => Ok(None),
+        read => read,
+    };
+    (0..row.len()).map(text).collect()
 }

@@ -19,8 +19,11 @@ impl MySqlSession {
     /// The tenant's schema, without these history tables.
     pub(super) async fn read_catalog(&mut self, histories: &[&str]) -> Result<Catalog, Failure> {
         let (database, literal) = (self.database.clone(), self.literal());
-        let objects =
-            if self.is_maria { self.read_maria(&literal).await } else { self.read_mysql(&literal).await };
+        let objects = if self.is_maria {
+            self.read_maria(&literal, histories).await
+        } else {
+            self.read_mysql(&literal).await
+        };
         Ok(Catalog::new(tidied(objects?, &database), histories))
     }
 

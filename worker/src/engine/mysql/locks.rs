@@ -10,7 +10,7 @@ use tenantry_shared::{
     site::Row,
 };
 
-use super::{DENIED, MySqlSession, NO_SUCH_TABLE};
+use super::{DENIED, MySqlSession, NO_SUCH_TABLE, there::There};
 use crate::engine::{Seen, Select, Session as _, doing::Lock};
 
 impl MySqlSession {
@@ -36,7 +36,7 @@ impl MySqlSession {
     }
 
     /// In a new session, both locks, if they are to be had at once, and what is asked: in one message, up to the first table
-    /// that is not there. Which ones are is asked before, and so is what needs none.
+    /// that is not there. Which tables are is asked before, and so is what needs none, unless they tell it.
     pub(super) async fn seen_at_once(
         &mut self,
         needed: Vec<Select>,
@@ -44,9 +44,9 @@ impl MySqlSession {
     ) -> Result<Seen, Failure> {
         let count = needed.len();
         let asks: Vec<Select> = needed.into_iter().chain(wanted).collect();
-        let mut order: Vec<usize> = (0..asks.len()).collect();
+        let mut order: Vec<usize> = (0..asks.len()).filter(|at| told_by(&asks[*at]).is_none()).collect();
         order.sort_by_key(|at| asks[*at].table.is_some());
-        let mut message = vec![self.listing(&asks)];
+        let mut message = vec![self.listing()];
         message.extend(order.iter().map(|at| asks[*at].sql.clone()));
         let (locked, answers, failed) = self.introduced(&self.both_locks(), &message).await?;
         match failed {
@@ -62,7 +62,9 @@ impl MySqlSession {
         let locked = locked.as_deref() == Some("1");
         let mut read = answers.into_iter();
         let there: Vec<String> = read.next().into_iter().flatten().flatten().flatten().collect();
-        let mut rows = vec![None; asks.len()];
+        let is_there = |name: &String| there.iter().any(|there| there.eq_ignore_ascii_case(name));
+        let none_of = |names: &[String]| (!names.iter().any(is_there)).then(Vec::new);
+        let mut rows: Vec<_> = asks.iter().map(|select| told_by(select).and_then(none_of)).collect();
         let mut missed = false;
         for at in order {
             rows[at] = match read.next() {
@@ -73,6 +75,7 @@ impl MySqlSession {
             missed |= rows[at].is_none();
         }
         rows.truncate(if locked { asks.len() } else { count });
+        self.there = locked.then(|| There::of(there));
         Ok(Seen { locked, rows })
     }
 
@@ -87,16 +90,11 @@ impl MySqlSession {
         format!("CASE WHEN GET_LOCK('{own}', 0) = 1 THEN CAST(GET_LOCK('{sqlx}', 0) AS CHAR) ELSE '0' END")
     }
 
-    /// Which of the tables of these selections are there. Names alone are read from no table's file.
-    fn listing(&self, asks: &[Select]) -> String {
-        let site = self.site("");
-        let tables = asks.iter().filter_map(|select| self.bare(select.table.as_deref()?));
-        let names: Vec<String> =
-            std::iter::once("''".to_owned()).chain(tables.map(|name| site.text(&name))).collect();
+    /// Which tables are there. Names alone are read from no table's file.
+    fn listing(&self) -> String {
         format!(
-            "SELECT CAST(table_name AS CHAR) FROM information_schema.tables WHERE table_schema = {} AND table_name IN ({})",
-            site.text(&self.database),
-            names.join(", ")
+            "SELECT CAST(table_name AS CHAR) FROM information_schema.tables WHERE table_schema = {}",
+            self.literal()
         )
     }
 
@@ -106,6 +104,12 @@ impl MySqlSession {
         let name = table.strip_prefix(&site.name(&self.database))?.strip_prefix(".`")?.strip_suffix('`')?;
         Some(name.replace("``", "`"))
     }
+}
+
+/// The tables of which one must be there for a selection of what is always there to have a row.
+fn told_by(select: &Select) -> Option<&[String]> {
+    let guard = select.guard.as_ref().filter(|guard| select.table.is_none() && guard.schema.is_none())?;
+    Some(&guard.tables)
 }
 
 fn is_one(rows: Option<&Vec<Row>>) -> bool {

@@ -1,9 +1,10 @@
 //! A MariaDB tenant's catalog. Every view of `information_schema` with a long text among its columns is a table of its own on the
-//! disk for as long as it is read, and costs the server more than all that it tells: only columns and triggers are always
-//! asked for, and the rest where a view without such texts says that there is any. What MySQL puts together is put together here,
-//! to the very same texts.
+//! disk for as long as it is read, and costs the server more than all that it tells. So triggers alone are asked for of those, where
+//! there may be any. Columns, indexes and foreign keys are read from what the server writes of each table (`shown`), and from the
+//! views where that is not plain; the rest where a view without such texts says that there is any. What MySQL puts together is put
+//! together here, to the very same texts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tenantry_shared::{
     failure::Failure,
@@ -11,15 +12,27 @@ use tenantry_shared::{
     site::Row,
 };
 
-use super::{DENIED, MySqlSession, NO_SUCH_TABLE, parts};
+use super::{
+    MySqlSession, parts,
+    shown::{Table, shown},
+    there::There,
+};
+use crate::engine::Session as _;
+
+/// Of more tables than these the views are asked.
+const MOST_SHOWN: usize = 200;
 
 /// All that is asked first is one selection, of rows that begin with what they are of: each answer of its own would be a packet
-/// that the server sends and we wake up for. Of relations: type, name, options, and whether it has partitions.
+/// that the server sends and we wake up for. Of relations: type, name, options, whether it has partitions, and its collation.
 const RELATIONS: &str =
     "SELECT 'relation', table_type, table_name, CONCAT_WS(' ', engine, row_format, table_collation, create_options),
-    IF(create_options LIKE '%partitioned%', '1', '0'), NULL
+    IF(create_options LIKE '%partitioned%', '1', '0'), table_collation
 FROM information_schema.tables
 WHERE table_schema = {db}";
+
+/// A row where a mode leaves something out of what is written of a table, or has it written otherwise.
+const ODD: &str = "SELECT 'odd', NULL, NULL, NULL, NULL, NULL FROM DUAL
+WHERE NOT @@sql_quote_show_create OR @@sql_mode REGEXP 'OPTIONS|MYSQL|BACKSLASH|ANSI|ORACLE'";
 
 /// Table, name, definition and place.
 const COLUMNS: &str =
@@ -30,7 +43,7 @@ FROM information_schema.columns
 WHERE table_schema = {db}";
 
 /// Table, name, how the definition begins, and a part of it with its place.
-const INDEXES: &str = "SELECT IF(index_name = 'PRIMARY', 'constraint', 'index'), table_name, index_name,
+const INDEXES: &str = "SELECT 'part', table_name, index_name,
     CONCAT(IF(non_unique = 0, 'unique ', ''), LOWER(index_type), ' ('),
     CONCAT(COALESCE(column_name, ''), IF(sub_part IS NULL, '', CONCAT('(', sub_part, ')')), IF(collation = 'D', ' desc', '')),
     CAST(seq_in_index AS CHAR)
@@ -60,71 +73,207 @@ const MORE: [(&str, &str); 6] = [
     ("EVENT", parts::EVENTS),
 ];
 
+/// Lists are cut off after 1024 bytes by default. It is in force for one statement: the session may be the next tenant's.
+const LONG: &str = "SET STATEMENT group_concat_max_len = 4194304 FOR ";
+
+/// What is known of a tenant's schema.
+#[derive(Default)]
+pub(super) struct Looked {
+    seen: Vec<Row>,
+    /// What is written of each table.
+    written: BTreeMap<String, String>,
+    /// What the server has stored. None: that may not be read where it keeps it.
+    stored: Option<Vec<Row>>,
+    /// Columns, indexes and foreign keys, as far as they are read from what is written. None: not all of that is plain, or there.
+    plain: Option<Vec<Row>>,
+}
+
 impl MySqlSession {
-    /// Every object of a database, whose name is this literal.
-    pub(super) async fn read_maria(&mut self, literal: &str) -> Result<Vec<Object>, Failure> {
-        let here = |sql: &str| sql.replace("{db}", literal);
-        let answers = match self.looked_ahead() {
-            Some(answers) => answers,
-            None => self.first_looked(literal).await?,
+    /// Every object of a database, whose name is this literal, without the columns of these history tables.
+    pub(super) async fn read_maria(
+        &mut self,
+        literal: &str,
+        histories: &[&str],
+    ) -> Result<Vec<Object>, Failure> {
+        let mut looked = match self.looked_ahead() {
+            // What was read before the lock was let go may not hold when the rest is read.
+            Some(looked) if !self.left.freed || !looked.leaves_more() => looked,
+            _ => {
+                self.locked_again().await?;
+                self.first_looked(histories).await?
+            }
         };
-        let (mut objects, there) = first(&answers);
-        let more = MORE.iter().filter(|(kind, _)| there.iter().any(|there| there == kind));
-        let more: Vec<String> = more.map(|(_, sql)| here(sql)).collect();
+        self.left.more = looked.leaves_more();
+        self.left.looked(looked.part("trigger").next().is_some());
+        self.look_on(&mut looked, literal, histories).await?;
+        let mut objects = looked.objects();
+        let more: Vec<String> =
+            looked.more().map(|sql| format!("{LONG}{}", sql.replace("{db}", literal))).collect();
         if !more.is_empty() {
-            let more = [&[parts::SETTINGS.to_owned()], more.as_slice()].concat();
             let rows = self.all(&more).await?.into_iter().flatten();
             objects.extend(rows.filter_map(|row| Object::from_row(&row)));
         }
         Ok(objects)
     }
 
-    async fn first_looked(&mut self, literal: &str) -> Result<Vec<Vec<Row>>, Failure> {
-        let (mut answers, failed) = self.asked(&first_look(literal)).await?;
-        if let Some(failed) = failed {
-            if answers.len() != 1 || ![DENIED, NO_SUCH_TABLE].contains(&failed.code.as_str()) {
-                return Err(failed);
-            }
-            answers.extend(self.all(&[STORED_SEEN.replace("{db}", literal)]).await?);
+    /// Asks for what the first message has not told.
+    async fn look_on(
+        &mut self,
+        looked: &mut Looked,
+        literal: &str,
+        histories: &[&str],
+    ) -> Result<(), Failure> {
+        let unwritten = self.shows(&looked.unwritten(histories));
+        if looked.plain.is_none() && !unwritten.is_empty() {
+            let (written, _) = self.asked(&unwritten).await?;
+            looked.write(written, histories);
         }
-        Ok(answers)
+        let views = [COLUMNS, INDEXES, CONSTRAINTS].join("\nUNION ALL ");
+        let asked = [
+            looked.plain.is_none().then_some(views.as_str()),
+            looked.stored.is_none().then_some(STORED_SEEN),
+        ];
+        let asked: Vec<String> =
+            asked.into_iter().flatten().map(|sql| sql.replace("{db}", literal)).collect();
+        if asked.is_empty() {
+            return Ok(());
+        }
+        let mut answers = self.all(&asked).await?;
+        if looked.stored.is_none() {
+            looked.stored = answers.pop();
+        }
+        looked.seen.extend(answers.into_iter().flatten());
+        Ok(())
+    }
+
+    async fn first_looked(&mut self, histories: &[&str]) -> Result<Looked, Failure> {
+        let message = self.first_look(histories, false);
+        match self.asked(&message).await? {
+            (answers, Some(failed)) if answers.is_empty() => Err(failed),
+            (answers, _) => Ok(Looked::of(answers, message.len(), histories)),
+        }
+    }
+
+    /// What is asked first. `alone`: nobody but this session has changed anything since the tenant's lock was had.
+    pub(super) fn first_look(&self, histories: &[&str], alone: bool) -> Vec<String> {
+        let literal = self.literal();
+        let triggers = parts::TRIGGERS.replacen("\nFROM", ", NULL, NULL\nFROM", 1);
+        let untriggered = alone && self.there.as_ref().is_some_and(There::has_no_trigger);
+        let look = [RELATIONS, &triggers, ODD].into_iter().filter(|part| !(untriggered && *part == triggers));
+        let look = look.collect::<Vec<_>>().join("\nUNION ALL ").replace("{db}", &literal);
+        let guessed = self.there.iter().flat_map(There::guessed).filter(|name| is_told(name, histories));
+        let shows = self.shows(&guessed.collect::<Vec<_>>());
+        [look].into_iter().chain(shows).chain([STORED.replace("{db}", &literal)]).collect()
+    }
+
+    /// Has these tables written down, if they are not too many.
+    fn shows(&self, tables: &[&str]) -> Vec<String> {
+        let site = self.site("");
+        let database = site.name(&self.database);
+        let show = |table: &&str| format!("SHOW CREATE TABLE {database}.{}", site.name(table));
+        tables.iter().filter(|_| tables.len() <= MOST_SHOWN).map(show).collect()
     }
 }
 
-/// What is asked first of a database whose name is this literal.
-pub(super) fn first_look(literal: &str) -> [String; 2] {
-    let triggers = parts::TRIGGERS.replacen("\nFROM", ", NULL, NULL\nFROM", 1);
-    let look = [RELATIONS, COLUMNS, INDEXES, CONSTRAINTS, &triggers].join("\nUNION ALL ");
-    [look, STORED.to_owned()].map(|sql| sql.replace("{db}", literal))
+/// Whether the columns of a table are wanted.
+fn is_told(table: &str, histories: &[&str]) -> bool {
+    !histories.contains(&table)
 }
 
-/// The objects that the first answers tell of, and what there is more of.
-fn first(answers: &[Vec<Row>]) -> (Vec<Object>, Vec<String>) {
-    let [seen, stored] = answers else { return (Vec::new(), Vec::new()) };
-    let of = |part: &'static str| move |row: &&Row| row.first().is_some_and(|of| of.as_deref() == Some(part));
-    let relations = || seen.iter().filter(of("relation"));
-    let columns = || seen.iter().filter(of("column"));
-    let mut objects: Vec<Object> = relations().filter_map(relation).collect();
-    objects.extend(columns().filter_map(column));
-    objects.extend(orders(columns()));
-    objects.extend(put_together(seen.iter().filter(|row| of("constraint")(row) || of("index")(row))));
-    objects.extend(seen.iter().filter(of("trigger")).filter_map(|row| Object::from_row(row.get(..4)?)));
-    let partitioned = relations().any(|row| text(row, 4).as_deref() == Some("1"));
-    let said = relations().chain(seen.iter().filter(of("there"))).filter_map(|row| text(row, 1));
-    let stored = stored.iter().flatten().flatten().cloned();
-    (objects, said.chain(stored).chain(partitioned.then(|| "PARTITION".to_owned())).collect())
+impl Looked {
+    /// What the answers to so many first questions tell, as far as they came.
+    pub(super) fn of(answers: Vec<Vec<Row>>, asked: usize, histories: &[&str]) -> Self {
+        let mut answers = answers.into_iter();
+        let seen = answers.next().unwrap_or_default();
+        let written = answers.by_ref().take(asked - 2).collect();
+        let mut looked = Self { seen, stored: answers.next(), ..Self::default() };
+        looked.write(written, histories);
+        looked
+    }
+
+    /// These are written of tables.
+    fn write(&mut self, answers: Vec<Vec<Row>>, histories: &[&str]) {
+        let written = |row: Row| Some((text(&row, 0)?, text(&row, 1)?));
+        self.written.extend(answers.into_iter().flatten().filter_map(written));
+        self.plain = self.plainly(histories);
+    }
+
+    fn plainly(&self, histories: &[&str]) -> Option<Vec<Row>> {
+        let mut rows = Vec::new();
+        for table in self.tables(histories) {
+            rows.extend(shown(&table, self.written.get(table.name)?)?);
+        }
+        self.part("odd").next().is_none().then_some(rows)
+    }
+
+    /// The tables of which nothing is written yet, if all of them may be.
+    fn unwritten(&self, histories: &[&str]) -> Vec<&str> {
+        if self.part("odd").next().is_some() || self.tables(histories).count() > MOST_SHOWN {
+            return Vec::new();
+        }
+        let names = self.tables(histories).map(|table| table.name);
+        names.filter(|name| !self.written.contains_key(*name)).collect()
+    }
+
+    /// The tables whose columns are wanted.
+    fn tables<'s>(&'s self, histories: &[&str]) -> impl Iterator<Item = Table<'s>> {
+        let of = |row: &'s Row, at: usize| row.get(at)?.as_deref();
+        let table = move |row: &'s Row| {
+            let is_plain_engine = of(row, 3).is_some_and(|options| options.starts_with("InnoDB "));
+            let collation = of(row, 5).unwrap_or_default();
+            Some(Table { name: of(row, 2)?, collation, has_plain_indexes: is_plain_engine })
+        };
+        let tables = self.part("relation").filter(|row| relation_kind(row) == Some(Kind::Table));
+        tables.filter_map(table).filter(|table| is_told(table.name, histories))
+    }
+
+    /// Whether more must be asked.
+    fn leaves_more(&self) -> bool {
+        self.plain.is_none() || self.stored.is_none() || self.more().next().is_some()
+    }
+
+    /// What there is more of, as a selection of it.
+    fn more(&self) -> impl Iterator<Item = &'static str> {
+        let partitioned = self.part("relation").any(|row| text(row, 4).as_deref() == Some("1"));
+        let said = self.part("relation").chain(self.part("there")).filter_map(|row| text(row, 1));
+        let stored = self.stored.iter().flatten().flatten().flatten().cloned();
+        let there: BTreeSet<String> =
+            said.chain(stored).chain(partitioned.then(|| "PARTITION".to_owned())).collect();
+        MORE.iter().filter(move |(kind, _)| there.contains(*kind)).map(|(_, sql)| *sql)
+    }
+
+    /// The objects that are told of already.
+    fn objects(&self) -> Vec<Object> {
+        let mut objects: Vec<Object> = self.part("relation").filter_map(relation).collect();
+        objects.extend(self.part("column").filter_map(column));
+        objects.extend(orders(self.part("column")));
+        objects.extend(put_together(self.part("part")));
+        let told = ["trigger", "constraint", "index"].into_iter().flat_map(|part| self.part(part));
+        objects.extend(told.filter_map(|row| Object::from_row(row.get(..4)?)));
+        objects
+    }
+
+    fn part(&self, part: &'static str) -> impl Iterator<Item = &Row> {
+        let rows = self.seen.iter().chain(self.plain.iter().flatten());
+        rows.filter(move |row| row.first().is_some_and(|of| of.as_deref() == Some(part)))
+    }
 }
 
 fn text(row: &Row, at: usize) -> Option<String> {
     row.get(at).cloned().flatten()
 }
 
+fn relation_kind(row: &Row) -> Option<Kind> {
+    match text(row, 1)?.as_str() {
+        "BASE TABLE" | "SYSTEM VERSIONED" => Some(Kind::Table),
+        "SEQUENCE" => Some(Kind::Sequence),
+        _ => None,
+    }
+}
+
 fn relation(row: &Row) -> Option<Object> {
-    let (kind, definition) = match text(row, 1)?.as_str() {
-        "BASE TABLE" | "SYSTEM VERSIONED" => (Kind::Table, text(row, 3).unwrap_or_default()),
-        "SEQUENCE" => (Kind::Sequence, String::new()),
-        _ => return None,
-    };
+    let kind = relation_kind(row)?;
+    let definition = text(row, 3).filter(|_| kind == Kind::Table).unwrap_or_default();
     Some(Object { kind, on: None, name: text(row, 2)?, definition })
 }
 
@@ -149,17 +298,18 @@ fn orders<'r>(columns: impl Iterator<Item = &'r Row>) -> impl Iterator<Item = Ob
 
 /// Indexes of their parts.
 fn put_together<'r>(rows: impl Iterator<Item = &'r Row>) -> impl Iterator<Item = Object> {
-    let mut indexes: BTreeMap<[Option<String>; 4], BTreeMap<u64, String>> = BTreeMap::new();
+    let mut indexes: BTreeMap<[Option<String>; 3], BTreeMap<u64, String>> = BTreeMap::new();
     for row in rows {
-        let index = [0, 1, 2, 3].map(|at| text(row, at));
+        let index = [1, 2, 3].map(|at| text(row, at));
         if let (Some(part), Some(place)) = (text(row, 4), number(row, 5)) {
             indexes.entry(index).or_default().insert(place, part);
         }
     }
-    indexes.into_iter().filter_map(|([kind, on, name, begins], parts)| {
+    indexes.into_iter().filter_map(|([on, name, begins], parts)| {
         let parts = parts.into_values().collect::<Vec<_>>().join(", ");
         let definition = begins.map(|begins| format!("{begins}{parts})"));
-        Object::from_row(&[kind, on, name, definition])
+        let kind = if name.as_deref() == Some("PRIMARY") { Kind::Constraint } else { Kind::Index };
+        Some(Object { kind, on, name: name?, definition: definition.unwrap_or_default() })
     })
 }
 
@@ -190,9 +340,9 @@ mod tests {
     #[test]
     fn tables_whose_names_differ_in_case_alone_have_each_its_own_indexes() {
         let rows = [
-            row(&["constraint", "t", "PRIMARY", "unique btree (", "id", "1"]),
-            row(&["constraint", "T", "PRIMARY", "unique btree (", "b", "2"]),
-            row(&["constraint", "T", "PRIMARY", "unique btree (", "a(3) desc", "1"]),
+            row(&["part", "t", "PRIMARY", "unique btree (", "id", "1"]),
+            row(&["part", "T", "PRIMARY", "unique btree (", "b", "2"]),
+            row(&["part", "T", "PRIMARY", "unique btree (", "a(3) desc", "1"]),
         ];
         let shown = |o: Object| format!("{o}: {}", o.definition);
         let indexes: Vec<String> = put_together(rows.iter()).map(shown).collect();

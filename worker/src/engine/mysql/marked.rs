@@ -49,7 +49,7 @@ pub(super) async fn run(
     let pieces = pieces(units, change.counted.is_some())?;
     let watch = Stopwatch::start();
     let mut walk = Walk { session, change, opening: None, marked: false, done: 0, ended: false, watch };
-    let ended = match walk.worked(&pieces).await {
+    let ended = match walk.worked(units, &pieces).await {
         Ok(true) => walk.end().await,
         Ok(false) if !walk.marked => return None,
         Ok(false) => return Some(walk.goes_on_recorded(units).await),
@@ -87,10 +87,11 @@ struct Walk<'s, 'c> {
 
 impl Walk<'_, '_> {
     /// False: it cannot go on so.
-    async fn worked(&mut self, pieces: &[Piece<'_>]) -> Result<bool, Failure> {
+    async fn worked(&mut self, units: &[Unit], pieces: &[Piece<'_>]) -> Result<bool, Failure> {
         if !self.open(pieces).await? {
             return Ok(false);
         }
+        self.session.runs(units);
         for (at, piece) in pieces.iter().enumerate() {
             if !self.piece(piece, &pieces[at + 1..]).await? {
                 return Ok(false);

@@ -7,21 +7,26 @@ use sqlx::{
     mysql::{MySqlConnectOptions, MySqlRow},
 };
 use tenantry_shared::{
-    clock::millis,
+    clock::{Stopwatch, millis},
     failure::{Class, Failure},
     place::Engine,
     registry::Access,
     site::Row,
 };
 
-use super::{MySqlSession, stepwise::Stopper};
+use super::{MySqlSession, left::Left, stepwise::Stopper};
 use crate::engine::{IDLE, Limits, failure, in_time};
 
 /// What the driver sets in a session, in a message of its own, unless it is told to set nothing.
 const AS_THE_DRIVER: &str = ", sql_mode = CONCAT(@@sql_mode, ',PIPES_AS_CONCAT,NO_ENGINE_SUBSTITUTION'), time_zone = '+00:00', NAMES utf8mb4";
 
-/// The first row that a session reads begins so.
-const WHO: &str = "SELECT CAST(CONNECTION_ID() AS CHAR), VERSION()";
+/// The first row that a session reads begins so. What MySQL takes for a comment tells whether an account sees all triggers.
+const WHO: &str = "SELECT CAST(CONNECTION_ID() AS CHAR), VERSION() /*M! , CASE WHEN EXISTS (SELECT 1 FROM information_schema.user_privileges
+    WHERE privilege_type = 'TRIGGER' AND grantee = CONCAT(QUOTE(SUBSTRING_INDEX(CURRENT_USER(), '@', 1)), '@', QUOTE(SUBSTRING_INDEX(CURRENT_USER(), '@', -1))))
+    THEN '1' ELSE '0' END */";
+
+/// The same of one of which all of that is known.
+const KNOWN: &str = "SELECT NULL";
 
 /// How a server is connected to, and what is left to be set in the session, behind other settings. What a URL says of character
 /// sets and time zones is the driver's.
@@ -59,11 +64,15 @@ impl MySqlSession {
             database: access.place.database.clone(),
             password,
             is_maria: false,
+            sees_triggers: false,
             stained: false,
             made: None,
             unended: None,
             ahead: None,
             ready: None,
+            there: None,
+            left: Left::default(),
+            born: Stopwatch::start(),
             doing: std::sync::Arc::default(),
         })
     }
@@ -75,7 +84,8 @@ impl MySqlSession {
         expression: &str,
         statements: &[String],
     ) -> Result<(Option<String>, Vec<Vec<Row>>, Option<Failure>), Failure> {
-        let mut message = vec![std::mem::take(&mut self.settings), format!("{WHO}, {expression}")];
+        let who = if self.number.is_none() { WHO } else { KNOWN };
+        let mut message = vec![std::mem::take(&mut self.settings), format!("{who}, {expression}")];
         message.extend_from_slice(statements);
         let (mut answers, failed) = self.asked(&message).await?;
         if answers.len() < 2 {
@@ -88,9 +98,20 @@ impl MySqlSession {
     }
 }
 
-/// What the answer to [`WHO`] says: the session's number, and whether its server is MariaDB.
-pub(super) fn who(row: &MySqlRow) -> Option<(u64, bool)> {
-    let number: String = row.try_get(0).ok()?;
-    let version: String = row.try_get(1).ok()?;
-    Some((number.parse().ok()?, version.to_ascii_lowercase().contains("mariadb")))
+/// What the answer to [`WHO`] says.
+pub(super) struct Who {
+    /// The session's number.
+    pub(super) number: u64,
+    pub(super) is_maria: bool,
+    pub(super) sees_triggers: bool,
+}
+
+impl Who {
+    pub(super) fn of(row: &MySqlRow) -> Option<Self> {
+        let number: String = row.try_get(0).ok()?;
+        let version: String = row.try_get(1).ok()?;
+        let is_maria = version.to_ascii_lowercase().contains("mariadb");
+        let sees: Option<String> = if is_maria { row.try_get(2).ok()? } else { None };
+        Some(Self { number: number.parse().ok()?, is_maria, sees_triggers: sees.as_deref() == Some("1") })
+    }
 }

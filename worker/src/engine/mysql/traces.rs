@@ -6,11 +6,11 @@ use tenantry_shared::{
     format::Script,
     place::Engine,
     plan::Progress,
-    statement::{Course, Lone, Trace, Unit, course},
+    statement::{Course, Lone, Object, Trace, Unit, course},
 };
 
 use super::MySqlSession;
-use crate::engine::steps::fingerprints;
+use crate::engine::{Session as _, steps::fingerprints};
 
 /// What a [guard](MySqlSession::guard) fails with.
 pub(super) const SEEN: &str = "1242";
@@ -25,9 +25,13 @@ impl MySqlSession {
     }
 
     /// A question that fails, with [`SEEN`], and what is behind it in its message with it, unless the database looks as if none
-    /// of these were done. None: it cannot tell.
+    /// of these were done. None: it cannot tell, or it is known that none is.
     pub(super) fn guard(&self, traces: &[&Trace]) -> Option<String> {
-        let done: Vec<String> = traces.iter().filter_map(|trace| self.is_seen(trace)).collect();
+        if self.there.as_ref().is_some_and(|there| there.is_without(traces)) {
+            return None;
+        }
+        let is_done = |trace: &&Trace| self.is_column_there(trace).or_else(|| self.is_seen(trace));
+        let done: Vec<String> = traces.iter().filter_map(is_done).collect();
         // More than one row where one is wanted: the only error that both servers make in the midst of an expression.
         let fails = "(SELECT 1 UNION SELECT 2)";
         (!done.is_empty()).then(|| format!("SELECT CASE WHEN {} THEN {fails} END", done.join(" OR ")))
@@ -56,6 +60,21 @@ impl MySqlSession {
             Trace::Gone(object) => ("NOT ", object),
         };
         Some(format!("{not}EXISTS ({})", self.look_for(object)))
+    }
+
+    /// The same of a column of a table that is there, from which MariaDB makes no table on the disk. A name that the table does not
+    /// have is that of the row around it: then there is nothing to count.
+    fn is_column_there(&self, trace: &Trace) -> Option<String> {
+        let Trace::Made(Object::Column(path, column)) = trace else { return None };
+        let [table] = path.as_slice() else { return None };
+        let known = self.is_maria && self.there.as_ref().is_some_and(|there| there.has(table));
+        let site = self.site("");
+        let (table, column) = (site.name(table), site.name(column));
+        known.then(|| {
+            format!(
+                "(SELECT (SELECT COUNT({column}) FROM {table} WHERE FALSE) FROM (SELECT 1 AS {column}) AS around) = 0"
+            )
+        })
     }
 
     /// What the traces tell of a migration whose mark was found. What is there of it must be its beginning: what is not
