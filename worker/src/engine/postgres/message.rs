@@ -48,8 +48,9 @@ struct Behind {
 /// one.
 const STAND_INS: [Duration; 2] = [Duration::from_millis(1_234_567_891), Duration::from_millis(1_345_678_912)];
 
-/// Since the message came.
-const MEASURED: &str = "CAST(extract(epoch FROM clock_timestamp() - statement_timestamp())";
+/// Since the message came and its transaction began. It is multiplied by a literal, which takes on its type: a new session
+/// would search long for a way from one type of number to another.
+const MEASURED: &str = "CAST(extract(epoch FROM clock_timestamp() - CURRENT_TIMESTAMP)";
 
 /// A migration as one message.
 pub(super) struct Message {
@@ -124,8 +125,8 @@ fn position_of(error: &sqlx::Error) -> Option<usize> {
 /// The record with the duration as the server measures it. None: it is not a number of its own in it.
 fn measured(record: &dyn Fn(Duration, bool) -> String) -> Option<String> {
     let with = |took: Duration| {
-        let nanos = (took.as_nanos(), format!("{MEASURED} * 1000000000 AS bigint)"));
-        let millis = (took.as_millis(), format!("{MEASURED} * 1000 AS bigint)"));
+        let nanos = (took.as_nanos(), format!("{MEASURED} * '1000000000' AS bigint)"));
+        let millis = (took.as_millis(), format!("{MEASURED} * '1000' AS bigint)"));
         [nanos, millis]
             .iter()
             .fold(record(took, false), |text, (number, sql)| in_place_of(&text, *number, sql))
@@ -255,10 +256,10 @@ mod tests {
     #[test]
     fn a_duration_is_measured_where_it_is_a_number_of_its_own() {
         let sqlx = |took: Duration, _| format!("INSERT … VALUES (1, {})", took.as_nanos());
-        let there = "INSERT … VALUES (1, CAST(extract(epoch FROM clock_timestamp() - statement_timestamp()) * 1000000000 AS bigint))";
+        let there = "INSERT … VALUES (1, CAST(extract(epoch FROM clock_timestamp() - CURRENT_TIMESTAMP) * '1000000000' AS bigint))";
         assert_eq!(measured(&sqlx).as_deref(), Some(there));
         let flyway = |took: Duration, _| format!("VALUES ({})", took.as_millis());
-        assert!(measured(&flyway).is_some_and(|text| text.contains("* 1000 AS bigint")));
+        assert!(measured(&flyway).is_some_and(|text| text.contains("* '1000' AS bigint")));
         let prisma = |took: Duration, _| format!("now() - interval '{} microseconds'", took.as_micros());
         assert_eq!(measured(&prisma), None);
     }
