@@ -21,7 +21,10 @@
 
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
-use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _, Row as _, any::AnyConnectOptions};
+use sqlx::{
+    AnyConnection, AssertSqlSafe, Connection as _, Executor as _, Row as _,
+    any::{AnyConnectOptions, AnyRow},
+};
 
 use crate::pooling::for_driver;
 
@@ -212,6 +215,16 @@ impl Store {
     pub(crate) async fn begin(&self) -> Result<Tx, StoreError> {
         let begin = if self.dialect == Dialect::Sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" };
         Tx::begin(self.pool.writing().await?, begin).await
+    }
+
+    /// Statements with values as one transaction that writes, in one message by this connection; gives the rows of all of
+    /// them. Of these databases SQLite alone takes that.
+    pub(crate) async fn write_at_once(
+        writing: Lent,
+        mut statements: Statement,
+    ) -> Result<Vec<AnyRow>, StoreError> {
+        statements.text = format!("BEGIN IMMEDIATE; {}; COMMIT", statements.text);
+        Tx::whole(writing, statements).await
     }
 
     /// A transaction that only reads, and takes no lock to write.

@@ -18,7 +18,7 @@ use crate::{
     clock::millis,
     job::{Claim, Job, Next, Outcome, Verdict, head_start},
     run::TargetState,
-    store::{Dialect, Tx, expect_rows},
+    store::{Dialect, Lent, Store, Tx, expect_rows},
 };
 
 /// An outcome that needs nothing but its row in `targets`, `attempts` and `tenants`. What is none is not in the JSON text,
@@ -175,7 +175,16 @@ fn assigned<'a>(own: &str, values: impl IntoIterator<Item = (&'a str, &'a str)>)
         .join(", ")
 }
 
+/// The right to write, where one at a time has it.
+pub(super) struct Turn(Option<Lent>);
+
 impl Ledger {
+    /// Waits for the right to write outcomes.
+    pub(super) async fn turn(&self) -> Result<Turn, LedgerError> {
+        let one_writes = self.store.dialect() == Dialect::Sqlite;
+        Ok(Turn(if one_writes { Some(self.store.writing().await?) } else { None }))
+    }
+
     /// Records how attempts of one owner ended, and gives those that were written: of each other one a later attempt
     /// exists, and its result changes nothing.
     ///
@@ -183,13 +192,18 @@ impl Ledger {
     /// When the registry cannot be reached or refuses one of them; nothing is written then.
     pub(super) async fn record_all(
         &self,
+        turn: Turn,
         owner: &str,
         mut rows: Vec<Plain>,
     ) -> Result<HashSet<Job>, LedgerError> {
+        if rows.is_empty() {
+            return Ok(HashSet::new());
+        }
         rows.sort_unstable_by(|a, b| (&a.tenant_id, &a.run_id).cmp(&(&b.tenant_id, &b.run_id)));
-        match self.store.dialect() {
-            Dialect::Postgres => self.record_at_once(owner, &rows).await,
-            Dialect::Sqlite | Dialect::MySql => {
+        match (self.store.dialect(), turn) {
+            (Dialect::Postgres, _) => self.record_at_once(owner, &rows).await,
+            (_, Turn(Some(writing))) => self.record_in_one_message(writing, owner, &rows).await,
+            (_, Turn(None)) => {
                 let mut tx = self.store.begin().await?;
                 let written = self.record_in(&mut tx, owner, rows).await?;
                 tx.commit().await?;
@@ -218,40 +232,46 @@ impl Ledger {
         jobs(&query.fetch_all(self.store.pool()).await?)
     }
 
+    /// Each statement has the guard, and the last one takes away what it asks for.
+    async fn record_in_one_message(
+        &self,
+        writing: Lent,
+        owner: &str,
+        rows: &[Plain],
+    ) -> Result<HashSet<Job>, LedgerError> {
+        let told = told(Dialect::Sqlite);
+        let sql = format!(
+            "{ATTEMPT} {told} CROSS JOIN targets g ON {GUARD};
+             UPDATE tenants AS t SET {} FROM {told} CROSS JOIN targets g ON {GUARD} WHERE t.id = v.tenant_id AND {TELLS};
+             UPDATE targets AS g SET {} FROM {told} WHERE {GUARD} RETURNING run_id, tenant_id",
+            known(""),
+            ended(""),
+        );
+        let all = self.store.query(&sql).bind(text(rows)).bind(owner);
+        jobs(&Store::write_at_once(writing, all).await?)
+    }
+
     async fn record_in(
         &self,
         tx: &mut Tx,
         owner: &str,
         mut rows: Vec<Plain>,
     ) -> Result<HashSet<Job>, LedgerError> {
-        let dialect = self.store.dialect();
-        let (told, mysql) = (told(dialect), dialect == Dialect::MySql);
-        let mine = if mysql {
-            format!("SELECT g.run_id, g.tenant_id FROM {told} STRAIGHT_JOIN targets g ON {GUARD} FOR UPDATE")
-        } else {
-            format!(
-                "UPDATE targets AS g SET {} FROM {told} WHERE {GUARD} RETURNING run_id, tenant_id",
-                ended("")
-            )
-        };
+        let told = told(Dialect::MySql);
+        let mine =
+            format!("SELECT g.run_id, g.tenant_id FROM {told} STRAIGHT_JOIN targets g ON {GUARD} FOR UPDATE");
         let written = jobs(&self.store.query(&mine).bind(text(&rows)).fetch_all(&mut **tx).await?)?;
         rows.retain(|row| written.contains(&row.job));
         let (count, rows) = (rows.len() as u64, text(&rows));
-        if mysql {
-            let end = format!("UPDATE {told} STRAIGHT_JOIN targets g ON {GUARD} SET {}", ended("g."));
-            let end = self.store.query(&end).bind(rows.as_str()).execute(&mut **tx).await?;
-            expect_rows(end.rows_affected(), count)?;
-        }
+        let end = format!("UPDATE {told} STRAIGHT_JOIN targets g ON {GUARD} SET {}", ended("g."));
+        let end = self.store.query(&end).bind(rows.as_str()).execute(&mut **tx).await?;
+        expect_rows(end.rows_affected(), count)?;
         let note = self.store.query(&format!("{ATTEMPT} {told}")).bind(rows.as_str()).bind(owner);
         expect_rows(note.execute(&mut **tx).await?.rows_affected(), count)?;
-        let know = if mysql {
-            format!(
-                "UPDATE {told} STRAIGHT_JOIN tenants t ON t.id = v.tenant_id SET {} WHERE {TELLS}",
-                known("t.")
-            )
-        } else {
-            format!("UPDATE tenants AS t SET {} FROM {told} WHERE t.id = v.tenant_id AND {TELLS}", known(""))
-        };
+        let know = format!(
+            "UPDATE {told} STRAIGHT_JOIN tenants t ON t.id = v.tenant_id SET {} WHERE {TELLS}",
+            known("t.")
+        );
         self.store.query(&know).bind(rows.as_str()).execute(&mut **tx).await?;
         Ok(written)
     }

@@ -11,7 +11,10 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::{Ledger, LedgerError, bulk::Plain};
+use super::{
+    Ledger, LedgerError,
+    bulk::{Plain, Turn},
+};
 use crate::{
     digest::Digest,
     job::{Claim, Next, Outcome},
@@ -41,6 +44,13 @@ pub struct Recorder {
 struct Desk {
     waiting: VecDeque<Waiting>,
     writers: usize,
+}
+
+impl Desk {
+    fn take(&mut self) -> Vec<Waiting> {
+        let count = self.waiting.len().min(AT_ONCE);
+        self.waiting.drain(..count).collect()
+    }
 }
 
 #[derive(Debug)]
@@ -114,7 +124,7 @@ impl Recorder {
         desk.waiting.push_back(Waiting { row, tell });
         if desk.writers < most {
             desk.writers += 1;
-            tokio::spawn(Writer(self.clone()).write());
+            tokio::spawn(Writer { recorder: self.clone(), left: false }.write());
         }
         told
     }
@@ -124,35 +134,49 @@ impl Recorder {
     }
 }
 
-/// Writes until nothing waits. It leaves its place however it ends.
-struct Writer(Recorder);
+/// Writes until nothing waits.
+struct Writer {
+    recorder: Recorder,
+    /// Whether it has left its place at the desk.
+    left: bool,
+}
 
 impl Drop for Writer {
+    /// However it ends.
     fn drop(&mut self) {
-        self.0.desk().writers -= 1;
+        if !self.left {
+            self.recorder.desk().writers -= 1;
+        }
     }
 }
 
 impl Writer {
-    async fn write(self) {
-        loop {
-            let batch: Vec<Waiting> = {
-                let mut desk = self.0.desk();
-                let count = desk.waiting.len().min(AT_ONCE);
-                desk.waiting.drain(..count).collect()
-            };
-            if batch.is_empty() {
-                return;
-            }
-            self.write_batch(batch).await;
+    async fn write(mut self) {
+        while self.is_needed() {
+            // What comes while the turn is waited for is written in it, too.
+            let turn = self.recorder.ledger.turn().await;
+            let batch = self.recorder.desk().take();
+            self.write_batch(turn, batch).await;
         }
     }
 
-    async fn write_batch(&self, batch: Vec<Waiting>) {
+    /// Whether something waits. It leaves in the same moment where nothing does: whoever comes then begins another one.
+    fn is_needed(&mut self) -> bool {
+        let mut desk = self.recorder.desk();
+        self.left = desk.waiting.is_empty();
+        desk.writers -= usize::from(self.left);
+        !self.left
+    }
+
+    async fn write_batch(&self, turn: Result<Turn, LedgerError>, batch: Vec<Waiting>) {
         let (rows, tells): (Vec<Plain>, Vec<_>) =
             batch.into_iter().map(|Waiting { row, tell }| (row, tell)).unzip();
         let jobs: Vec<_> = rows.iter().map(Plain::job).collect();
-        let result = self.0.ledger.record_all(&self.0.owner, rows).await.map_err(Arc::new);
+        let result = match turn {
+            Ok(turn) => self.recorder.ledger.record_all(turn, &self.recorder.owner, rows).await,
+            Err(error) => Err(error),
+        };
+        let result = result.map_err(Arc::new);
         for (job, tell) in jobs.iter().zip(tells) {
             let answer = match &result {
                 Ok(written) => Answer::Written(written.contains(job)),
@@ -161,5 +185,24 @@ impl Writer {
             };
             let _ = tell.send(answer); // nobody may wait any more
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+
+    #[tokio::test]
+    async fn a_writer_that_finds_nothing_has_left_its_place_before_anybody_can_bring_more() {
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", directory.path().join("registry.db").display());
+        let recorder = Recorder::new(Ledger::new(Store::init(&url).await.unwrap()), "me".into());
+        recorder.desk().writers = 1;
+        let mut writer = Writer { recorder: recorder.clone(), left: false };
+        assert!(!writer.is_needed());
+        assert_eq!(recorder.desk().writers, 0, "what is brought now would wait for ever");
+        drop(writer);
+        assert_eq!(recorder.desk().writers, 0);
     }
 }

@@ -360,6 +360,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_message_of_which_one_statement_is_refused_leaves_nothing_and_is_in_nobody_s_way() {
+        let (_directory, store) = registry().await;
+        let at_once = async |text: &str| {
+            let message = store.query(text).bind("a").bind("b");
+            Store::write_at_once(store.writing().await.unwrap(), message).await
+        };
+        let refused = "INSERT INTO settings (name, value) VALUES ($1, $2); INSERT INTO settings (name, value) VALUES ($1, NULL)";
+        at_once(refused).await.err().unwrap();
+        assert_eq!(store.pool().settings().await, 0);
+        let written = "INSERT INTO settings (name, value) VALUES ($1, $2); UPDATE settings SET value = $1 WHERE name = $1 RETURNING value";
+        assert_eq!(at_once(written).await.unwrap().len(), 1);
+        assert_eq!(store.pool().settings().await, 1);
+    }
+
+    #[tokio::test]
     async fn a_statement_that_is_refused_costs_no_connection_and_one_that_is_cut_off_is_followed_by_another()
     {
         let (_directory, store) = registry().await;

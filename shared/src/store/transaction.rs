@@ -7,9 +7,9 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{AnyConnection, Error};
+use sqlx::{AnyConnection, Error, any::AnyRow};
 
-use super::{StoreError, pool::Lent};
+use super::{Statement, StoreError, pool::Lent};
 
 /// How long a rollback may take before the connection is given up.
 const ROLLBACK_LIMIT: Duration = Duration::from_secs(5);
@@ -22,6 +22,16 @@ impl Tx {
     pub(super) async fn begin(mut lent: Lent, begin: &'static str) -> Result<Self, StoreError> {
         sqlx::raw_sql(begin).execute(&mut *lent).await?;
         Ok(Self(Some(lent)))
+    }
+
+    /// A message that begins one, and ends it: the rows that it gives.
+    pub(super) async fn whole(lent: Lent, message: Statement) -> Result<Vec<AnyRow>, StoreError> {
+        let mut tx = Self(Some(lent));
+        let rows = message.fetch_all(&mut *tx).await?;
+        if let Some(lent) = tx.0.take() {
+            lent.done();
+        }
+        Ok(rows)
     }
 
     /// Makes all of it last.
