@@ -3,7 +3,14 @@
 //! Invariant: what waits in such a thread is heard of by nobody else in it. So whoever stops waiting for the attempt is noticed
 //! by SQLite itself (`deadline`), and the time of the first look is watched from outside.
 
-use std::{cell::RefCell, sync::Arc};
+use std::{
+    cell::RefCell,
+    future::pending,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use tenantry_shared::failure::Failure;
 use tokio::{
@@ -25,11 +32,12 @@ thread_local! {
     static OWNED: RefCell<Option<Waited>> = const { RefCell::new(None) };
 }
 
-/// Whether anybody still waits for an attempt, and the news that its first look is over.
+/// Whether anybody still waits for an attempt, and whether its first look is over: who waits asks for that when it is late, and
+/// is not woken by it.
 #[derive(Clone, Debug)]
 pub(super) struct Waited {
     open: watch::Receiver<()>,
-    looked: Arc<watch::Sender<bool>>,
+    looked: Arc<AtomicBool>,
 }
 
 impl Waited {
@@ -40,7 +48,7 @@ impl Waited {
 
     /// A call of a session has come back.
     pub(super) fn has_looked(&self) {
-        self.looked.send_if_modified(|looked| !std::mem::replace(looked, true));
+        self.looked.store(true, Ordering::Relaxed);
     }
 
     /// Whether nobody does any more.
@@ -58,10 +66,10 @@ pub(crate) async fn in_own_thread<T: Send + 'static>(
 ) -> Result<T, Failure> {
     let Ok(free) = FREE.try_acquire() else { return attempt.await };
     let (_waits, mut open) = watch::channel(());
-    let (looked, mut first_look) = watch::channel(false);
-    let waited = Waited { open: open.clone(), looked: Arc::new(looked) };
+    let looked = Arc::new(AtomicBool::new(false));
+    let waited = Waited { open: open.clone(), looked: looked.clone() };
     let runtime = Handle::current();
-    let mut done = spawn_blocking(move || {
+    let done = spawn_blocking(move || {
         let _free = free;
         let _owned = Owned::by(waited);
         runtime.block_on(async {
@@ -72,16 +80,15 @@ pub(crate) async fn in_own_thread<T: Send + 'static>(
             }
         })
     });
-    let first_look = async {
-        let _ = first_look.wait_for(|looked| *looked).await; // or it has ended
-        Ok(())
+    let silent = async {
+        let silent = limits.answered(pending()).await;
+        if looked.load(Ordering::Relaxed) { pending().await } else { silent }
     };
     tokio::select! {
         biased;
-        done = &mut done => return done.unwrap_or_else(lost),
-        looked = limits.answered(first_look) => looked?,
+        done = done => done.unwrap_or_else(lost),
+        silent = silent => silent,
     }
-    done.await.unwrap_or_else(lost)
 }
 
 /// This thread is an attempt's until this is dropped.
