@@ -21,7 +21,7 @@ use tenantry_shared::{
     version::Version,
 };
 use tokio::{
-    sync::{Mutex, Semaphore, watch},
+    sync::{Mutex, Semaphore, watch::Receiver},
     time::MissedTickBehavior,
 };
 
@@ -37,7 +37,7 @@ use crate::{
     orders::{Order, Orders},
     pulse::Pulse,
     revert,
-    watch::Watch,
+    watch::watch,
 };
 
 /// How long an attempt that is stopped is waited for: a file on a disk that does not answer holds it up.
@@ -58,9 +58,9 @@ pub struct House {
     /// How long a claim is good without being renewed.
     pub lease: Duration,
     /// Turns true when running attempts must stop at once.
-    pub abort: watch::Receiver<bool>,
+    pub abort: Receiver<bool>,
     /// Runs whose attempts must stop at once.
-    pub forced: watch::Receiver<HashSet<RunId>>,
+    pub forced: Receiver<HashSet<RunId>>,
     /// What bounds the looks at attempts that take long.
     pub looks: Semaphore,
     /// How tenants are reached.
@@ -75,7 +75,7 @@ pub struct House {
 pub async fn consume(house: Arc<House>, claim: Claim, mut slot: Slot) {
     // Until its outcome is recorded.
     let _works = house.pulse.works();
-    let watch = Stopwatch::start();
+    let lasts = Stopwatch::start();
     let notes = Notes::of(&house.ledger, &claim);
     let trail = Trail { notes, keeping: keeping(&house, &claim), ..Trail::default() };
     let (doing, trail) = (trail.doing.clone(), Arc::new(Mutex::new(trail)));
@@ -86,8 +86,8 @@ pub async fn consume(house: Arc<House>, claim: Claim, mut slot: Slot) {
     let verdict = match loaded {
         Err(failure) => Verdict::Failed(failure),
         Ok((order, access)) => {
-            let _watched = Watch::over(&house, &claim, &access, &doing);
-            let work = AssertUnwindSafe(work(&house, &claim, order, access, &trail)).catch_unwind();
+            let access = Arc::new(access);
+            let work = AssertUnwindSafe(work(&house, &claim, order, access.clone(), &trail)).catch_unwind();
             tokio::select! {
                 result = work => match result {
                     Ok(Ok(())) => Verdict::Proven,
@@ -98,6 +98,7 @@ pub async fn consume(house: Arc<House>, claim: Claim, mut slot: Slot) {
                     tracing::warn!(run.id = %claim.job.run, tenant.id = %claim.job.tenant, attempt = claim.attempt, "the lease was lost, the work is stopped");
                     return;
                 }
+                never = watch(&house, &claim, &access, &doing) => match never {},
                 () = forced(&house, claim.job.run) => Verdict::Failed(canceled()),
                 () = aborted(&house) => Verdict::Failed(Failure::new(Class::Interrupted, "shutdown", "the worker was told to stop at once")),
             }
@@ -116,7 +117,7 @@ pub async fn consume(house: Arc<House>, claim: Claim, mut slot: Slot) {
         to: trail.to,
         version,
         steps: trail.steps,
-        duration: watch.elapsed(),
+        duration: lasts.elapsed(),
         output: Some(trail.output).filter(|output| !output.is_empty()),
         fingerprint: trail.fingerprint,
     };
@@ -141,7 +142,7 @@ async fn work(
     house: &House,
     claim: &Claim,
     order: Arc<Order>,
-    access: Access,
+    access: Arc<Access>,
     trail: &Arc<Mutex<Trail>>,
 ) -> Result<(), Failure> {
     let order = match aim(house, claim, &order, &access).await? {

@@ -1,21 +1,22 @@
 //! A look now and then at an attempt that takes long: what it does, what it waits for, and who holds that.
 //!
-//! It runs beside the attempt in a task of its own, and ends with it. It never holds an attempt up: it shares nothing with
+//! It runs beside the attempt in the same task, and ends with it. It never holds an attempt up: it shares nothing with
 //! it but [`Doing`], every look has a time limit, and a look that fails is left out. What begins quickly and ends quickly is
 //! not looked at, so a fleet that has nothing to wait for costs no connection and no write.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, future::pending, panic::AssertUnwindSafe, time::Duration};
 
+use futures::FutureExt as _;
 use tenantry_shared::{clock::Stopwatch, job::Claim, ledger::Seen, place::Engine, registry::Access};
 use tokio::{
     sync::Semaphore,
-    task::JoinHandle,
     time::{sleep, timeout},
 };
 
 use crate::{
     consume::House,
     engine::{Doing, Limits, Now, Wait, waited_for},
+    keep,
 };
 
 /// What has not lasted so long is not looked at.
@@ -45,35 +46,23 @@ pub fn looks() -> Semaphore {
     Semaphore::new(LOOKS)
 }
 
-/// A watch that is over when this is dropped.
-pub struct Watch(JoinHandle<()>);
-
-impl Watch {
-    /// Watches one attempt.
-    pub fn over(house: &Arc<House>, claim: &Claim, access: &Access, doing: &Arc<Doing>) -> Self {
-        let watcher = Watcher {
-            house: house.clone(),
-            claim: claim.clone(),
-            access: access.clone(),
-            doing: doing.clone(),
-            told: None,
-            waits: None,
-        };
-        Self(tokio::spawn(watcher.go_on()))
+/// Watches one attempt until this is dropped. It never ends by itself.
+pub async fn watch(house: &House, claim: &Claim, access: &Access, doing: &Doing) -> Infallible {
+    let watcher = Watcher { house, claim, access, doing, told: None, waits: None };
+    if let Err(panic) = AssertUnwindSafe(watcher.go_on()).catch_unwind().await {
+        tracing::error!(
+            error = keep::message(panic.as_ref()),
+            "a watch panicked; its attempt goes on without one"
+        );
     }
+    pending().await
 }
 
-impl Drop for Watch {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-struct Watcher {
-    house: Arc<House>,
-    claim: Claim,
-    access: Access,
-    doing: Arc<Doing>,
+struct Watcher<'a> {
+    house: &'a House,
+    claim: &'a Claim,
+    access: &'a Access,
+    doing: &'a Doing,
     /// What the ledger has of it, and the moment and the wait that it was made of.
     told: Option<Told>,
     /// What it waits for, and since when that is known.
@@ -86,7 +75,7 @@ struct Told {
     wait: Option<String>,
 }
 
-impl Watcher {
+impl Watcher<'_> {
     async fn go_on(mut self) {
         let (mut pause, mut next) = (QUIET, SOONEST);
         loop {
@@ -119,7 +108,7 @@ impl Watcher {
                 Engine::Sqlite => None,
                 _ => self.house.looks.acquire().await.ok(),
             };
-            timeout(LOOK_LIMIT, waited_for(&self.access, LIMITS, now)).await
+            timeout(LOOK_LIMIT, waited_for(self.access, LIMITS, now)).await
         };
         let found = look.await;
         let wait = match &found {
@@ -152,7 +141,7 @@ impl Watcher {
             waits_for: wait.map(|wait| wait.text.clone()),
         };
         let waited = self.waits.as_ref().map(|(_, since)| since.elapsed());
-        let written = self.house.ledger.sight(&self.claim, Some(&seen), now.since.elapsed(), waited).await;
+        let written = self.house.ledger.sight(self.claim, Some(&seen), now.since.elapsed(), waited).await;
         match written {
             Ok(true) => self.told = Some(told),
             Ok(false) => return None,
@@ -167,7 +156,7 @@ impl Watcher {
         if self.told.is_none() {
             return true;
         }
-        match self.house.ledger.sight(&self.claim, None, Duration::ZERO, None).await {
+        match self.house.ledger.sight(self.claim, None, Duration::ZERO, None).await {
             Ok(ours) => {
                 self.told = None;
                 ours
