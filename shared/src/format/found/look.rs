@@ -18,20 +18,25 @@ pub fn select(site: &Site, also: &[&str]) -> String {
         Engine::MySql => {
             of_mysql(site, &names, "columns", "CAST(column_name AS CHAR)", "table_name, ordinal_position")
         }
-        Engine::Sqlite => format!(
-            "SELECT m.name, p.name FROM sqlite_master m, pragma_table_info(m.name) p
-             WHERE m.type IN ('table', 'view') AND lower(m.name) IN ({names}) ORDER BY m.name, p.cid"
-        ),
+        Engine::Sqlite => of_sqlite(&names, "p.name", ", pragma_table_info(m.name) p", ", p.cid"),
     }
 }
 
-/// The same as far as it is cheap: MySQL and MariaDB give names of tables without any columns.
+/// The same as far as it is cheap: names of tables without any columns, but on PostgreSQL.
 #[must_use]
 pub fn glance(site: &Site, also: &[&str]) -> String {
     match site.engine {
         Engine::MySql => of_mysql(site, &names(site, also), "tables", "NULL", "table_name"),
-        Engine::Postgres | Engine::Sqlite => select(site, also),
+        Engine::Sqlite => of_sqlite(&names(site, also), "NULL", "", ""),
+        Engine::Postgres => select(site, also),
     }
+}
+
+fn of_sqlite(names: &str, column: &str, columns: &str, order: &str) -> String {
+    format!(
+        "SELECT m.name, {column} FROM sqlite_master m{columns}
+         WHERE m.type IN ('table', 'view') AND lower(m.name) IN ({names}) ORDER BY m.name{order}"
+    )
 }
 
 fn of_mysql(site: &Site, names: &str, view: &str, column: &str, order: &str) -> String {
