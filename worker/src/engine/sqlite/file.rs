@@ -184,8 +184,8 @@ impl File {
         Ok(watch.elapsed())
     }
 
-    /// Writes the record of a migration and ends its transaction. What the history is by then is what was seen of it.
-    /// Or it reads what comes next, that history among it; what of that cannot be read is read anew when it is asked for.
+    /// Writes the record of a migration and ends its transaction. What the history is by then is what was seen of it. Nobody
+    /// else can write before the commit, and what was read right before it is what it makes last.
     pub(super) fn end_change(
         &mut self,
         record: &str,
@@ -193,29 +193,32 @@ impl File {
         ahead: Option<Ahead>,
     ) -> Result<After, Failure> {
         self.doing.lock(Some(Lock::File(ENDS)));
-        let ended = self.recorded(record, select, ahead.is_none());
+        let ended = self.recorded(record, select, ahead);
         self.doing.lock(None);
-        ended?;
-        Ok(ahead.and_then(|ahead| self.look_ahead(ahead).ok()).unwrap_or_default())
+        ended
     }
 
-    fn recorded(&mut self, record: &str, select: &str, more: bool) -> Result<(), Failure> {
+    /// What is read ahead is the last of this file, which is closed then. What of it cannot be read is read anew when it is
+    /// asked for.
+    fn recorded(&mut self, record: &str, select: &str, ahead: Option<Ahead>) -> Result<After, Failure> {
         self.run(record)?;
-        let rows = if more { self.rows(select)? } else { None };
-        self.run("COMMIT")?;
-        if more {
+        let Some(ahead) = ahead else {
+            let rows = self.rows(select)?;
+            self.run("COMMIT")?;
             self.seen.is(select, rows);
-        }
-        Ok(())
+            return Ok(After::default());
+        };
+        let after = self.look_ahead(ahead);
+        // An error of the disk may have ended the transaction.
+        let after = if self.connection.is_autocommit() { Ok(after?) } else { after };
+        self.run("COMMIT")?;
+        Ok(after.unwrap_or_default())
     }
 
-    fn look_ahead(&mut self, ahead: Ahead) -> Result<After, Failure> {
-        let (rows, catalog) = self.at_one_moment(|file| {
-            let rows = file.look_at(&ahead.selects, ahead.selects.len())?;
-            Ok((rows, ahead.catalog.as_ref().map(|_| file.rows(CATALOG)).transpose()?.flatten()))
-        })?;
-        self.seen_are(&ahead.selects, &rows);
-        Ok(After::new(ahead, rows, catalog))
+    fn look_ahead(&self, ahead: Ahead) -> Result<After, Failure> {
+        let rows = self.look_at(&ahead.selects, ahead.selects.len())?;
+        let catalog = ahead.catalog.as_ref().map(|_| self.rows(CATALOG)).transpose()?;
+        Ok(After::new(ahead, rows, catalog.flatten()))
     }
 
     /// Runs SQL to its end.
