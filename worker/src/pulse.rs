@@ -64,8 +64,14 @@ impl Pulse {
         self.works_nothing()
     }
 
+    /// How many targets are worked.
+    #[must_use]
+    pub fn working(&self) -> usize {
+        self.0.working.load(Ordering::SeqCst)
+    }
+
     fn works_nothing(&self) -> bool {
-        self.0.working.load(Ordering::SeqCst) == 0
+        self.working() == 0
     }
 
     fn told(&self) -> std::sync::MutexGuard<'_, Option<Stopwatch>> {

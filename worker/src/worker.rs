@@ -75,10 +75,14 @@ impl Worker {
         let ledger = Ledger::new(parts.registry.store().clone());
         let (concurrency, lease) = (parts.config.concurrency, parts.config.lease.max(SHORTEST_LEASE));
         let (keeper, pulse) = (Keeper::new(concurrency), Pulse::default());
+        let works = {
+            let pulse = pulse.clone();
+            move || pulse.working()
+        };
         let house = Arc::new(House {
             registry: parts.registry,
             ledger: ledger.clone(),
-            recorder: Recorder::new(ledger.clone(), owner.clone()),
+            recorder: Recorder::new(ledger.clone(), owner.clone()).gathering(concurrency / 2, works),
             key: Arc::new(parts.key),
             orders: Orders::default(),
             lease,
