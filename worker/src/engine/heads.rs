@@ -42,10 +42,10 @@ pub(crate) trait Heads: Send + Sized + 'static {
     /// Connects, within this limit.
     fn open(access: &Access, limit: Duration) -> impl Future<Output = Result<Self, Failure>> + Send;
 
-    /// The rows of one tenant's tables. None: a migration of it may be half done.
+    /// The rows of one tenant's tables. None: a migration of it may be half done, or a table is not there.
     ///
     /// # Errors
-    /// When a table is not there, or cannot be read.
+    /// When they cannot be read. Where no table is there some servers say so.
     fn whole(
         &mut self,
         place: &Place,

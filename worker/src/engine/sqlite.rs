@@ -17,7 +17,6 @@ mod thread;
 
 use std::sync::Arc;
 
-use sqlx::{Row as _, sqlite::SqliteRow};
 use tenantry_shared::{
     failure::Failure,
     format::Script,
@@ -264,11 +263,7 @@ pub(super) fn may_set(text: &str) -> bool {
     ["PRAGMA", "TEMP", "ATTACH"].iter().any(|word| text.contains(word))
 }
 
-fn texts(row: &SqliteRow) -> Result<Row, sqlx::Error> {
-    (0..row.len()).map(|at| row.try_get(at)).collect()
-}
-
-/// What the driver says that reads heads.
+/// What the driver says that reads URLs.
 fn failed(error: &sqlx::Error) -> Failure {
     super::failure(error, Engine::Sqlite, None)
 }

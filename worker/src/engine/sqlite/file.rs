@@ -131,7 +131,10 @@ impl File {
     }
 
     /// In one transaction that reads.
-    fn at_one_moment<T>(&mut self, look: impl FnOnce(&Self) -> Result<T, Failure>) -> Result<T, Failure> {
+    pub(super) fn at_one_moment<T>(
+        &mut self,
+        look: impl FnOnce(&Self) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
         self.doing.lock(Some(Lock::File(READS)));
         let alone = self.connection.is_autocommit();
         let begun = if alone { self.run("BEGIN") } else { Ok(()) };
