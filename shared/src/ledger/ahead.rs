@@ -10,7 +10,7 @@ use sqlx::Row as _;
 use super::{
     Ledger, LedgerError,
     caps::{CAPPED, SERVER_OF},
-    enqueue::clauses,
+    selection::clauses,
 };
 use crate::{
     id::{RunId, TenantId},

@@ -10,8 +10,8 @@ use sqlx::{Row as _, any::AnyRow};
 
 use super::{
     Ledger, LedgerError,
-    enqueue::clauses,
     outcomes::{failure_of, kept},
+    selection::clauses,
 };
 use crate::{
     bundle::Digest,

@@ -36,6 +36,7 @@ mod schemas;
 mod servers;
 mod sightings;
 mod selected;
+mod selection;
 mod stops;
 mod suspects;
 mod survey;

@@ -6,7 +6,7 @@
 
 use sqlx::{Row as _, any::AnyRow};
 
-use super::{Enqueued, Ledger, LedgerError, enqueue::clauses};
+use super::{Enqueued, Ledger, LedgerError, selection::clauses};
 use crate::{
     id::RunId,
     run::RunSpec,

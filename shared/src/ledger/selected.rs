@@ -2,7 +2,7 @@
 
 use sqlx::Row as _;
 
-use super::{Ledger, LedgerError, enqueue::clauses};
+use super::{Ledger, LedgerError, selection::clauses};
 use crate::{
     registry::clause::Clause,
     run::Selection,
