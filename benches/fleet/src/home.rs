@@ -7,7 +7,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, SqliteConnection};
 
 use crate::{
     bundle::{self, Migration},
@@ -99,6 +99,23 @@ impl Home {
             sqlx::query_scalar(select).fetch_one(&mut registry).await
         };
         number.expect("a number")
+    }
+
+    /// Has the registry forget what it knows of its tenants, as their places are empty again: else it takes them for current, and all
+    /// are read before any is begun.
+    pub async fn forget(&self) {
+        let (url, forget) = (
+            self.registry(),
+            "UPDATE tenants SET version = NULL, version_at = NULL, schema_digest = NULL, head_start = 0",
+        );
+        let forgotten = if url.starts_with("sqlite:") {
+            let mut registry = SqliteConnection::connect(&url).await.expect("the registry");
+            registry.execute(forget).await.map(|_| ())
+        } else {
+            let mut registry = PgConnection::connect(&url).await.expect("the registry");
+            registry.execute(forget).await.map(|_| ())
+        };
+        forgotten.expect("a registry that forgets");
     }
 
     fn registry(&self) -> String {

@@ -115,6 +115,7 @@ impl Turns<'_> {
         let written = if only_reads { count::writes(&fleet.places).await } else { 0 };
         if self.case != Case::Noop {
             fleet.empty().await;
+            self.home.forget().await;
         }
         fleet.settle().await;
         let first = self.fleet.server.as_ref().map(|server| server.pid());
