@@ -10,7 +10,7 @@ use sqlx::{Row as _, any::AnyRow};
 
 use super::{
     Ledger, LedgerError, ms,
-    selected::{Part, parts},
+    selection::{Part, parts},
 };
 use crate::{
     run::Selection,

@@ -35,7 +35,6 @@ mod schedules;
 mod schemas;
 mod servers;
 mod sightings;
-mod selected;
 mod selection;
 mod stops;
 mod suspects;
