@@ -15,9 +15,6 @@ use crate::engine::{
 /// A lock was waited for too long: of a row, or of a table's definition.
 const LOCK_TIMEOUT: &str = "1205";
 
-/// The list of sessions of MariaDB, and of MySQL, whose former one is an error while any session runs bytes that are no text.
-const SESSIONS: [&str; 2] = ["information_schema.PROCESSLIST", "performance_schema.processlist"];
-
 /// An answer that takes longer is not waited for.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 
@@ -83,7 +80,7 @@ impl MySqlSession {
             let holders = self.holders_of_lock(name).await;
             return Ok(Some(Wait::held("the tenant's lock", "held by", &holders, None)));
         }
-        let list = SESSIONS[usize::from(!self.is_maria)];
+        let list = self.list();
         let select =
             format!("SELECT STATE, INFO FROM {list} WHERE ID = {number} AND COMMAND IN ('Query', 'Execute')");
         let Some(row) = self.read(&select).await?.and_then(|mut rows| rows.pop()) else { return Ok(None) };
@@ -137,9 +134,13 @@ impl MySqlSession {
         })
     }
 
+    /// The list of all sessions. MySQL's former one is an error while any of them runs bytes that are no text.
+    fn list(&self) -> &'static str {
+        if self.is_maria { "information_schema.PROCESSLIST" } else { "performance_schema.processlist" }
+    }
+
     async fn sessions(&mut self, more: &str, joined: &str) -> Vec<Row> {
-        let list = SESSIONS[usize::from(!self.is_maria)];
-        let select = format!("SELECT {SESSION}, {more} FROM {list} p {joined}");
+        let select = format!("SELECT {SESSION}, {more} FROM {} p {joined}", self.list());
         self.read(&select).await.ok().flatten().unwrap_or_default()
     }
 }
