@@ -11,7 +11,7 @@ use tenantry_shared::{
     clock::Stopwatch,
     id::TenantId,
     ledger::{Ahead, Ledger, LedgerError},
-    registry::{Registry, RegistryError, Sealed},
+    registry::{Registry, Sealed},
     run::RunSpec,
     secret::MasterKey,
 };
@@ -47,7 +47,7 @@ pub struct Lookout<'a> {
     pub tenants: u64,
 }
 
-/// Who of a run's tenants is up to date. None where that is not worth a look, or cannot be told.
+/// Who of a run's tenants is up to date, of whose bundle the run's sets are chosen. None where that is not worth a look, or cannot be told.
 ///
 /// # Errors
 /// When the registry cannot be reached.
@@ -57,8 +57,6 @@ pub async fn ahead(
     bundle: Bundle,
 ) -> Result<Option<Ahead>, LedgerError> {
     let Lookout { ledger, key, concurrency, tenants, .. } = lookout;
-    let sets = &spec.action.sets;
-    let bundle = if sets.is_empty() { bundle } else { bundle.only(sets).map_err(RegistryError::Sets)? };
     let order = Order {
         bundle: Arc::new(bundle),
         target: spec.target.clone(),
