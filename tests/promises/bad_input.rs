@@ -209,6 +209,8 @@ fn a_url_where_none_is_expected_is_told_without_its_password() {
             assert!(!ran.stderr.contains("canary") && !ran.stdout.contains("canary"), "{ran:?}");
         }
     }
+    let help = home.run(&["enqueue", "--reason", url, "--help"]).exits(0);
+    assert!(help.stdout.contains("Usage: ") && help.stderr.is_empty(), "{help:?}");
 }
 
 #[test]

@@ -57,7 +57,7 @@ impl Cli {
         matches.and_then(|matches| Self::from_arg_matches(&matches)).map_err(|error| {
             let words: Vec<_> =
                 std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
-            Unread::new(error, words.into_iter(), environment("TENANTRY_OUTPUT").as_deref())
+            Unread::new(error, &words, environment("TENANTRY_OUTPUT").as_deref())
         })
     }
 }

@@ -14,18 +14,14 @@ pub(crate) struct Unread {
 impl Unread {
     /// The call's words are looked through for `--json`, as they cannot be read otherwise. `variable` is what
     /// `TENANTRY_OUTPUT` says.
-    pub(super) fn new(
-        error: clap::Error,
-        words: impl Iterator<Item = String> + Clone,
-        variable: Option<&str>,
-    ) -> Self {
-        let passwords = words.clone().filter_map(|word| password(&word)).collect();
+    pub(super) fn new(error: clap::Error, words: &[String], variable: Option<&str>) -> Self {
+        let passwords = words.iter().filter_map(|word| password(word)).collect();
         Self { error, json: asked_for(words).unwrap_or(variable == Some("json")), passwords }
     }
 
-    /// What clap says, where a password must be taken out of it.
+    /// What clap says is wrong, where a password must be taken out of it.
     pub(crate) fn redacted(&self) -> Option<String> {
-        (!self.passwords.is_empty()).then(|| self.told())
+        (self.error.use_stderr() && !self.passwords.is_empty()).then(|| self.told())
     }
 
     fn told(&self) -> String {
@@ -56,13 +52,13 @@ fn password(word: &str) -> Option<String> {
 }
 
 /// Which output the words ask for, if they do.
-fn asked_for(words: impl Iterator<Item = String>) -> Option<bool> {
-    let mut words = words.take_while(|word| word != "--");
+fn asked_for(words: &[String]) -> Option<bool> {
+    let mut words = words.iter().map(String::as_str).take_while(|word| *word != "--");
     let mut json = None;
     while let Some(word) = words.next() {
         let format = match word.strip_prefix("--output").or_else(|| word.strip_prefix("-o")) {
             Some("") => words.next(),
-            Some(format) => Some(format.trim_start_matches('=').to_owned()),
+            Some(format) => Some(format.trim_start_matches('=')),
             None if word == "--json" => return Some(true),
             None => continue,
         };
@@ -77,7 +73,7 @@ mod tests {
 
     #[test]
     fn json_is_asked_for_wherever_it_is_written() {
-        let asked = |line: &str| asked_for(line.split(' ').map(str::to_owned));
+        let asked = |line: &str| asked_for(&line.split(' ').map(str::to_owned).collect::<Vec<_>>());
         for line in
             ["status --json --bogus", "-o json x", "x --output json", "-ojson", "--output=json", "-o=json"]
         {
