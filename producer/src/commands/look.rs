@@ -17,7 +17,7 @@ use tenantry_worker::{
     orders::Order,
 };
 
-use super::enqueue::Draft;
+use super::{enqueue::Draft, work};
 use crate::{
     app::App,
     cli::{How, NoTenants, SelectionArgs},
@@ -73,7 +73,7 @@ impl<'a> Look<'a> {
             key: &key,
             selection: &selection,
             labels: order.bundle.asks_for_labels(),
-            concurrency: concurrency.map_or(app.config.worker.concurrency, usize::from),
+            concurrency: work::slots(app, concurrency),
             told: Told::AsTheyCome,
         };
         let (look, order_of_all) = (&look, &order);

@@ -32,7 +32,7 @@ use tenantry_worker::{
 };
 
 use self::schemas::Schemas;
-use super::selection;
+use super::{selection, work};
 use crate::{
     app::{self, App},
     cli::{Global, VerifyArgs},
@@ -72,7 +72,7 @@ pub(crate) async fn run(global: &Global, args: VerifyArgs, output: &Output) -> R
         accept: args.accept_outside,
         looked_around: Mutex::default(),
     };
-    let slots = args.concurrency.map_or(app.config.worker.concurrency, usize::from);
+    let slots = work::slots(&app, args.concurrency);
     let records = fleet.look_at_all(&chosen, tenants, slots, output).await?;
     let schemas = if args.schema { Some(Schemas::compare(&app.ledger, &records).await?) } else { None };
     let exit = exit_of(&records, schemas.as_ref());
