@@ -7,7 +7,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, SqliteConnection};
+use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _};
 
 use crate::{
     bundle::{self, Migration},
@@ -90,32 +90,21 @@ impl Home {
 
     /// A number that the registry itself gives.
     pub async fn number(&self, select: &str) -> i64 {
-        let (url, select) = (self.registry(), AssertSqlSafe(select.to_owned()));
-        let number = if url.starts_with("sqlite:") {
-            let mut registry = SqliteConnection::connect(&url).await.expect("the registry");
-            sqlx::query_scalar(select).fetch_one(&mut registry).await
-        } else {
-            let mut registry = PgConnection::connect(&url).await.expect("the registry");
-            sqlx::query_scalar(select).fetch_one(&mut registry).await
-        };
-        number.expect("a number")
+        let select = sqlx::query_scalar(AssertSqlSafe(select.to_owned()));
+        select.fetch_one(&mut self.connected().await).await.expect("a number")
     }
 
     /// Has the registry forget what it knows of its tenants, as their places are empty again: else it takes them for current, and all
     /// are read before any is begun.
     pub async fn forget(&self) {
-        let (url, forget) = (
-            self.registry(),
-            "UPDATE tenants SET version = NULL, version_at = NULL, schema_digest = NULL, head_start = 0",
-        );
-        let forgotten = if url.starts_with("sqlite:") {
-            let mut registry = SqliteConnection::connect(&url).await.expect("the registry");
-            registry.execute(forget).await.map(|_| ())
-        } else {
-            let mut registry = PgConnection::connect(&url).await.expect("the registry");
-            registry.execute(forget).await.map(|_| ())
-        };
-        forgotten.expect("a registry that forgets");
+        let forget =
+            "UPDATE tenants SET version = NULL, version_at = NULL, schema_digest = NULL, head_start = 0";
+        self.connected().await.execute(forget).await.expect("a registry that forgets");
+    }
+
+    async fn connected(&self) -> AnyConnection {
+        sqlx::any::install_default_drivers();
+        AnyConnection::connect(&self.registry()).await.expect("the registry")
     }
 
     fn registry(&self) -> String {
