@@ -31,6 +31,15 @@ pub fn is_mysql() -> bool {
     std::env::var_os("TENANTRY_TEST_MYSQL").is_some_and(|value| !value.is_empty())
 }
 
+/// Whether a test of what only MariaDB has is skipped; says why.
+#[must_use]
+pub fn skipped_on_mysql(why: &str) -> bool {
+    if is_mysql() {
+        eprintln!("skipped: {why}");
+    }
+    is_mysql()
+}
+
 /// The view of a MySQL's or a MariaDB's sessions. MySQL's former one fails while any of them runs a statement with bytes that are no text.
 #[must_use]
 pub fn sessions() -> &'static str {

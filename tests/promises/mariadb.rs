@@ -262,8 +262,7 @@ const OPENED: &str = "SELECT CAST(VARIABLE_VALUE AS SIGNED) FROM information_sch
 
 #[tokio::test]
 async fn a_mariadb_tenant_costs_its_server_no_look_at_the_others() {
-    if server::is_mysql() {
-        eprintln!("skipped: MySQL counts otherwise");
+    if server::skipped_on_mysql("MySQL counts otherwise") {
         return;
     }
     const OTHERS: i64 = 150;

@@ -315,8 +315,7 @@ async fn a_worker_that_is_paused_in_a_transaction_does_not_keep_its_locks_in_pos
 
 #[tokio::test]
 async fn a_worker_that_is_paused_in_a_transaction_does_not_keep_its_locks_in_mariadb() {
-    if server::is_mysql() {
-        eprintln!("skipped: MySQL has no limit for a transaction that stands still");
+    if server::skipped_on_mysql("MySQL has no limit for a transaction that stands still") {
         return;
     }
     let home = Home::new().with_mariadb_registry().await;

@@ -6,7 +6,7 @@ use serde_json::Value;
 use tenantry_tests::{
     Fleet, TenantDb,
     fleet::{Kind, create_mariadb_database, unique},
-    server::{self, Private},
+    server::{self, Private, skipped_on_mysql},
 };
 
 use crate::{
@@ -48,12 +48,8 @@ CREATE EVENT nightly ON SCHEDULE EVERY 1 DAY STARTS '2030-01-01 00:00:00' DISABL
 CREATE EVENT later ON SCHEDULE AT '2035-01-01 00:00:00' ON COMPLETION PRESERVE DISABLE DO DELETE FROM plain;
 ";
 
-/// MySQL is asked in another way, and has no sequences and no versions of rows.
 fn is_left_out() -> bool {
-    if server::is_mysql() {
-        eprintln!("skipped: this is of MariaDB");
-    }
-    server::is_mysql()
+    skipped_on_mysql("MySQL is asked in another way, and has no sequences and no versions of rows")
 }
 
 /// What most schemas are made of.

@@ -3,7 +3,7 @@
 use tenantry_tests::{
     Fleet, TenantDb,
     fleet::{Kind, create_mariadb_database},
-    server::{self, Private},
+    server::{self, Private, skipped_on_mysql},
 };
 
 use crate::site::{Site, quick_home, with_account};
@@ -11,12 +11,8 @@ use crate::site::{Site, quick_home, with_account};
 const TABLE: &str =
     "CREATE TABLE made (id INTEGER PRIMARY KEY, n INTEGER);\nCREATE INDEX by_n ON made (n);\n";
 
-/// MySQL has a session for each tenant.
 fn is_left_out() -> bool {
-    if server::is_mysql() {
-        eprintln!("skipped: this is of MariaDB");
-    }
-    server::is_mysql()
+    skipped_on_mysql("MySQL has a session for each tenant")
 }
 
 /// Tenants of a server that writes down all that it is told.

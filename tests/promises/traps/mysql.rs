@@ -1,7 +1,10 @@
 //! What is MySQL's own: routines with and without a delimiter, a session's preamble, syntax of other versions.
 
 use tenantry_shared::bundle::SetSpec;
-use tenantry_tests::{fleet::Kind, server::is_mysql};
+use tenantry_tests::{
+    fleet::Kind,
+    server::{is_mysql, skipped_on_mysql},
+};
 
 use super::{applied, hint, rows, told, with};
 use crate::formats::partner;
@@ -42,8 +45,7 @@ async fn what_ddl_committed_is_kept_in_mind_until_the_rest_is_mended() {
 // Trap 16: syntax that MySQL 8 has and MariaDB has not.
 #[tokio::test]
 async fn syntax_of_another_version_is_a_plain_failure() {
-    if is_mysql() {
-        eprintln!("skipped: MySQL has that syntax");
+    if skipped_on_mysql("MySQL has that syntax") {
         return;
     }
     let cases = [
