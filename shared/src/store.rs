@@ -26,7 +26,7 @@ use sqlx::{
     any::{AnyConnectOptions, AnyRow},
 };
 
-use crate::pooling::for_driver;
+use crate::{clock::Stopwatch, pooling::for_driver};
 
 mod dialect;
 mod error;
@@ -59,6 +59,9 @@ const SQLITE_LOG_PAGES: u32 = 4_000;
 
 /// With so many it is written back beside other work, by who is about to write: each process that opens it reads the log first.
 const SQLITE_LONG_LOG_PAGES: u32 = 1_000;
+
+/// How long to wait before a new SQLite file is tried again that others open, too.
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
 /// What a page takes in the log: itself, and what is told of it.
 const SQLITE_LOG_PAGE_BYTES: u32 = 4_096 + 24;
@@ -248,7 +251,18 @@ async fn prepare(connection: &mut AnyConnection, dialect: Dialect) -> Result<(),
              /*M! , idle_transaction_timeout = {IDLE_TRANSACTION_S} */"
         ),
     };
-    connection.execute(sqlx::raw_sql(AssertSqlSafe(settings))).await.map(|_| ())
+    let began = Stopwatch::start();
+    loop {
+        match connection.execute(sqlx::raw_sql(AssertSqlSafe(settings.clone()))).await {
+            // To have a log, a new SQLite file must be nobody else's for a moment, and whoever is not alone is refused at once.
+            Err(sqlx::Error::Database(e))
+                if is_busy(e.code().as_deref()) && began.elapsed() < ACQUIRE_TIMEOUT =>
+            {
+                tokio::time::sleep(BUSY_PAUSE).await;
+            }
+            done => return done.map(|_| ()),
+        }
+    }
 }
 
 /// Whether an SQLite result code, extended or not, says that somebody else holds a lock. SQLSTATEs are longer.
