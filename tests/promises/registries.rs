@@ -27,6 +27,17 @@ async fn a_registry_that_many_make_at_once_is_made_once() {
     }
 }
 
+#[test]
+fn a_registry_file_and_its_key_that_many_make_at_once_are_made_once() {
+    for _ in 0..5 {
+        let home = Home::new().without("TENANTRY_MASTER_KEY");
+        let makers: Vec<_> = (0..12).map(|_| home.spawn(&["registry", "init"])).collect();
+        let made = makers.into_iter().map(|maker| finish(maker).exits(0));
+        assert_eq!(made.filter(|ran| ran.stderr.contains("made a master key")).count(), 1);
+        let _ = home.run(&["registry", "check"]).exits(0);
+    }
+}
+
 /// MySQL and MariaDB cannot take back what was made of a table.
 #[tokio::test]
 async fn a_mariadb_registry_that_was_made_in_part_is_finished_by_the_next_who_makes_it() {

@@ -1,9 +1,13 @@
 //! `registry`: making and checking it.
 
-use std::{io::Write as _, path::Path};
+use std::{
+    io::{ErrorKind, Write as _},
+    path::Path,
+};
 
 use secrecy::ExposeSecret as _;
 use serde_json::json;
+use tempfile::NamedTempFile;
 use tenantry_shared::{
     config::{Config, ConfigError},
     exit::Exit,
@@ -40,12 +44,13 @@ pub(crate) async fn make(config: &Config, output: &Output) -> Result<(), Fault> 
     let key = match (configured, config.own_key_file()) {
         (Some(key), _) => Some(key),
         (None, Some(path)) => {
-            let key = new_key_file(path)?;
-            output.note(&format!(
-                "made a master key in {}: keep a copy, without it no tenant's URL can be read",
-                path.display()
-            ));
-            Some(key)
+            if made_key_file(path)? {
+                output.note(&format!(
+                    "made a master key in {}: keep a copy, without it no tenant's URL can be read",
+                    path.display()
+                ));
+            }
+            Some(config.master_key()?)
         }
         (None, None) => None,
     };
@@ -57,22 +62,22 @@ pub(crate) async fn make(config: &Config, output: &Output) -> Result<(), Fault> 
     Ok(())
 }
 
-/// A new key in a file that only its owner can read.
-fn new_key_file(path: &Path) -> Result<MasterKey, Fault> {
+/// Makes a new key in a file that only its owner can read. `false`: somebody else has made one meanwhile.
+fn made_key_file(path: &Path) -> Result<bool, Fault> {
     let key = MasterKey::generate()?;
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let write = || {
-        let mut file = options.open(path)?;
+        let mut file = NamedTempFile::new_in(path.parent().unwrap_or(Path::new("")))?;
         file.write_all(format!("{}\n", key.to_hex()).as_bytes())?;
-        file.sync_all()
+        file.as_file().sync_all()?;
+        match file.persist_noclobber(path) {
+            Ok(_) => Ok(true),
+            Err(e) if e.error.kind() == ErrorKind::AlreadyExists => Ok(false),
+            Err(e) => Err(e.error),
+        }
     };
     write().map_err(|e: std::io::Error| {
         Fault::new(Exit::Error, format!("{} cannot be written: {e}", path.display()))
-    })?;
-    Ok(key)
+    })
 }
 
 pub(crate) async fn check(app: &App, output: &Output) -> Result<Exit, Fault> {
