@@ -15,6 +15,7 @@ const FLAGS: [&str; 4] = ["--lease", "5s", "--concurrency", "4"];
 with_every_set_up! {
     the_migrations_of_a_killed_worker_are_applied_once_by_another,
     a_drain_finishes_what_runs_and_leaves_the_rest_to_others,
+    who_was_claimed_ahead_of_slow_tenants_is_worked_by_another_worker,
     a_second_sigterm_stops_at_once_and_the_attempt_does_not_count,
     a_paused_worker_that_wakes_up_changes_nothing,
 }
@@ -50,6 +51,24 @@ async fn a_drain_finishes_what_runs_and_leaves_the_rest_to_others(home: Home) {
     let _worker = home.worker(&FLAGS);
     all_applied_once(&home, &fleet).await;
     assert_eq!(targets(&home, "attempt - uncounted = 1 AND lapses = 0").await, 5);
+}
+
+/// Those of the first run are quick, so its worker claims ahead in the second one.
+async fn who_was_claimed_ahead_of_slow_tenants_is_worked_by_another_worker(home: Home) {
+    let kinds = [[Kind::Sqlite; 4], [Kind::PostgresDatabase; 4]].concat();
+    let fleet = gated(&home, &kinds).await;
+    let (quick, slow) = fleet.tenants.split_at(4);
+    let gates = Gates::close(slow).await;
+    let _first = home.worker(&["--concurrency", "2"]);
+    let names = quick.iter().map(|tenant| tenant.id.as_str()).collect::<Vec<_>>().join(",");
+    let _ = home.run(&["enqueue", "--tenant", &names, "--yes", "--wait"]).exits(0);
+    enqueue(&home, &[]);
+    until("both slots are taken", || async { targets(&home, "state = 'running'").await >= 2 }).await;
+    let _second = home.worker(&["--concurrency", "2"]);
+    until_at_their_gates(slow).await;
+    gates.open().await;
+    all_applied_once(&home, &fleet).await;
+    assert_eq!(targets(&home, "attempt - uncounted > 1 OR lapses > 0").await, 0);
 }
 
 async fn a_second_sigterm_stops_at_once_and_the_attempt_does_not_count(home: Home) {

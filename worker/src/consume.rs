@@ -13,7 +13,7 @@ use tenantry_shared::{
     job::{Claim, Outcome, Verdict},
     ledger::{CANCELED, Ledger, LedgerError, Recorder},
     place::Engine,
-    queue::Slot,
+    queue::{Slot, give_back},
     registry::{Access, Registry, RegistryError},
     run::{ActionKind, Back},
     secret::MasterKey,
@@ -75,11 +75,14 @@ pub struct House {
 pub async fn consume(house: Arc<House>, claim: Claim, mut slot: Slot) {
     // Until its outcome is recorded.
     let _works = house.pulse.works();
-    let lasts = Stopwatch::start();
     let notes = Notes::of(&house.ledger, &claim);
     let trail = Trail { notes, keeping: keeping(&house, &claim), ..Trail::default() };
     let (doing, trail) = (trail.doing.clone(), Arc::new(Mutex::new(trail)));
     let loaded = load(&house, &claim).await;
+    if !slot.begin().await {
+        return give_back(&house.ledger, &claim).await;
+    }
+    let lasts = Stopwatch::start();
     let policy = loaded.as_ref().map(|(order, _)| order.policy.clone()).unwrap_or_default();
     let tells = loaded.as_ref().is_ok_and(|(order, _)| order.bundle.tells_versions());
     let order = loaded.as_ref().ok().map(|(order, _)| order.clone());

@@ -1,8 +1,8 @@
 //! Our `Backend` for apalis: it claims, and apalis runs.
 //!
 //! It never returns an error to apalis, which would stop the worker and drop what is in flight: it waits with
-//! backoff and goes on. It never claims more than there are free slots, so that nothing is hoarded here while
-//! another worker idles, and it takes those slots before it asks: it waits for one, and does not look for it again and again.
+//! backoff and goes on. How much it may claim is told by [`slots`], so that nothing is hoarded here while
+//! another worker idles, and it takes that before it asks: it waits for it, and does not look for it again and again.
 
 use std::{
     collections::VecDeque,
@@ -25,7 +25,7 @@ use tokio::{
 };
 
 use super::{
-    Before, Queue, QueueError,
+    Before, Queue, QueueError, give_back,
     slots::{self, Slots},
     suspects::Room,
 };
@@ -57,15 +57,16 @@ pub(super) struct Source {
 /// A claim on its way to its handler.
 pub(super) struct Held {
     pub(super) claim: Claim,
-    /// Its slot, or all of this process where it must be worked alone. Whoever drops it on the way gives them back.
+    /// What is left of what may be claimed, or all of this process where it must be worked alone. Whoever drops it on the way
+    /// gives it back.
     pub(super) slots: slots::Held,
 }
 
 impl Source {
-    /// Begins when a slot is free. What comes home during a drain is given back at once: apalis looks at its backend again
+    /// Begins when something may be claimed. What comes home during a drain is given back at once: apalis looks at its backend again
     /// only when all that runs has ended, and a lease may lapse until then.
     async fn fetch(self) -> Result<Vec<Held>, QueueError> {
-        let Some(mut slots) = self.free_slots().await else { return Ok(Vec::new()) };
+        let Some(mut slots) = self.claimable().await else { return Ok(Vec::new()) };
         let idle = self.slots.are_all(&slots);
         (self.before)(idle).await;
         let room = *self.room.borrow();
@@ -84,11 +85,11 @@ impl Source {
         Ok(Vec::new())
     }
 
-    /// All slots that are free, and one at least: those of an earlier incarnation, too. None during a drain.
-    async fn free_slots(&self) -> Option<slots::Held> {
+    /// All that may be claimed, and one at least. None during a drain.
+    async fn claimable(&self) -> Option<slots::Held> {
         let mut stop = self.stop.clone();
         tokio::select! {
-            slots = self.slots.free() => slots,
+            slots = self.slots.claimable() => Some(slots),
             _ = stop.wait_for(|stop| *stop) => None,
         }
     }
@@ -99,9 +100,7 @@ impl Source {
 
     async fn give_back(&self, held: impl IntoIterator<Item = Held>) {
         for Held { claim, slots: _until_then } in held {
-            if let Err(error) = self.ledger.release(&claim).await {
-                tracing::warn!(%error, "a claim could not be given back; its lease will lapse");
-            }
+            give_back(&self.ledger, &claim).await;
         }
     }
 }

@@ -140,6 +140,13 @@ impl Queue {
     }
 }
 
+/// Gives a claim back that was not begun.
+pub async fn give_back(ledger: &Ledger, claim: &Claim) {
+    if let Err(error) = ledger.release(claim).await {
+        tracing::warn!(%error, "a claim could not be given back; its lease will lapse");
+    }
+}
+
 async fn take_jobs(
     redis: &RedisQueue,
     ledger: &Ledger,

@@ -20,7 +20,8 @@ use crate::{clock, job::Claim, ledger::Ledger, retry};
 const RESTART_BASE: Duration = Duration::from_millis(200);
 const RESTART_CAP: Duration = Duration::from_secs(10);
 
-/// Works one claim to its end and records the outcome. It must not panic. It has the slot until it leaves it.
+/// Works one claim to its end and records the outcome, or gives it back where its slot does not begin. It must not panic. It
+/// has the slot until it leaves it.
 pub type Handler = Arc<dyn Fn(Claim, Slot) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// Called before jobs are looked for: what there is may be done without any. It is told whether the worker is idle, and is
@@ -54,7 +55,7 @@ struct Work {
 
 /// Takes jobs and works them until `stop` turns true; returns when all that was begun has ended.
 pub async fn serve(serve: Serve, handler: Handler, stop: watch::Receiver<bool>) {
-    let slots = Slots::new(serve.concurrency);
+    let slots = Slots::new(serve.concurrency, stop.clone());
     let work = Work { handler };
     let (tell, room) = watch::channel(Room::default());
     let looking = look_out(serve.ledger.clone(), serve.owner.clone(), tell);
@@ -85,7 +86,7 @@ async fn incarnations(source: &Source, work: &Work, stop: &watch::Receiver<bool>
         let ended = WorkerBuilder::new(format!("{}#{incarnation}", source.owner))
             .backend(ClaimBackend::new(source.clone()))
             .data(work.clone())
-            .concurrency(source.slots.count())
+            .concurrency(source.slots.most())
             .build(on_claim)
             .run_until(until(stopped))
             .await;

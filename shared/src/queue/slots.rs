@@ -1,77 +1,152 @@
-//! How many tenants a process works at once, and how many outcomes it has not written yet.
+//! How many tenants a process works at once, how many it claims ahead, and how many outcomes it has not written yet.
 //!
 //! A slot is for a tenant that is worked. Whoever has ended its session leaves the slot to the next tenant and writes the
-//! outcome meanwhile: so the registry is waited for by nobody who could work. What a process may lose at once, its outcomes that
+//! outcome meanwhile, and where attempts end quickly a few more than there are slots are claimed, which wait for the next one that is
+//! left: so the registry is waited for by nobody who could work. What a process may lose at once, its outcomes that
 //! are not written, is bounded all the same: of those that have left their slots there are as many as there are slots.
+//!
+//! Nothing is hoarded that another process could work. One more may be claimed ahead for each attempt that ended quickly, up to half of
+//! the slots, and one less for each claim that waited in vain: for longer than a quick attempt takes, or until an attempt
+//! failed, after which its run may have stopped. It is given back then. While enough wait, nothing is claimed for a few slots alone.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+
+use crate::clock::Stopwatch;
+
+/// What ends within this is quick, and nobody waits longer for a slot.
+const QUICK: Duration = Duration::from_millis(250);
 
 /// The slots of a process, whichever incarnation of its worker uses them.
 #[derive(Clone)]
 pub(super) struct Slots {
+    count: usize,
+    /// Those that are free.
     free: Arc<Semaphore>,
     /// Room for outcomes whose slots are free again.
     room: Arc<Semaphore>,
-    count: u32,
+    claims: watch::Sender<Claims>,
+    /// Turns true when a drain begins.
+    stop: watch::Receiver<bool>,
+}
+
+/// What is claimed and has not left its slot.
+#[derive(Clone, Copy, Default)]
+struct Claims {
+    count: usize,
+    /// How many more than there are slots may be claimed.
+    ahead: usize,
+    /// How many attempts have failed so far.
+    failed: u64,
 }
 
 impl Slots {
-    pub(super) fn new(count: usize) -> Self {
-        let count = u32::try_from(count).unwrap_or(u32::MAX);
-        let semaphore = || Arc::new(Semaphore::new(count as usize));
-        Self { free: semaphore(), room: semaphore(), count }
+    pub(super) fn new(count: usize, stop: watch::Receiver<bool>) -> Self {
+        let semaphore = || Arc::new(Semaphore::new(count));
+        Self { count, free: semaphore(), room: semaphore(), claims: watch::Sender::default(), stop }
     }
 
-    pub(super) fn count(&self) -> usize {
-        self.count as usize
+    /// The most that is claimed at once.
+    pub(super) fn most(&self) -> usize {
+        self.count + self.most_ahead()
     }
 
-    /// All that are free, and one at least.
-    pub(super) async fn free(&self) -> Option<Held> {
-        let mut free = self.free.clone().acquire_owned().await.ok()?;
-        // Those whose outcomes were written together become free together.
-        tokio::task::yield_now().await;
-        while let Ok(slot) = self.free.clone().try_acquire_owned() {
-            free.merge(slot);
+    fn most_ahead(&self) -> usize {
+        self.count / 2
+    }
+
+    /// Waits until something may be claimed, and takes all of what may be.
+    pub(super) async fn claimable(&self) -> Held {
+        let mut claims = self.claims.subscribe();
+        loop {
+            // Half of those ahead are enough to go on with. The sender is ours.
+            let _ = claims.wait_for(|claims| claims.count < self.count + claims.ahead.div_ceil(2)).await;
+            // Those whose outcomes were written together become free together.
+            tokio::task::yield_now().await;
+            let (mut count, mut failed) = (0, 0);
+            self.claims.send_modify(|claims| {
+                count = (self.count + claims.ahead).saturating_sub(claims.count);
+                claims.count += count;
+                failed = claims.failed;
+            });
+            if count > 0 {
+                let ahead = count.saturating_sub(self.free.available_permits());
+                return Held { count, ahead, failed, slots: self.clone(), end: End::Any };
+            }
         }
-        Some(Held { free, room: self.room.clone() })
     }
 
-    /// Whether these are all, and no outcome waits to be written.
+    /// Whether this is all that is claimed, and no outcome waits to be written.
     pub(super) fn are_all(&self, held: &Held) -> bool {
-        let count = self.count();
-        held.count() == count && self.room.available_permits() == count
+        self.claims.borrow().count == held.count && self.room.available_permits() == self.count
     }
 
-    /// Waits until nothing is worked and all is written.
+    /// Waits until nothing is claimed and all is written.
     pub(super) async fn all(&self) {
-        drop(self.free.acquire_many(self.count).await);
-        drop(self.room.acquire_many(self.count).await);
+        let _ = self.claims.subscribe().wait_for(|claims| claims.count == 0).await;
+        let _ = self.room.acquire_many(u32::try_from(self.count).unwrap_or(u32::MAX)).await;
     }
 }
 
-/// Slots that were taken. Whoever drops them gives them back.
+/// What may be claimed, or is. Whoever drops it gives it back.
 pub(super) struct Held {
-    free: OwnedSemaphorePermit,
-    room: Arc<Semaphore>,
+    count: usize,
+    /// How many of these were more than there were free slots.
+    ahead: usize,
+    /// How many attempts had failed by then.
+    failed: u64,
+    slots: Slots,
+    end: End,
+}
+
+/// How it came that something is no longer claimed here.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// In a way that tells nothing.
+    Any,
+    /// It was worked, quickly.
+    Quick,
+    /// Its attempt failed.
+    Failed,
+    /// It was given back because it waited in vain.
+    Vain,
 }
 
 impl Held {
     pub(super) fn count(&self) -> usize {
-        self.free.num_permits()
+        self.count
     }
 
     /// One of them.
     pub(super) fn one(&mut self) -> Option<Self> {
-        Some(Self { free: self.free.split(1)?, room: self.room.clone() })
+        self.count = self.count.checked_sub(1)?;
+        let ahead = usize::from(self.ahead > self.count);
+        self.ahead -= ahead;
+        Some(Self { count: 1, ahead, failed: self.failed, slots: self.slots.clone(), end: End::Any })
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let most = self.slots.most_ahead();
+        self.slots.claims.send_modify(|claims| {
+            claims.count -= self.count;
+            match self.end {
+                End::Any => {}
+                End::Quick => claims.ahead = most.min(claims.ahead + 1),
+                End::Failed => claims.failed += 1,
+                End::Vain => claims.ahead = claims.ahead.saturating_sub(1),
+            }
+        });
     }
 }
 
 /// The slot of one tenant, or all of a process where it must be worked alone.
 pub struct Slot {
+    // Before the next one: who waits for a slot that a failure leaves must see that there was one.
     held: Option<Held>,
+    worked: Option<(OwnedSemaphorePermit, Stopwatch)>,
     /// From when it has left the slot.
     _written: Option<OwnedSemaphorePermit>,
     _left: Option<oneshot::Sender<()>>,
@@ -81,16 +156,35 @@ impl Slot {
     /// And what ends when it is free.
     pub(super) fn of(held: Held) -> (Self, oneshot::Receiver<()>) {
         let (left, free) = oneshot::channel();
-        (Self { held: Some(held), _written: None, _left: Some(left) }, free)
+        (Self { held: Some(held), worked: None, _written: None, _left: Some(left) }, free)
     }
 
-    /// Leaves it to the next tenant. What is left to do before this is dropped is to write the outcome. It is kept where too many
-    /// outcomes wait already, and by who must be alone.
+    /// Waits for a free slot, before anything is begun. `false`: the claim is to be given back.
+    pub async fn begin(&mut self) -> bool {
+        let Some(held) = &mut self.held else { return false };
+        let Slots { free, claims, stop, .. } = &held.slots;
+        let mut stop = stop.clone();
+        let slot = tokio::select! {
+            biased;
+            slot = tokio::time::timeout(QUICK, free.clone().acquire_owned()) => slot.ok().and_then(Result::ok),
+            _ = stop.wait_for(|stop| *stop) => None,
+        };
+        let may_be_stopped = held.ahead > 0 && claims.borrow().failed != held.failed;
+        self.worked = slot.filter(|_| !may_be_stopped).map(|slot| (slot, Stopwatch::start()));
+        held.end = if self.worked.is_some() { End::Failed } else { End::Vain };
+        self.worked.is_some()
+    }
+
+    /// Leaves it to the next tenant, where nothing has failed. What is left to do before this is dropped is to write the outcome. It
+    /// is kept where too many outcomes wait already, and by who must be alone.
     pub fn leave(&mut self) {
-        let Some(held) = self.held.take_if(|held| held.count() == 1) else { return };
-        match held.room.clone().try_acquire_owned() {
-            Ok(room) => (self._written, self._left) = (Some(room), None),
-            Err(_) => self.held = Some(held),
+        let Some(held) = &mut self.held else { return };
+        let quick = self.worked.as_ref().is_some_and(|(_, since)| since.elapsed() <= QUICK);
+        held.end = if quick { End::Quick } else { End::Any };
+        if held.count == 1
+            && let Ok(room) = held.slots.room.clone().try_acquire_owned()
+        {
+            *self = Self { held: None, worked: None, _written: Some(room), _left: None };
         }
     }
 }
@@ -101,18 +195,39 @@ mod tests {
 
     use super::*;
 
-    async fn taken(slots: &Slots) -> (Slot, oneshot::Receiver<()>) {
-        Slot::of(slots.free().await.unwrap().one().unwrap())
+    fn slots(count: usize) -> (Slots, watch::Sender<bool>) {
+        let (stop, stopped) = watch::channel(false);
+        (Slots::new(count, stopped), stop)
+    }
+
+    async fn claimed(slots: &Slots) -> Slot {
+        Slot::of(slots.claimable().await.one().unwrap()).0
+    }
+
+    async fn begun(slots: &Slots) -> Slot {
+        let mut slot = claimed(slots).await;
+        assert!(slot.begin().await);
+        slot
+    }
+
+    /// How many may be claimed without waiting for anything.
+    async fn claimable(slots: &Slots) -> usize {
+        tokio::select! {
+            biased;
+            held = slots.claimable() => held.count(),
+            () = async { tokio::task::yield_now().await; tokio::task::yield_now().await } => 0,
+        }
     }
 
     #[tokio::test]
     async fn a_slot_that_was_left_is_the_next_tenants_while_its_outcome_is_being_written() {
-        let slots = Slots::new(1);
-        let (mut first, left) = taken(&slots).await;
-        assert!(slots.free().now_or_never().is_none());
+        let (slots, _stop) = slots(1);
+        let (mut first, left) = Slot::of(slots.claimable().await.one().unwrap());
+        assert!(first.begin().await);
+        assert_eq!(claimable(&slots).await, 0);
         first.leave();
         assert!(left.await.is_err());
-        let next = slots.free().await.unwrap();
+        let next = slots.claimable().await;
         assert!(!slots.are_all(&next), "a worker that has outcomes to write is idle");
         drop(first);
         assert!(slots.are_all(&next));
@@ -120,26 +235,72 @@ mod tests {
 
     #[tokio::test]
     async fn no_more_outcomes_wait_than_there_are_slots_and_all_are_waited_for() {
-        let slots = Slots::new(2);
+        let (slots, _stop) = slots(2);
         let mut waiting = Vec::new();
-        for _ in 0..3 {
-            let (mut slot, left) = taken(&slots).await;
+        for _ in 0..2 {
+            let mut slot = begun(&slots).await;
             slot.leave();
-            waiting.push((slot, left));
+            waiting.push(slot);
         }
-        assert_eq!(slots.free().await.unwrap().count(), 1, "the third has left its slot");
+        let mut third = begun(&slots).await;
+        third.leave();
+        let fourth = begun(&slots).await;
+        assert!(claimed(&slots).await.begin().now_or_never().is_none(), "the third has left its slot");
         assert!(slots.all().now_or_never().is_none());
-        waiting.clear();
+        drop((waiting, third, fourth));
         slots.all().await;
     }
 
     #[tokio::test]
     async fn who_is_alone_keeps_all_slots_until_its_outcome_is_written() {
-        let slots = Slots::new(2);
-        let (mut alone, _) = Slot::of(slots.free().await.unwrap());
+        let (slots, _stop) = slots(2);
+        let (mut alone, _) = Slot::of(slots.claimable().await);
+        assert!(alone.begin().await);
         alone.leave();
-        assert!(slots.free().now_or_never().is_none());
+        assert_eq!(claimable(&slots).await, 0);
         drop(alone);
-        assert_eq!(slots.free().await.unwrap().count(), 2);
+        assert!(claimable(&slots).await >= 2);
+    }
+
+    #[tokio::test]
+    async fn quick_attempts_let_half_as_many_as_there_are_slots_be_claimed_ahead() {
+        let (slots, _stop) = slots(4);
+        for ahead in [0, 1, 2, 2] {
+            assert_eq!(claimable(&slots).await, 4 + ahead);
+            begun(&slots).await.leave();
+        }
+    }
+
+    #[tokio::test]
+    async fn who_waits_in_vain_is_given_back_and_is_not_claimed_ahead_again() {
+        let (slots, _stop) = slots(2);
+        begun(&slots).await.leave();
+        let _slow = (begun(&slots).await, begun(&slots).await);
+        let mut ahead = claimed(&slots).await;
+        assert!(!ahead.begin().await);
+        drop(ahead);
+        assert_eq!(claimable(&slots).await, 0);
+    }
+
+    #[tokio::test]
+    async fn who_was_claimed_ahead_of_a_failure_is_not_begun() {
+        let (slots, _stop) = slots(2);
+        begun(&slots).await.leave();
+        let (fails, _other) = (begun(&slots).await, begun(&slots).await);
+        let mut ahead = claimed(&slots).await;
+        drop(fails);
+        assert!(!ahead.begin().await);
+        drop(ahead);
+        assert!(claimed(&slots).await.begin().await, "a slot is free, and nobody has failed since");
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_slot_when_a_drain_begins_is_given_back() {
+        let (slots, stop) = slots(2);
+        begun(&slots).await.leave();
+        let _working = (begun(&slots).await, begun(&slots).await);
+        let mut ahead = claimed(&slots).await;
+        stop.send_replace(true);
+        assert!(!ahead.begin().now_or_never().unwrap());
     }
 }
