@@ -53,7 +53,7 @@ async fn a_drain_finishes_what_runs_and_leaves_the_rest_to_others(home: Home) {
     assert_eq!(targets(&home, "attempt - uncounted = 1 AND lapses = 0").await, 5);
 }
 
-/// Those of the first run are quick, so its worker claims ahead in the second one.
+/// Promise 3. Those of the first run are quick, so its worker claims ahead in the second one.
 async fn who_was_claimed_ahead_of_slow_tenants_is_worked_by_another_worker(home: Home) {
     let kinds = [[Kind::Sqlite; 4], [Kind::PostgresDatabase; 4]].concat();
     let fleet = gated(&home, &kinds).await;
