@@ -5,9 +5,9 @@
 //! left: so the registry is waited for by nobody who could work. What a process may lose at once, its outcomes that
 //! are not written, is bounded all the same: of those that have left their slots there are as many as there are slots.
 //!
-//! Nothing is hoarded that another process could work. One more may be claimed ahead for each attempt that ended quickly, up to half of
-//! the slots, and one less for each claim that waited in vain: for longer than a quick attempt takes, or until an attempt
-//! failed, after which its run may have stopped. It is given back then. While enough wait, nothing is claimed for a few slots alone.
+//! Nothing is hoarded that another process could work. One more may be claimed ahead for each attempt that ended quickly, and one less for
+//! each claim that waited in vain: for longer than a quick attempt takes, or until an attempt failed, after which its run
+//! may have stopped. It is given back then. While enough wait, nothing is claimed for a few slots alone.
 
 use std::{sync::Arc, time::Duration};
 
@@ -52,8 +52,9 @@ impl Slots {
         self.count + self.most_ahead()
     }
 
+    /// None where one tenant after the other is asked for.
     fn most_ahead(&self) -> usize {
-        self.count / 2
+        self.count.saturating_sub(1)
     }
 
     /// Waits until something may be claimed, and takes all of what may be.
@@ -142,7 +143,7 @@ impl Drop for Held {
     }
 }
 
-/// The slot of one tenant, or all of a process where it must be worked alone.
+/// What is claimed of one tenant and, from [`Self::begin`] on, its slot; all of a process where it must be worked alone.
 pub struct Slot {
     // Before the next one: who waits for a slot that a failure leaves must see that there was one.
     held: Option<Held>,
@@ -263,9 +264,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn quick_attempts_let_half_as_many_as_there_are_slots_be_claimed_ahead() {
+    async fn quick_attempts_let_almost_as_many_as_there_are_slots_be_claimed_ahead() {
         let (slots, _stop) = slots(4);
-        for ahead in [0, 1, 2, 2] {
+        for ahead in [0, 1, 2, 3, 3] {
             assert_eq!(claimable(&slots).await, 4 + ahead);
             begun(&slots).await.leave();
         }
