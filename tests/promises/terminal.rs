@@ -112,6 +112,18 @@ async fn nothing_is_written_after_a_no_an_empty_answer_and_an_end_of_input() {
 }
 
 #[tokio::test]
+async fn nothing_is_foretold_of_a_run_in_which_nothing_has_ended() {
+    let home = home().await;
+    let _ = home.run(&["enqueue", "--all", "--yes"]).exits(0);
+    let terminal = Terminal::start(&home, &["wait"], &[]);
+    terminal.shows(" 0/2 0% ").await;
+    terminal.shows("waiting 2").await;
+    terminal.interrupt();
+    let (code, _, screen) = terminal.ends();
+    assert!(code == 130 && screen.contains(" eta -") && !screen.contains(" eta 0s"), "{screen}");
+}
+
+#[tokio::test]
 async fn a_sync_shows_what_would_change_and_waits_for_a_yes() {
     let home = home().await;
     std::fs::write(home.path().join("tenantry.toml"), "[source]\nfile = 'list.csv'\n").expect("a file");

@@ -2,11 +2,12 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    fmt,
     io::Write as _,
     time::Duration,
 };
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressState, ProgressStyle};
 use tenantry_shared::clock::{Stopwatch, time_of_day};
 
 use super::{DIM, ERROR, RunView, causes, sightings};
@@ -36,6 +37,14 @@ enum View {
     Lines { since: Stopwatch, told: u64, begun: bool },
 }
 
+/// How long it may still take: nobody knows before something has ended.
+fn eta(state: &ProgressState, to: &mut dyn fmt::Write) {
+    let _ = match state.pos() {
+        0 => to.write_char('-'),
+        _ => write!(to, "{:#}", HumanDuration(state.eta())),
+    };
+}
+
 impl Progress {
     pub(super) fn none() -> Self {
         Self::with(View::None)
@@ -45,7 +54,7 @@ impl Progress {
         let bar = ProgressBar::no_length();
         let template = "{prefix} {bar:32.green/dim} {pos}/{len} {percent}% {elapsed} eta {eta}\n  {msg}";
         if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style.progress_chars("━╸─"));
+            bar.set_style(style.progress_chars("━╸─").with_key("eta", eta));
         }
         bar.enable_steady_tick(Duration::from_millis(200));
         Self::with(View::Bar(bar))
