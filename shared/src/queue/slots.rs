@@ -1,7 +1,7 @@
 //! How many tenants a process works at once, how many it claims ahead, and how many outcomes it has not written yet.
 //!
 //! A slot is for a tenant that is worked. Whoever has ended its session leaves the slot to the next tenant and writes the
-//! outcome meanwhile, and where attempts end quickly a few more than there are slots are claimed, which wait for the next one that is
+//! outcome meanwhile, and where attempts end quickly more are claimed than there are slots, which wait for the next one that is
 //! left: so the registry is waited for by nobody who could work. What a process may lose at once, its outcomes that
 //! are not written, is bounded all the same: of those that have left their slots there are as many as there are slots.
 //!
