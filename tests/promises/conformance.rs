@@ -33,7 +33,7 @@ use self::{
     again::{
         a_claim_that_is_given_back_does_not_count, a_handler_that_panics_does_not_stop_its_consumer,
         a_job_that_is_sent_again_and_again_is_claimed_once, a_permanent_failure_is_not_given_again,
-        a_retry_is_not_given_before_it_is_due_and_holds_no_slot,
+        a_retry_is_not_given_before_it_is_due_and_holds_no_slot, who_is_claimed_ahead_keeps_no_slot_busy,
     },
     ahead::{
         nobody_is_looked_for_of_whom_the_registry_knows_nothing_or_who_has_a_cap,
@@ -109,6 +109,7 @@ on_every_source! {
     a_job_that_is_sent_again_and_again_is_claimed_once: 1,
     a_handler_that_panics_does_not_stop_its_consumer: 5,
     a_claim_that_is_given_back_does_not_count: 1,
+    who_is_claimed_ahead_keeps_no_slot_busy: 3,
     a_target_that_lost_two_workers_is_claimed_only_as_a_suspect: 2,
     a_target_that_loses_three_workers_alone_is_failed: 1,
     a_busy_consumer_makes_room_for_a_suspect_and_works_it_alone_while_another_goes_on: 5,

@@ -43,7 +43,7 @@ pub struct WorkerRow {
     pub slots: i64,
     /// Where it is in its life.
     pub state: String,
-    /// Targets it holds now.
+    /// Slots that are taken: it may hold more targets, which wait for one, or whose outcomes are being written.
     pub busy: i64,
 }
 
@@ -100,14 +100,15 @@ impl Ledger {
             FROM workers w WHERE w.state <> 'stopped' AND w.heartbeat_at >= {now} - $1 ORDER BY w.host, w.started_at";
         let rows = self.store.query(sql).bind(ms(within)).fetch_all(self.store.pool()).await?;
         let read = |row: &sqlx::any::AnyRow| -> Result<WorkerRow, sqlx::Error> {
+            let slots = row.try_get(4)?;
             Ok(WorkerRow {
                 worker: row.try_get(0)?,
                 host: row.try_get(1)?,
                 pid: row.try_get(2)?,
                 version: row.try_get(3)?,
-                slots: row.try_get(4)?,
+                slots,
                 state: row.try_get(5)?,
-                busy: row.try_get(6)?,
+                busy: slots.min(row.try_get(6)?),
             })
         };
         Ok(rows.iter().map(read).collect::<Result<_, _>>().map_err(StoreError::from)?)

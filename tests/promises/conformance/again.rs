@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use tenantry_shared::{failure::Class, job::Next, run::TargetState};
+use tenantry_shared::{failure::Class, job::Next, ledger::WorkerState, run::TargetState};
 use tenantry_tests::wait::until;
 
 use super::{
@@ -110,4 +110,15 @@ pub(super) async fn a_claim_that_is_given_back_does_not_count(bench: Bench) {
     let again = bench.take(1, "b", LEASE).await.remove(0);
     assert_eq!((again.attempt, again.counted), (2, 1));
     assert_eq!(bench.targets("lapses = 0").await, 1);
+}
+
+pub(super) async fn who_is_claimed_ahead_keeps_no_slot_busy(bench: Bench) {
+    bench.enqueue().await;
+    bench.ledger.beat("a", "here", 2, WorkerState::Running).await.expect("a sign of life");
+    for (claims, busy) in [(1, 1), (2, 2)] {
+        assert_eq!(bench.take(claims, "a", LEASE).await.len(), claims);
+        let live = bench.ledger.live_workers(LEASE).await.expect("workers");
+        let of_a = live.iter().find(|worker| worker.worker == "a").expect("a worker");
+        assert_eq!((of_a.slots, of_a.busy), (2, busy));
+    }
 }
