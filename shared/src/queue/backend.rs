@@ -63,8 +63,8 @@ pub(super) struct Held {
 }
 
 impl Source {
-    /// Begins when something may be claimed. What comes home during a drain is given back at once: apalis looks at its backend again
-    /// only when all that runs has ended, and a lease may lapse until then.
+    /// Begins when something may be claimed. What comes home during a drain is given back at once: apalis looks at its backend
+    /// again only when all that runs has ended, and a lease may lapse until then.
     async fn fetch(self) -> Result<Vec<Held>, QueueError> {
         let Some(mut slots) = self.claimable().await else { return Ok(Vec::new()) };
         let idle = self.slots.are_all(&slots);
@@ -85,11 +85,12 @@ impl Source {
         Ok(Vec::new())
     }
 
-    /// All that may be claimed, and one at least. None during a drain.
+    /// All that may be claimed, and one at least. None during a drain. Where a server has a cap a claim is the permit of a
+    /// connection, so that none is made there before there is a slot.
     async fn claimable(&self) -> Option<slots::Held> {
         let mut stop = self.stop.clone();
         tokio::select! {
-            slots = self.slots.claimable() => Some(slots),
+            slots = self.slots.claimable(!self.ledger.knows_caps()) => Some(slots),
             _ = stop.wait_for(|stop| *stop) => None,
         }
     }

@@ -57,17 +57,19 @@ impl Slots {
         self.count.saturating_sub(1)
     }
 
-    /// Waits until something may be claimed, and takes all of what may be.
-    pub(super) async fn claimable(&self) -> Held {
+    /// Waits until something may be claimed, and takes all of what may be; `ahead` of free slots, too, where that keeps nobody
+    /// from a connection.
+    pub(super) async fn claimable(&self, ahead: bool) -> Held {
+        let ahead = |claims: &Claims| if ahead { claims.ahead } else { 0 };
         let mut claims = self.claims.subscribe();
         loop {
             // Half of those ahead are enough to go on with. The sender is ours.
-            let _ = claims.wait_for(|claims| claims.count < self.count + claims.ahead.div_ceil(2)).await;
+            let _ = claims.wait_for(|claims| claims.count < self.count + ahead(claims).div_ceil(2)).await;
             // Those whose outcomes were written together become free together.
             tokio::task::yield_now().await;
             let (mut count, mut failed) = (0, 0);
             self.claims.send_modify(|claims| {
-                count = (self.count + claims.ahead).saturating_sub(claims.count);
+                count = (self.count + ahead(claims)).saturating_sub(claims.count);
                 claims.count += count;
                 failed = claims.failed;
             });
@@ -202,7 +204,7 @@ mod tests {
     }
 
     async fn claimed(slots: &Slots) -> Slot {
-        Slot::of(slots.claimable().await.one().unwrap()).0
+        Slot::of(slots.claimable(true).await.one().unwrap()).0
     }
 
     async fn begun(slots: &Slots) -> Slot {
@@ -215,7 +217,7 @@ mod tests {
     async fn claimable(slots: &Slots) -> usize {
         tokio::select! {
             biased;
-            held = slots.claimable() => held.count(),
+            held = slots.claimable(true) => held.count(),
             () = async { tokio::task::yield_now().await; tokio::task::yield_now().await } => 0,
         }
     }
@@ -223,12 +225,12 @@ mod tests {
     #[tokio::test]
     async fn a_slot_that_was_left_is_the_next_tenants_while_its_outcome_is_being_written() {
         let (slots, _stop) = slots(1);
-        let (mut first, left) = Slot::of(slots.claimable().await.one().unwrap());
+        let (mut first, left) = Slot::of(slots.claimable(true).await.one().unwrap());
         assert!(first.begin().await);
         assert_eq!(claimable(&slots).await, 0);
         first.leave();
         assert!(left.await.is_err());
-        let next = slots.claimable().await;
+        let next = slots.claimable(true).await;
         assert!(!slots.are_all(&next), "a worker that has outcomes to write is idle");
         drop(first);
         assert!(slots.are_all(&next));
@@ -255,7 +257,7 @@ mod tests {
     #[tokio::test]
     async fn who_is_alone_keeps_all_slots_until_its_outcome_is_written() {
         let (slots, _stop) = slots(2);
-        let (mut alone, _) = Slot::of(slots.claimable().await);
+        let (mut alone, _) = Slot::of(slots.claimable(true).await);
         assert!(alone.begin().await);
         alone.leave();
         assert_eq!(claimable(&slots).await, 0);
@@ -270,6 +272,14 @@ mod tests {
             assert_eq!(claimable(&slots).await, 4 + ahead);
             begun(&slots).await.leave();
         }
+    }
+
+    #[tokio::test]
+    async fn nobody_is_claimed_ahead_of_free_slots_where_a_claim_is_the_permit_of_a_connection() {
+        let (slots, _stop) = slots(4);
+        begun(&slots).await.leave();
+        assert_eq!(slots.claimable(false).await.count(), 4);
+        assert_eq!(slots.claimable(true).await.count(), 5);
     }
 
     #[tokio::test]
