@@ -5,9 +5,9 @@
 //! left: so the registry is waited for by nobody who could work. What a process may lose at once, its outcomes that
 //! are not written, is bounded all the same: of those that have left their slots there are as many as there are slots.
 //!
-//! Nothing is hoarded that another process could work. One more may be claimed ahead for each attempt that ended quickly, and one less for
-//! each claim that waited in vain: for longer than a quick attempt takes, or until an attempt failed, after which its run
-//! may have stopped. It is given back then. While enough wait, nothing is claimed for a few slots alone.
+//! Nothing is hoarded that another process could work. One more may be claimed ahead for each attempt that ended quickly, and
+//! one less for each claim that waited in vain: for longer than a quick attempt takes, or until an attempt failed, after
+//! which its run may have stopped. It is given back then. While enough wait, nothing is claimed for a few slots alone.
 
 use std::{sync::Arc, time::Duration};
 
@@ -178,8 +178,8 @@ impl Slot {
         self.worked.is_some()
     }
 
-    /// Leaves it to the next tenant, where nothing has failed. What is left to do before this is dropped is to write the outcome. It
-    /// is kept where too many outcomes wait already, and by who must be alone.
+    /// Leaves it to the next tenant, where nothing has failed. What is left to do before this is dropped is to write the
+    /// outcome. It is kept where too many outcomes wait already, and by who must be alone.
     pub fn leave(&mut self) {
         let Some(held) = &mut self.held else { return };
         let quick = self.worked.as_ref().is_some_and(|(_, since)| since.elapsed() <= QUICK);
@@ -211,6 +211,12 @@ mod tests {
         let mut slot = claimed(slots).await;
         assert!(slot.begin().await);
         slot
+    }
+
+    /// Two slots that are taken, and who was claimed ahead of them.
+    async fn taken(slots: &Slots) -> ([Slot; 2], Slot) {
+        begun(slots).await.leave();
+        ([begun(slots).await, begun(slots).await], claimed(slots).await)
     }
 
     /// How many may be claimed without waiting for anything.
@@ -285,9 +291,7 @@ mod tests {
     #[tokio::test]
     async fn who_waits_in_vain_is_given_back_and_is_not_claimed_ahead_again() {
         let (slots, _stop) = slots(2);
-        begun(&slots).await.leave();
-        let _slow = (begun(&slots).await, begun(&slots).await);
-        let mut ahead = claimed(&slots).await;
+        let (_slow, mut ahead) = taken(&slots).await;
         assert!(!ahead.begin().await);
         drop(ahead);
         assert_eq!(claimable(&slots).await, 0);
@@ -296,9 +300,7 @@ mod tests {
     #[tokio::test]
     async fn who_was_claimed_ahead_of_a_failure_is_not_begun() {
         let (slots, _stop) = slots(2);
-        begun(&slots).await.leave();
-        let (fails, _other) = (begun(&slots).await, begun(&slots).await);
-        let mut ahead = claimed(&slots).await;
+        let ([fails, _other], mut ahead) = taken(&slots).await;
         drop(fails);
         assert!(!ahead.begin().await);
         drop(ahead);
@@ -308,9 +310,7 @@ mod tests {
     #[tokio::test]
     async fn who_waits_for_a_slot_when_a_drain_begins_is_given_back() {
         let (slots, stop) = slots(2);
-        begun(&slots).await.leave();
-        let _working = (begun(&slots).await, begun(&slots).await);
-        let mut ahead = claimed(&slots).await;
+        let (_working, mut ahead) = taken(&slots).await;
         stop.send_replace(true);
         assert!(!ahead.begin().now_or_never().unwrap());
     }

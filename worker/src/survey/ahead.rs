@@ -47,7 +47,8 @@ pub struct Lookout<'a> {
     pub tenants: u64,
 }
 
-/// Who of a run's tenants is up to date, of whose bundle the run's sets are chosen. None where that is not worth a look, or cannot be told.
+/// Who of a run's tenants is up to date. Of the bundle, the run's sets are chosen already. None where that is not worth a look,
+/// or cannot be told.
 ///
 /// # Errors
 /// When the registry cannot be reached.
