@@ -17,16 +17,12 @@ use super::{
     opened::{self, Begun},
     settings::Settings,
     texts,
-    there::Guarded,
+    there::{Guarded, There},
 };
 use crate::engine::{Asks, Limits, Seen, Select, Session as _};
 
 /// Each statement sees what was committed before it, whatever the database's default is.
 const NEWEST: &str = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; ";
-
-/// Makes the session hear of what others have made before what is there is looked up by name: whoever locks a table does,
-/// and a new session takes longer to plan any query of one.
-const HEAR: &str = "SELECT NULL WHERE pg_catalog.pg_relation_size('pg_catalog.pg_namespace') IS NULL; ";
 
 const LOCKED: &str = "locked";
 const UNKNOWN: &str = "unknown";
@@ -138,19 +134,17 @@ impl PostgresSession {
         let always: Vec<&str> = always.map(|select| select.sql.as_str()).collect();
         let guards: Vec<Guarded<'_>> = all(asks).filter_map(Guarded::of).collect();
         let prepared = self.there(&guards);
-        let (before, there) = match &prepared {
-            Some(there) => (there.before.as_str(), there.execute.clone()),
-            None => (HEAR, self.conditions(&guards)),
-        };
+        let is_prepared = prepared.is_some();
+        let There { before, execute } = prepared.unwrap_or_else(|| self.each(&guards, always.is_empty()));
         let message = format!(
-            "{NEWEST}{}{}; {before}{}{there}",
+            "{NEWEST}{}{}; {before}{}{execute}",
             known.settings,
             self.question(known),
             always.iter().map(|sql| format!("{sql}; ")).collect::<String>(),
         );
         let mut sets = self.sets(message).await.map_err(|e| self.fail(&e))?;
         let mut rows = sets.split_off(sets.len().saturating_sub(always.len() + 1));
-        if prepared.is_some() {
+        if is_prepared {
             let found = rows.pop().unwrap_or_default();
             rows.push(self.as_conditions(&found, &guards));
         }

@@ -1,5 +1,5 @@
 //! Which tables of given names there are in a tenant: looked up name by name in a new session, and in one that is kept by a
-//! statement that it has prepared. That one asks for no other tool's tables, which are many, but whether there is anything at all.
+//! statement that it has prepared. Other tools' tables are many: where that costs less, it is asked whether there is anything at all.
 
 use std::collections::HashSet;
 
@@ -23,6 +23,13 @@ const PREPARE: &str = "PREPARE tenantry_there(name, name[]) AS SELECT relname FR
     UNION ALL
     (SELECT NULL FROM pg_depend WHERE refclassid = '2615' AND refobjid = (SELECT oid FROM pg_namespace WHERE nspname = $1) LIMIT 1); ";
 
+/// Whether anything was ever made in a database, of whatever schema: what a server is made with has lower numbers.
+const ANYTHING: &str = "EXISTS (SELECT FROM pg_catalog.pg_class WHERE oid >= '16384')";
+
+/// Makes the session hear of what others have made before what is there is looked up by name: whoever locks a table does,
+/// and a new session takes longer to plan any query of one.
+const HEAR: &str = "SELECT NULL WHERE pg_catalog.pg_relation_size('pg_catalog.pg_namespace') IS NULL; ";
+
 /// What must be there for a selection to have a row.
 pub(super) struct Guarded<'a> {
     guard: &'a Guard,
@@ -37,9 +44,9 @@ impl<'a> Guarded<'a> {
     }
 }
 
-/// What a kept session is asked.
+/// How a session is asked.
 pub(super) struct There {
-    /// Settings until the message's end, and what is not prepared yet.
+    /// What comes before anything is looked up: settings until the message's end, say, and what is not prepared yet.
     pub(super) before: String,
     pub(super) execute: String,
 }
@@ -61,7 +68,7 @@ impl PostgresSession {
         })
     }
 
-    /// The tables that are there, as the answer to [`Self::conditions`].
+    /// The tables that are there, as the answer to [`Self::each`].
     pub(super) fn as_conditions(&mut self, found: &[Row], asked: &[Guarded<'_>]) -> Vec<Row> {
         self.looks.add(THERE);
         let names: HashSet<&str> =
@@ -74,16 +81,22 @@ impl PostgresSession {
         vec![asked.iter().map(|asked| any(asked).then(|| "true".to_owned())).collect()]
     }
 
-    /// Asks of each whether there is any of it: one row.
-    pub(super) fn conditions(&self, asked: &[Guarded<'_>]) -> String {
+    /// For a new session. Asks of each whether there is any of it: one row. `first`: nothing else is looked up by name before.
+    pub(super) fn each(&self, asked: &[Guarded<'_>], first: bool) -> There {
         let conditions: Vec<String> = asked
             .iter()
-            .map(|asked| format!("CASE WHEN {} THEN 'true' END", self.condition(asked.guard)))
+            .map(|asked| format!("CASE WHEN {} THEN 'true' END", self.condition(asked)))
             .collect();
-        format!("SELECT {}", if conditions.is_empty() { "NULL".to_owned() } else { conditions.join(", ") })
+        let all = if conditions.is_empty() { "NULL".to_owned() } else { conditions.join(", ") };
+        let hears = first && all.contains(ANYTHING);
+        There { before: if hears { "" } else { HEAR }.to_owned(), execute: format!("SELECT {all}") }
     }
 
-    fn condition(&self, guard: &Guard) -> String {
+    fn condition(&self, Guarded { guard, is_own }: &Guarded<'_>) -> String {
+        // The look at the schema afterwards plans such a query anyway.
+        if self.whole && !is_own {
+            return ANYTHING.to_owned();
+        }
         let regclass = |name: &String| {
             format!("pg_catalog.to_regclass({})", self.site("").text(&self.site(name).table()))
         };
