@@ -57,8 +57,8 @@ const SQLITE_BUSY_TIMEOUT_MS: u32 = 30_000;
 /// thousand tenants writes a part of that. A longer log would be read for longer by each process that opens it.
 const SQLITE_LOG_PAGES: u32 = 4_000;
 
-/// With so many it is written back beside other work, by who is about to write: each process that opens it reads the log first.
-const SQLITE_LONG_LOG_PAGES: u32 = 1_000;
+/// With so many it is written back before a run is written: each process that opens the file reads its log first.
+const SQLITE_LONG_LOG_PAGES: u32 = 500;
 
 /// How long to wait before a new SQLite file is tried again that others open, too.
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
@@ -182,22 +182,16 @@ impl Store {
         }
     }
 
-    /// Writes back what the log of an SQLite file holds, before something is written, where that is much: beside whatever else is
-    /// done, or at once where it is so much that this has not helped before. Elsewhere nothing is to be done.
+    /// Writes back what the log of an SQLite file holds, where that is much: for whoever is about to write, as the log begins anew
+    /// only with what is written when all of it is in the file. Elsewhere nothing is to be done.
     pub async fn write_back(&self) {
         let Some(path) = &self.log else { return };
         let pages = std::fs::metadata(path).map_or(0, |log| log.len() / u64::from(SQLITE_LOG_PAGE_BYTES));
         if pages <= SQLITE_LONG_LOG_PAGES.into() {
             return;
         }
-        let pool = self.pool.clone();
-        let written = tokio::spawn(async move {
-            if let Err(error) = pool.write_back().await {
-                tracing::debug!(%error, "the registry's log was not written back");
-            }
-        });
-        if pages > SQLITE_LOG_PAGES.into() {
-            let _ = written.await; // it has told
+        if let Err(error) = self.pool.write_back().await {
+            tracing::debug!(%error, "the registry's log was not written back");
         }
     }
 

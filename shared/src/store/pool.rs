@@ -124,11 +124,11 @@ impl Pool {
         Ok(Lent { line, home: Home::Turn(turn) })
     }
 
-    /// Writes the log of an SQLite file back, as far as nobody is in the way, by a connection that nobody waits for.
+    /// Writes the log of an SQLite file back, as far as nobody is in the way.
     pub(super) async fn write_back(&self) -> Result<(), Error> {
-        let mut connection = AnyConnection::connect_with(&self.0.options).await?;
-        connection.execute(sqlx::raw_sql("PRAGMA wal_checkpoint(PASSIVE)")).await?;
-        connection.close().await
+        let mut lent = self.writing().await?;
+        let written = lent.execute(sqlx::raw_sql("PRAGMA wal_checkpoint(PASSIVE)")).await;
+        self.settle(lent, written).map(|_| ())
     }
 
     /// Closes all that nobody uses; the others are closed when they come back.
@@ -357,6 +357,20 @@ mod tests {
         drop(tx);
         store.begin().await.unwrap().commit().await.unwrap();
         assert_eq!(store.pool().settings().await, 0);
+    }
+
+    #[tokio::test]
+    async fn a_long_log_is_a_short_one_with_what_is_written_after_it_was_written_back() {
+        let (directory, store) = registry().await;
+        let much = "INSERT INTO settings (name, value) VALUES ('much', hex(randomblob(1500000)))";
+        store.query(much).execute(store.pool()).await.unwrap();
+        let length =
+            || std::fs::metadata(directory.path().join("registry.db-wal")).map_or(0, |log| log.len());
+        let long = length();
+        store.write_back().await;
+        store.query(SET).execute(store.pool()).await.unwrap();
+        assert!(length() < long, "still {long} bytes");
+        assert_eq!(store.pool().settings().await, 2);
     }
 
     #[tokio::test]
