@@ -24,6 +24,7 @@ pub mod preview;
 pub mod pulse;
 pub mod rehearse;
 pub mod revert;
+pub mod runtime;
 pub mod signals;
 pub mod survey;
 pub mod variables;

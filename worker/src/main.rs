@@ -14,7 +14,7 @@ use tenantry_shared::{
     store::Store,
 };
 use tenantry_worker::{
-    health,
+    health, runtime,
     signals::Signals,
     variables::without_empty_variables,
     worker::{Parts, Worker},
@@ -97,9 +97,6 @@ enum Command {
     },
 }
 
-/// How long threads that wait for the system may take once all is done.
-const LAST_WORDS: Duration = Duration::from_secs(2);
-
 fn main() -> ExitCode {
     let command = without_empty_variables(Cli::command());
     let cli = Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
@@ -107,17 +104,7 @@ fn main() -> ExitCode {
     let for_a_person = terminal || matches!(cli.command, Command::Healthcheck { .. });
     let json = cli.global.log_format.map_or(!for_a_person, |format| matches!(format, Format::Json));
     log::start(&cli.global.log, if json { LogFormat::Json } else { LogFormat::Text }, terminal);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let ended = match runtime {
-        Ok(runtime) => {
-            let ended = runtime.block_on(dispatch(cli));
-            // A look-up of a name, say, that never returns does not keep the process.
-            runtime.shutdown_timeout(LAST_WORDS);
-            ended
-        }
-        Err(error) => Err(error.into()),
-    };
-    ended
+    runtime::run(dispatch(cli))
         .unwrap_or_else(|fault| {
             tracing::error!(hint = fault.hint, "{fault}");
             fault.exit

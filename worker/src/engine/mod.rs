@@ -52,7 +52,7 @@ pub use postgres::PostgresSession;
 pub(crate) use rehearsal::first_bar;
 pub use session::{Ahead, Asks, Change, Counted, Seen, Select, Session};
 pub use sqlite::SqliteSession;
-pub(crate) use sqlite::{FileHeads, in_own_thread};
+pub(crate) use sqlite::{FileHeads, in_own_thread, works_files};
 pub(crate) use steps::{PROGRESS_TABLE, TRACELESS, cleared, settled, written_down};
 pub use waiting::{Wait, waited_for};
 

@@ -33,7 +33,10 @@ use self::{
     file::{File, Opening},
     thread::Place,
 };
-pub(crate) use self::{heads::FileHeads, own::in_own_thread};
+pub(crate) use self::{
+    heads::FileHeads,
+    own::{in_own_thread, works_files},
+};
 use super::{
     Ahead, Asks, Change, Doing, Limits, Seen, Select, Session, course_of, in_time, numbered,
     steps::{self, Stepwise},

@@ -57,6 +57,11 @@ impl Waited {
     }
 }
 
+/// Whether any attempt has a thread of its own, be it one that nobody waits for any more.
+pub(crate) fn works_files() -> bool {
+    FREE.available_permits() < MOST
+}
+
 /// Works an attempt in a thread of its own, where its sessions wait for their files themselves. Whoever does not wait for it
 /// any more stops it: between two statements, and within one. A file whose first look has no end, as on a disk that does
 /// not answer, is not waited for.
