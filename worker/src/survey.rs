@@ -86,7 +86,7 @@ impl Surveys {
             match self.house.ledger.begin_survey(FEWEST, HOLD).await {
                 Ok(None) => return,
                 Ok(Some(survey)) => {
-                    self.stage.send_replace(Stage::Held);
+                    self.stage.send_replace(if survey.is_held { Stage::Held } else { Stage::Open });
                     tokio::spawn(self.clone().conduct(survey));
                 }
                 Err(error) => return tracing::debug!(%error, "no survey was begun"),

@@ -22,9 +22,6 @@ use crate::{
 /// So many tenants one statement names.
 const AT_ONCE: usize = 5_000;
 
-/// By so many tenants of each end of a selection it is judged what the registry knows of it.
-const SAMPLE: usize = 16;
-
 /// What was found out before a run is written.
 #[derive(Clone, Debug)]
 pub struct Ahead {
@@ -52,19 +49,9 @@ impl Ledger {
             return Ok(None);
         };
         let (run, began_at) = (row.try_get(0)?, row.try_get(1)?);
-        let some = |order: &str| {
-            format!(
-                "SELECT line FROM (SELECT {{array}}(t.version) AS line FROM tenants t WHERE {} ORDER BY t.id {order} LIMIT {SAMPLE}) {order}_end",
-                clause.text()
-            )
-        };
-        let sql = format!("{} UNION ALL {}", some("ASC"), some("DESC"));
-        let sample: Vec<(Option<String>,)> =
-            clause.bind(self.store.query(&sql)).fetch_lines(self.store.pool()).await?;
-        let target = spec.target.to_string();
-        let known = sample.iter().filter(|known| known.0.as_deref() == Some(&target)).count();
-        let ahead = Ahead { run, began_at, selected, found: Vec::new() };
-        Ok((known * 2 >= sample.len()).then_some(ahead))
+        let of = format!("SELECT t.id FROM tenants t WHERE {}", clause.text());
+        let seem_current = self.seem_current(&of, "t.id", |sample| clause.bind(sample), &spec.target).await?;
+        Ok(seem_current.then(|| Ahead { run, began_at, selected, found: Vec::new() }))
     }
 
     /// Up to so many of the tenants that the registry takes for current, from the newest on, or of those before this one. Those of

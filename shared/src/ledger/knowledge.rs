@@ -14,9 +14,12 @@ use super::{
 };
 use crate::{
     run::Selection,
-    store::{StoreError, parameters},
+    store::{Statement, StoreError, parameters},
     version::Version,
 };
+
+/// By so many tenants of each end of some it is judged what the registry knows of them.
+const SAMPLE: usize = 16;
 
 /// How many versions one statement carries.
 const VERSIONS_PER_STATEMENT: usize = 500;
@@ -82,6 +85,28 @@ pub struct Unproven {
 }
 
 impl Ledger {
+    /// Whether the registry has seen half of a sample of tenants, or more, at this version when it last heard of them. `of` selects
+    /// the tenants by their identities, which this column holds.
+    pub(super) async fn seem_current(
+        &self,
+        of: &str,
+        column: &str,
+        bind: impl FnOnce(Statement) -> Statement,
+        target: &Version,
+    ) -> Result<bool, LedgerError> {
+        let some = |order: &str| {
+            format!(
+                "SELECT {{array}}((SELECT v.version FROM tenants v WHERE v.id = picked.id)) AS line
+                 FROM ({of} ORDER BY {column} {order} LIMIT {SAMPLE}) picked"
+            )
+        };
+        let sample = self.store.query(&format!("{} UNION ALL {}", some("ASC"), some("DESC")));
+        let sample: Vec<(Option<String>,)> = bind(sample).fetch_lines(self.store.pool()).await?;
+        let target = target.to_string();
+        let known = sample.iter().filter(|known| known.0.as_deref() == Some(&target)).count();
+        Ok(known * 2 >= sample.len())
+    }
+
     /// How many of the selected tenants are known to be at each version.
     ///
     /// # Errors

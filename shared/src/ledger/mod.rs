@@ -58,7 +58,7 @@ pub use schemas::{OutsiderRow, outsider_id};
 pub use servers::ServerRow;
 pub use sightings::{Seen, Sighting};
 pub use stops::{CANCELED, Stopped};
-pub use survey::{End, Found, Page, Survey};
+pub use survey::{Found, Page, Survey};
 pub use suspects::Suspects;
 pub use waves::Begun;
 pub use workers::{WorkerRow, WorkerState};

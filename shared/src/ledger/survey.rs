@@ -4,14 +4,14 @@
 //! by one guarded statement. Each wave of a run is surveyed once at most, by whoever takes it first. One that dies leaves
 //! nothing behind but a hold that ends by itself.
 
-use std::time::Duration;
+use std::{cmp::Reverse, time::Duration};
 
 use sqlx::Row as _;
 
 use super::{Ledger, LedgerError, caps::CAPPED, claims::free, ms};
 use crate::{
     id::{RunId, TenantId},
-    store::{StoreError, Tx, list},
+    store::{Statement, StoreError, Tx, list},
     version::Version,
 };
 
@@ -28,16 +28,9 @@ pub struct Survey {
     pub run: RunId,
     /// How many tenants the wave has.
     pub tenants: u64,
+    /// Whether the registry takes most of them for current: its claims are held back then.
+    pub is_held: bool,
     wave: i64,
-}
-
-/// From which end of a run its targets are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// From its oldest tenants on.
-    First,
-    /// From its newest tenants on, or those before this one.
-    Last(Option<TenantId>),
 }
 
 /// Some targets that nobody has claimed, when they were read.
@@ -59,14 +52,14 @@ pub struct Found {
 }
 
 impl Ledger {
-    /// Takes the survey of a run whose open wave nobody has surveyed, and holds its claims back for so long. None: there is
-    /// no such run, another one was quicker, or the wave has fewer tenants than that.
+    /// Takes the survey of a run whose open wave nobody has surveyed, and holds its claims back for so long where the registry takes most
+    /// of its tenants for current. None: there is no such run, another one was quicker, or the wave has fewer tenants than that.
     ///
     /// # Errors
     /// When the registry cannot be reached.
     pub async fn begin_survey(&self, fewest: u64, hold: Duration) -> Result<Option<Survey>, LedgerError> {
         let sql = format!(
-            "SELECT id, wave, waves FROM runs WHERE {GOES_ON} AND surveyed < wave ORDER BY number LIMIT 1"
+            "SELECT id, wave, waves, target_version FROM runs WHERE {GOES_ON} AND surveyed < wave ORDER BY number LIMIT 1"
         );
         let Some(row) = self.store.query(&sql).fetch_optional(self.store.pool()).await? else {
             return Ok(None);
@@ -74,14 +67,20 @@ impl Ledger {
         let (run, wave, waves): (String, i64, String) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
         let sizes: Vec<u64> = serde_json::from_str(&waves).unwrap_or_default();
         let size = usize::try_from(wave - 1).ok().and_then(|at| sizes.get(at)).copied().unwrap_or(0);
-        let hold = (size >= fewest).then(|| ms(hold));
+        let is_large = size >= fewest;
+        let target: Version = row.try_get::<String, _>(3)?.into();
+        let of =
+            "SELECT tenant_id AS id FROM targets WHERE run_id = $1 AND state = 'pending' AND attempt = 0";
+        let sampled = |sample: Statement| sample.bind(run.as_str());
+        let is_held = is_large && self.seem_current(of, "tenant_id", sampled, &target).await?;
+        let hold = is_held.then(|| ms(hold));
         let sql = format!(
             "UPDATE runs SET surveyed = $1, survey_until = {{now}} + $2 WHERE id = $3 AND surveyed < $4 AND {GOES_ON} {{hint}}"
         );
         let take = self.store.query(&sql).bind(wave).bind(hold).bind(run.as_str()).bind(wave);
         let taken = take.execute(self.store.pool()).await?.rows_affected() == 1;
         let run = run.parse().map_err(|_| StoreError::Value("runs.id".into()))?;
-        Ok((taken && hold.is_some()).then_some(Survey { run, tenants: size, wave }))
+        Ok((taken && is_large).then_some(Survey { run, tenants: size, is_held, wave }))
     }
 
     /// Holds the run's claims back for so long from now on.
@@ -111,33 +110,31 @@ impl Ledger {
         Ok(())
     }
 
-    /// Reads targets that are due and that nobody has ever claimed. Those of servers with a cap are not among them: a claim is
+    /// Reads targets that are due and that nobody has ever claimed, from the newest tenants on, or those before this one. Those of servers with a cap are not among them: a claim is
     /// the permit of a connection there. Empty, too, where the run is paused or stopped.
     ///
     /// # Errors
     /// When the registry cannot be reached.
-    pub async fn survey_page(&self, survey: Survey, end: End, limit: usize) -> Result<Page, LedgerError> {
-        let (bound, order) = match end {
-            End::First => (String::new(), "ASC"),
-            // Behind every digit.
-            End::Last(before) => (before.map_or_else(|| "g".to_owned(), |id| id.to_string()), "DESC"),
-        };
-        let beyond = if order == "ASC" { ">" } else { "<" };
+    pub async fn survey_page(
+        &self,
+        survey: Survey,
+        before: Option<TenantId>,
+        limit: usize,
+    ) -> Result<Page, LedgerError> {
+        // Behind every digit.
+        let bound = before.map_or_else(|| "g".to_owned(), |id| id.to_string());
         // As a value: PostgreSQL would join all that has not ended, and sort it, for each page.
         let sql = format!(
-            "SELECT {{array}}(tenant_id, {{now}}) AS line FROM targets WHERE run_id = $1 AND tenant_id {beyond} $2
+            "SELECT {{array}}(tenant_id, {{now}}) AS line FROM targets WHERE run_id = $1 AND tenant_id < $2
                 AND state = 'pending' AND attempt = 0 AND (due_at <= {{now}} OR sent_at IS NOT NULL)
                 AND server_id NOT IN {CAPPED} AND CASE WHEN {} THEN 1 END = 1 AND EXISTS (SELECT 1 FROM runs WHERE id = $3 AND {GOES_ON})
-             ORDER BY tenant_id {order} LIMIT {limit}",
+             ORDER BY tenant_id DESC LIMIT {limit}",
             free()
         );
         let run = survey.run.to_string();
         let query = self.store.query(&sql).bind(run.as_str()).bind(bound).bind(run.as_str());
         let mut lines: Vec<(TenantId, i64)> = query.fetch_lines(self.store.pool()).await?;
-        lines.sort_unstable();
-        if end != End::First {
-            lines.reverse();
-        }
+        lines.sort_unstable_by_key(|(tenant, _)| Reverse(*tenant));
         let read_at = lines.iter().map(|(_, read_at)| *read_at).min().unwrap_or(0);
         Ok(Page { tenants: lines.into_iter().map(|(tenant, _)| tenant).collect(), read_at })
     }

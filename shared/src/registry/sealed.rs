@@ -53,12 +53,6 @@ impl Sealed {
         self.line.0
     }
 
-    /// The version that it was last seen at.
-    #[must_use]
-    pub fn version(&self) -> Option<&str> {
-        self.line.8.as_deref()
-    }
-
     /// How it is reached. None where something of it cannot be read, or its URL does not open with this key.
     #[must_use]
     pub fn open(self, key: &MasterKey) -> Option<Located> {

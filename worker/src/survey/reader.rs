@@ -87,11 +87,6 @@ impl Reader {
         }
     }
 
-    /// The version that the tenants are to be at.
-    pub(super) fn target(&self) -> &Version {
-        &self.order.target
-    }
-
     /// Begins to read tenants, those that are together over so many connections at the most.
     pub(super) fn begin(self: &Arc<Self>, tenants: Vec<Sealed>, lanes: usize) -> Reading {
         let (reader, mut reading) = (self.clone(), JoinSet::new());

@@ -9,7 +9,7 @@ use std::{
 use tenantry_shared::{
     clock::Stopwatch,
     id::TenantId,
-    ledger::{End, Found, LedgerError, Page, Survey},
+    ledger::{Found, LedgerError, Page, Survey},
     registry::Sealed,
 };
 use tokio::task::JoinHandle;
@@ -20,8 +20,8 @@ use super::{
 };
 use crate::consume::House;
 
-/// By so many tenants of each end of a run it is judged what the registry knows of them.
-const SAMPLE: usize = 16;
+/// So many tenants are read first: the newest ones are often new.
+const FIRST: usize = 16;
 
 /// So many tenants are read, and written down, together.
 const PAGE: usize = 500;
@@ -61,24 +61,14 @@ pub(super) struct Walk<'a> {
 impl Walk<'_> {
     /// What the registry takes for current is read at once, and of others two of the newest first: nobody claims those soon.
     pub(super) async fn walk(&self) -> Result<(), LedgerError> {
-        let (first, last) =
-            tokio::try_join!(self.sheet(End::First, SAMPLE), self.sheet(End::Last(None), SAMPLE))?;
-        if !self.seems_current(&first, &last) {
-            self.surveys.let_go(self.survey).await?;
-            if !self.is_any_current(&last).await? {
+        let newest = self.sheet(None, FIRST).await?;
+        if !self.survey.is_held {
+            if !self.is_any_current(&newest).await? {
                 return Ok(());
             }
             self.surveys.hold(self.survey).await?;
         }
-        self.rest(last).await
-    }
-
-    /// Whether the registry has seen most of some tenants at the run's version when it last heard of them.
-    fn seems_current(&self, first: &Sheet, last: &Sheet) -> bool {
-        let all = || first.tenants.iter().chain(&last.tenants);
-        let target = self.reader.target().to_string();
-        let known = all().filter(|tenant| tenant.version() == Some(&target));
-        known.count() * 2 >= all().count()
+        self.rest(newest).await
     }
 
     /// Whether one of two tenants was current before anybody claimed it.
@@ -99,7 +89,7 @@ impl Walk<'_> {
                 let last = next.page.tenants.last().filter(|_| next.is_full).copied();
                 pages.push_back(self.read(next));
                 if let Some(last) = last {
-                    sheet = Some(self.sheet(End::Last(Some(last)), PAGE).await?);
+                    sheet = Some(self.sheet(Some(last), PAGE).await?);
                 }
             }
             let Some(Reading { page, reading }) = pages.pop_front() else { break };
@@ -107,8 +97,7 @@ impl Walk<'_> {
             let (found, seen) = (current.len(), page.tenants.len());
             writing.ended().await?;
             writing = self.write(page, current);
-            // The first one is small: the newest tenants are often new.
-            let is_fruitful = found * 2 >= seen || seen <= SAMPLE;
+            let is_fruitful = found * 2 >= seen || seen <= FIRST;
             if !is_fruitful || *self.surveys.stop.borrow() {
                 break;
             }
@@ -121,9 +110,9 @@ impl Walk<'_> {
         Reading { page, reading: self.reader.begin(tenants, usize::MAX) }
     }
 
-    async fn sheet(&self, end: End, limit: usize) -> Result<Sheet, LedgerError> {
+    async fn sheet(&self, before: Option<TenantId>, limit: usize) -> Result<Sheet, LedgerError> {
         let House { registry, ledger, .. } = &*self.surveys.house;
-        let page = ledger.survey_page(self.survey, end, limit).await?;
+        let page = ledger.survey_page(self.survey, before, limit).await?;
         let tenants = registry.sealed(&page.tenants, self.labels).await?;
         Ok(Sheet { is_full: page.tenants.len() == limit, page, tenants })
     }

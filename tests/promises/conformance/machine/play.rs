@@ -10,7 +10,7 @@ use tenantry_shared::{
     failure::Failure,
     id::RunId,
     job::{Claim, Direction, Job, Outcome, Step, Verdict, next},
-    ledger::{End as Side, Found, Page, Survey},
+    ledger::{Found, Page, Survey},
     run::{Pick, Policy, RunSpec, RunState, Selection, TargetState},
     summary::exit_of,
     wave::{Canary, Rollout, Share},
@@ -221,7 +221,7 @@ impl<'a> Play<'a> {
                 let survey = ledger.begin_survey(1, Duration::ZERO).await.expect("an answer");
                 assert_eq!(survey.map(|survey| survey.run), self.model.survey());
                 let Some(survey) = survey else { return };
-                let page = ledger.survey_page(survey, Side::Last(None), TENANTS + 1).await.expect("a page");
+                let page = ledger.survey_page(survey, None, TENANTS + 1).await.expect("a page");
                 let read = page.tenants.iter().map(|tenant| (survey.run, *tenant)).collect();
                 assert_eq!(self.model.unclaimed(survey.run), read);
                 self.survey = Some((survey, page));
