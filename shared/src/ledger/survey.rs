@@ -110,8 +110,9 @@ impl Ledger {
         Ok(())
     }
 
-    /// Reads targets that are due and that nobody has ever claimed, from the newest tenants on, or those before this one. Those of servers with a cap are not among them: a claim is
-    /// the permit of a connection there. Empty, too, where the run is paused or stopped.
+    /// Reads targets that are due and that nobody has ever claimed, from the newest tenants on, or those before this one. Those of
+    /// servers with a cap are not among them: a claim is the permit of a connection there. Empty, too, where the run is paused or
+    /// stopped.
     ///
     /// # Errors
     /// When the registry cannot be reached.
