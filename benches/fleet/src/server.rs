@@ -27,6 +27,7 @@ const WRITE_AS_EVER: &str = "SET GLOBAL innodb_max_dirty_pages_pct = 90; SET GLO
     SET GLOBAL innodb_io_capacity_max = 2000";
 
 const POSTGRES: &str = "-c full_page_writes=on -c max_locks_per_transaction=1024 -c autovacuum=off";
+
 /// As many tables stay open as the largest fleet has.
 const MARIADB: &str = "--innodb-flush-log-at-trx-commit=1 --innodb-buffer-pool-size=512M
     --table-open-cache=30000 --table-definition-cache=30000 --innodb-open-files=30000";

@@ -50,7 +50,7 @@ impl Ledger {
         };
         let (run, began_at) = (row.try_get(0)?, row.try_get(1)?);
         let of = format!("SELECT t.id FROM tenants t WHERE {}", clause.text());
-        let seem_current = self.seem_current(&of, "t.id", |sample| clause.bind(sample), &spec.target).await?;
+        let seem_current = self.seem_current(&of, |sample| clause.bind(sample), &spec.target).await?;
         Ok(seem_current.then(|| Ahead { run, began_at, selected, found: Vec::new() }))
     }
 

@@ -86,18 +86,17 @@ pub struct Unproven {
 
 impl Ledger {
     /// Whether the registry has seen half of a sample of tenants, or more, at this version when it last heard of them. `of` selects
-    /// the tenants by their identities, which this column holds.
+    /// each tenant's `id`.
     pub(super) async fn seem_current(
         &self,
         of: &str,
-        column: &str,
         bind: impl FnOnce(Statement) -> Statement,
         target: &Version,
     ) -> Result<bool, LedgerError> {
         let some = |order: &str| {
             format!(
                 "SELECT {{array}}((SELECT v.version FROM tenants v WHERE v.id = picked.id)) AS line
-                 FROM ({of} ORDER BY {column} {order} LIMIT {SAMPLE}) picked"
+                 FROM ({of} ORDER BY id {order} LIMIT {SAMPLE}) picked"
             )
         };
         let sample = self.store.query(&format!("{} UNION ALL {}", some("ASC"), some("DESC")));

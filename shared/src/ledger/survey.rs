@@ -72,7 +72,7 @@ impl Ledger {
         let of =
             "SELECT tenant_id AS id FROM targets WHERE run_id = $1 AND state = 'pending' AND attempt = 0";
         let sampled = |sample: Statement| sample.bind(run.as_str());
-        let is_held = is_large && self.seem_current(of, "tenant_id", sampled, &target).await?;
+        let is_held = is_large && self.seem_current(of, sampled, &target).await?;
         let hold = is_held.then(|| ms(hold));
         let sql = format!(
             "UPDATE runs SET surveyed = $1, survey_until = {{now}} + $2 WHERE id = $3 AND surveyed < $4 AND {GOES_ON} {{hint}}"

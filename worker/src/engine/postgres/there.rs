@@ -88,15 +88,20 @@ impl PostgresSession {
             .map(|asked| format!("CASE WHEN {} THEN 'true' END", self.condition(asked)))
             .collect();
         let all = if conditions.is_empty() { "NULL".to_owned() } else { conditions.join(", ") };
-        let hears = first && all.contains(ANYTHING);
+        let hears = first && asked.iter().any(|asked| self.is_vague(asked));
         There { before: if hears { "" } else { HEAR }.to_owned(), execute: format!("SELECT {all}") }
     }
 
-    fn condition(&self, Guarded { guard, is_own }: &Guarded<'_>) -> String {
-        // The look at the schema afterwards plans such a query anyway.
-        if self.whole && !is_own {
+    /// Whether it is only asked if there is anything: the look at the schema afterwards plans such a query anyway.
+    fn is_vague(&self, asked: &Guarded<'_>) -> bool {
+        self.whole && !asked.is_own
+    }
+
+    fn condition(&self, asked: &Guarded<'_>) -> String {
+        if self.is_vague(asked) {
             return ANYTHING.to_owned();
         }
+        let guard = asked.guard;
         let regclass = |name: &String| {
             format!("pg_catalog.to_regclass({})", self.site("").text(&self.site(name).table()))
         };
