@@ -21,26 +21,31 @@
 
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
-use sqlx::{
-    AnyConnection, AssertSqlSafe, Connection as _, Executor as _, Row as _,
-    any::{AnyConnectOptions, AnyRow},
-};
+use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _, any::AnyConnectOptions};
 
 use crate::{clock::Stopwatch, pooling::for_driver};
 
+mod connection;
 mod dialect;
 mod error;
 mod execute;
+mod file;
 mod lines;
 mod pool;
 mod pooler;
+mod row;
 mod schema;
 mod statement;
 mod transaction;
 
 pub use dialect::{Dialect, dialect_of, sqlite_path};
 pub use error::{StoreError, expect_rows};
+pub use file::sqlite_name;
+
+use connection::Address;
+pub(crate) use connection::Connection;
 pub(crate) use pool::{Lent, Pool};
+pub(crate) use row::Row;
 pub(crate) use statement::{Statement, Value, list, pairs, parameters};
 pub(crate) use transaction::Tx;
 
@@ -109,7 +114,8 @@ impl Store {
             private_directory(parent).map_err(unusable)?;
         }
         // A connection of its own: its locks go with it, whatever fails.
-        let mut connection = connect_once(&creating(url, dialect), dialect).await?;
+        let creating = creating(url, dialect);
+        let mut connection = in_time(url, dialect, driven(&creating, dialect)).await?;
         schema::migrate(&mut connection, dialect).await?;
         connection.close().await?;
         Self::connect(url, dialect).await
@@ -117,10 +123,20 @@ impl Store {
 
     async fn connect(url: &str, dialect: Dialect) -> Result<Self, StoreError> {
         // The pool would try for its whole time limit and then say only that the time is over.
-        let first = connect_once(url, dialect).await?;
-        let most = if dialect == Dialect::Sqlite { 4 } else { 8 };
+        let (address, most) = match dialect {
+            Dialect::Sqlite => (Address::File(sqlite_name(url)?), 4),
+            Dialect::Postgres | Dialect::MySql => (Address::Server(Box::new(options(url)?), dialect), 8),
+        };
+        let first = in_time(url, dialect, async {
+            match &address {
+                Address::File(_) => Ok(address.connect().await?),
+                Address::Server(..) => Ok(Connection::Server(Box::new(driven(url, dialect).await?))),
+            }
+        })
+        .await?;
+        let pool = Pool::new(address, dialect, most, first);
         let log = sqlite_path(url).map(|path| format!("{}-wal", path.display()).into());
-        Ok(Self { pool: Pool::new(options(url)?, dialect, most, first), dialect, log })
+        Ok(Self { pool, dialect, log })
     }
 
     /// The pool, for one statement.
@@ -141,14 +157,9 @@ impl Store {
         Tx::begin(self.pool.writing().await?, begin).await
     }
 
-    /// Statements with values as one transaction that writes, in one message by this connection; gives the rows of all of
-    /// them. Of these databases SQLite alone takes that.
-    pub(crate) async fn write_at_once(
-        writing: Lent,
-        mut statements: Statement,
-    ) -> Result<Vec<AnyRow>, StoreError> {
-        statements.text = format!("BEGIN IMMEDIATE; {}; COMMIT", statements.text);
-        Tx::whole(writing, statements).await
+    /// The same by a connection to write by.
+    pub(crate) async fn begin_by(writing: Lent) -> Result<Tx, StoreError> {
+        Tx::begin(writing, "BEGIN IMMEDIATE").await
     }
 
     /// A transaction that only reads, and takes no lock to write.
@@ -201,13 +212,19 @@ impl Store {
     }
 }
 
-/// One connection, ready for use, or what is in the way of it.
-async fn connect_once(url: &str, dialect: Dialect) -> Result<AnyConnection, StoreError> {
-    let connect = async {
-        let mut connection = pooler::connect(url, dialect).await?;
-        prepare(&mut connection, dialect).await?;
-        Ok(connection)
-    };
+/// One connection of the driver's, ready for use.
+async fn driven(url: &str, dialect: Dialect) -> Result<AnyConnection, StoreError> {
+    let mut connection = pooler::connect(url, dialect).await?;
+    prepare(&mut connection, dialect).await?;
+    Ok(connection)
+}
+
+/// The first connection, or what is in the way of it.
+async fn in_time<T>(
+    url: &str,
+    dialect: Dialect,
+    connect: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
     let late = |_| StoreError::Unreachable(format!("no answer within {ACQUIRE_TIMEOUT:?}"));
     match tokio::time::timeout(ACQUIRE_TIMEOUT, connect).await.map_err(late)? {
         Err(StoreError::Database(sqlx::Error::Database(e))) if dialect == Dialect::Sqlite => {
@@ -228,10 +245,11 @@ fn options(url: &str) -> Result<AnyConnectOptions, StoreError> {
     Ok(options)
 }
 
-async fn prepare(connection: &mut AnyConnection, dialect: Dialect) -> Result<(), sqlx::Error> {
-    let settings = match dialect {
+/// What a connection is set to.
+fn settings(dialect: Dialect) -> String {
+    match dialect {
         Dialect::Sqlite => format!(
-            "PRAGMA busy_timeout={SQLITE_BUSY_TIMEOUT_MS}; PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON; PRAGMA wal_autocheckpoint={SQLITE_LOG_PAGES}; PRAGMA journal_size_limit={}",
+            "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON; PRAGMA wal_autocheckpoint={SQLITE_LOG_PAGES}; PRAGMA journal_size_limit={}",
             SQLITE_LONG_LOG_PAGES * SQLITE_LOG_PAGE_BYTES
         ),
         // What PostgreSQL takes for costly here ends after a few rows: to compile it takes longer than all of its work.
@@ -244,7 +262,14 @@ async fn prepare(connection: &mut AnyConnection, dialect: Dialect) -> Result<(),
             "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; SET SESSION autocommit = 1, sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'
              /*M! , idle_transaction_timeout = {IDLE_TRANSACTION_S} */"
         ),
-    };
+    }
+}
+
+async fn prepare(connection: &mut AnyConnection, dialect: Dialect) -> Result<(), sqlx::Error> {
+    let mut settings = settings(dialect);
+    if dialect == Dialect::Sqlite {
+        settings.insert_str(0, &format!("PRAGMA busy_timeout={SQLITE_BUSY_TIMEOUT_MS}; "));
+    }
     let began = Stopwatch::start();
     loop {
         match connection.execute(sqlx::raw_sql(AssertSqlSafe(settings.clone()))).await {

@@ -5,8 +5,6 @@
 //! what it found is left out where another run was written before this one. A tenant is taken for current only if the registry
 //! knew so before the look and nobody has said otherwise since: one that was moved, or mended, is not.
 
-use sqlx::Row as _;
-
 use super::{
     Ledger, LedgerError,
     caps::{CAPPED, SERVER_OF},

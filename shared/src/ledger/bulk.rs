@@ -7,7 +7,6 @@
 use std::collections::HashSet;
 
 use serde::Serialize;
-use sqlx::any::AnyRow;
 
 use super::{
     Ledger, LedgerError, bounded, ms,
@@ -18,7 +17,7 @@ use crate::{
     clock::millis,
     job::{Claim, Job, Next, Outcome, Verdict, head_start},
     run::TargetState,
-    store::{Dialect, Lent, Store, Tx, expect_rows},
+    store::{Dialect, Lent, Row, Store, Tx, expect_rows},
 };
 
 /// An outcome that needs nothing but its row in `targets`, `attempts` and `tenants`. What is none is not in the JSON text,
@@ -202,7 +201,7 @@ impl Ledger {
         rows.sort_unstable_by(|a, b| (&a.tenant_id, &a.run_id).cmp(&(&b.tenant_id, &b.run_id)));
         match (self.store.dialect(), turn) {
             (Dialect::Postgres, _) => self.record_at_once(owner, &rows).await,
-            (_, Turn(Some(writing))) => self.record_in_one_message(writing, owner, &rows).await,
+            (_, Turn(Some(writing))) => self.record_in_turn(writing, owner, &rows).await,
             (_, Turn(None)) => {
                 let mut tx = self.store.begin().await?;
                 let written = self.record_in(&mut tx, owner, rows).await?;
@@ -233,22 +232,28 @@ impl Ledger {
     }
 
     /// Each statement has the guard, and the last one takes away what it asks for.
-    async fn record_in_one_message(
+    async fn record_in_turn(
         &self,
         writing: Lent,
         owner: &str,
         rows: &[Plain],
     ) -> Result<HashSet<Job>, LedgerError> {
-        let told = told(Dialect::Sqlite);
-        let sql = format!(
-            "{ATTEMPT} {told} CROSS JOIN targets g ON {GUARD};
-             UPDATE tenants AS t SET {} FROM {told} CROSS JOIN targets g ON {GUARD} WHERE t.id = v.tenant_id AND {TELLS};
-             UPDATE targets AS g SET {} FROM {told} WHERE {GUARD} RETURNING run_id, tenant_id",
-            known(""),
-            ended(""),
+        let (told, rows) = (told(Dialect::Sqlite), text(rows));
+        let mut tx = Store::begin_by(writing).await?;
+        let note = format!("{ATTEMPT} {told} CROSS JOIN targets g ON {GUARD}");
+        self.store.query(&note).bind(rows.as_str()).bind(owner).execute(&mut *tx).await?;
+        let know = format!(
+            "UPDATE tenants AS t SET {} FROM {told} CROSS JOIN targets g ON {GUARD} WHERE t.id = v.tenant_id AND {TELLS}",
+            known("")
         );
-        let all = self.store.query(&sql).bind(text(rows)).bind(owner);
-        jobs(&Store::write_at_once(writing, all).await?)
+        self.store.query(&know).bind(rows.as_str()).execute(&mut *tx).await?;
+        let end = format!(
+            "UPDATE targets AS g SET {} FROM {told} WHERE {GUARD} RETURNING run_id, tenant_id",
+            ended("")
+        );
+        let written = jobs(&self.store.query(&end).bind(rows).fetch_all(&mut *tx).await?)?;
+        tx.commit().await?;
+        Ok(written)
     }
 
     async fn record_in(
@@ -281,6 +286,6 @@ fn text(rows: &[Plain]) -> String {
     serde_json::to_string(rows).unwrap_or_default()
 }
 
-fn jobs(rows: &[AnyRow]) -> Result<HashSet<Job>, LedgerError> {
+fn jobs(rows: &[Row]) -> Result<HashSet<Job>, LedgerError> {
     rows.iter().map(read_job).collect()
 }

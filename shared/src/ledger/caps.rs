@@ -12,8 +12,6 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{Row as _, any::AnyRow};
-
 use super::{
     Ledger, LedgerError, bounded,
     claims::{CLAIMED, due, due_on, read_claims},
@@ -23,7 +21,7 @@ use super::{
 use crate::{
     clock::{self, Stopwatch},
     job::Claim,
-    store::{Tx, Value},
+    store::{Row, Tx, Value},
 };
 
 /// How often a process that finds nothing due looks whether that is because of caps.
@@ -87,7 +85,7 @@ impl Ledger {
         capped: bool,
         set: &str,
         values: &[Value],
-    ) -> Result<Vec<AnyRow>, LedgerError> {
+    ) -> Result<Vec<Row>, LedgerError> {
         let uncapped = async || {
             let limited = [values, &[bounded(limit).into()]].concat();
             self.change(&due(NONE_CAPPED, limited.len()), set, limited).await
@@ -172,7 +170,7 @@ impl Ledger {
         limit: u64,
         set: &str,
         values: &[Value],
-    ) -> Result<Vec<AnyRow>, LedgerError> {
+    ) -> Result<Vec<Row>, LedgerError> {
         shuffle(&mut lanes);
         let mut rows = Vec::new();
         for lane in lanes {
@@ -198,7 +196,7 @@ impl Ledger {
         limit: u64,
         set: &str,
         values: Vec<Value>,
-    ) -> Result<Vec<AnyRow>, LedgerError> {
+    ) -> Result<Vec<Row>, LedgerError> {
         match lane {
             Lane::Free(server) => {
                 // The cap may be newer than the look.
@@ -220,7 +218,7 @@ impl Ledger {
         ready: impl Fn(u64) -> String,
         set: &str,
         values: Vec<Value>,
-    ) -> Result<Vec<AnyRow>, LedgerError> {
+    ) -> Result<Vec<Row>, LedgerError> {
         let mut tx = self.store.begin().await?;
         let rows = match self.room(&mut tx, server).await?.min(limit) {
             0 => Vec::new(),
@@ -236,7 +234,7 @@ impl Ledger {
         ready: impl Fn(&str) -> String,
         set: &str,
         values: Vec<Value>,
-    ) -> Result<Option<AnyRow>, LedgerError> {
+    ) -> Result<Option<Row>, LedgerError> {
         let free = format!("server_id NOT IN {CAPPED}");
         let mut rows = self.change(&ready(&free), set, values.clone()).await?;
         if rows.is_empty() && self.sees_caps().await? {
@@ -261,7 +259,7 @@ impl Ledger {
         // By a statement of its own: one that waits for a lock may count what was before.
         let count = format!("SELECT {RUNNING} FROM servers s WHERE s.id = $1");
         let running = self.store.query(&count).bind(server).fetch_one(&mut **tx).await?;
-        Ok(u64::try_from(row.try_get::<i64, _>(0)? - running.try_get::<i64, _>(0)?).unwrap_or(0))
+        Ok(u64::try_from(row.try_get::<i64>(0)? - running.try_get::<i64>(0)?).unwrap_or(0))
     }
 }
 

@@ -1,13 +1,11 @@
 //! Why targets of a run failed or wait for another attempt, grouped by what they have in common; and which are worked
 //! now. The database groups.
 
-use sqlx::{Row as _, any::AnyRow};
-
 use super::{Ledger, LedgerError, claims::WORKED};
 use crate::{
     id::RunId,
     run::TargetState,
-    store::StoreError,
+    store::{Row, StoreError},
     summary::{Cause, Causes},
 };
 
@@ -51,8 +49,8 @@ impl Ledger {
         let sql = "SELECT count(DISTINCT COALESCE(fingerprint, '')), count(CASE WHEN COALESCE(refused, 0) = 0 THEN 1 END)
             FROM targets WHERE run_id = $1 AND state = 'failed'";
         let row = self.store.query(sql).bind(run.to_string()).fetch_one(self.store.pool()).await?;
-        let kinds = u64::try_from(row.try_get::<i64, _>(0)?).unwrap_or(0);
-        Ok(Causes { list, kinds, refused: kinds > 0 && row.try_get::<i64, _>(1)? == 0 })
+        let kinds = u64::try_from(row.try_get::<i64>(0)?).unwrap_or(0);
+        Ok(Causes { list, kinds, refused: kinds > 0 && row.try_get::<i64>(1)? == 0 })
     }
 
     /// Why targets of a run wait for another attempt, the commonest cause first. One that gave its claim back before it
@@ -63,8 +61,8 @@ impl Ledger {
     pub async fn retrying(&self, run: RunId) -> Result<Vec<Retrying>, LedgerError> {
         let rows = self.grouped(run, TargetState::Retryable).await?;
         let causes = self.named(run, TargetState::Retryable, &rows).await?;
-        let with_time = |(cause, row): (Cause, &AnyRow)| {
-            let next_at = row.try_get::<Option<i64>, _>(11)?.unwrap_or_default();
+        let with_time = |(cause, row): (Cause, &Row)| {
+            let next_at = row.try_get::<Option<i64>>(11)?.unwrap_or_default();
             Ok(Retrying { cause, next_at })
         };
         causes.into_iter().zip(&rows).map(with_time).collect()
@@ -80,19 +78,19 @@ impl Ledger {
              WHERE g.run_id = $1 AND {WORKED} ORDER BY g.started_at, t.slug LIMIT {limit}"
         );
         let rows = self.store.query(&sql).bind(run.to_string()).fetch_all(self.store.pool()).await?;
-        let read = |row: &AnyRow| {
+        let read = |row: &Row| {
             Ok(RunningRow {
                 tenant: row.try_get(0)?,
                 attempt: row.try_get(1)?,
-                worker: row.try_get::<Option<String>, _>(2)?.unwrap_or_default(),
-                started_at: row.try_get::<Option<i64>, _>(3)?.unwrap_or_default(),
+                worker: row.try_get::<Option<String>>(2)?.unwrap_or_default(),
+                started_at: row.try_get::<Option<i64>>(3)?.unwrap_or_default(),
             })
         };
         rows.iter().map(read).collect()
     }
 
     /// One row for each cause. A job that is in a queue of its own is due since it was sent.
-    async fn grouped(&self, run: RunId, state: TargetState) -> Result<Vec<AnyRow>, LedgerError> {
+    async fn grouped(&self, run: RunId, state: TargetState) -> Result<Vec<Row>, LedgerError> {
         let sql = format!(
             "SELECT g.fingerprint, min(g.class), min(g.code), min(g.version), min(g.statement), min(g.line), min(g.message),
                 min(g.hint), min(g.refused), count(*), min(t.slug), min(CASE WHEN g.sent_at IS NULL THEN g.due_at ELSE g.sent_at END),
@@ -105,12 +103,7 @@ impl Ledger {
     }
 
     /// The same with some of their tenants: of most causes the first one.
-    async fn named(
-        &self,
-        run: RunId,
-        state: TargetState,
-        rows: &[AnyRow],
-    ) -> Result<Vec<Cause>, LedgerError> {
+    async fn named(&self, run: RunId, state: TargetState, rows: &[Row]) -> Result<Vec<Cause>, LedgerError> {
         let mut causes = rows.iter().map(read_cause).collect::<Result<Vec<_>, _>>()?;
         for cause in causes.iter_mut().take(NAMED_CAUSES).filter(|cause| cause.count > 1) {
             let tenants = self.slugs(run, state, &cause.fingerprint).await?;
@@ -141,11 +134,10 @@ impl Ledger {
     }
 }
 
-fn read_cause(row: &AnyRow) -> Result<Cause, LedgerError> {
-    let text = |at: usize| Ok::<_, sqlx::Error>(row.try_get::<Option<String>, _>(at)?.unwrap_or_default());
-    let small = |at: usize| {
-        Ok::<_, sqlx::Error>(row.try_get::<Option<i64>, _>(at)?.and_then(|n| u32::try_from(n).ok()))
-    };
+fn read_cause(row: &Row) -> Result<Cause, LedgerError> {
+    let text = |at: usize| Ok::<_, sqlx::Error>(row.try_get::<Option<String>>(at)?.unwrap_or_default());
+    let small =
+        |at: usize| Ok::<_, sqlx::Error>(row.try_get::<Option<i64>>(at)?.and_then(|n| u32::try_from(n).ok()));
     Ok(Cause {
         fingerprint: text(0)?,
         class: text(1)?,
@@ -155,9 +147,9 @@ fn read_cause(row: &AnyRow) -> Result<Cause, LedgerError> {
         line: small(5)?,
         message: text(6)?,
         hint: row.try_get(7)?,
-        refused: row.try_get::<Option<i64>, _>(8)? == Some(1),
-        count: u64::try_from(row.try_get::<i64, _>(9)?).unwrap_or(0),
-        held: u64::try_from(row.try_get::<i64, _>(12)?).unwrap_or(0),
+        refused: row.try_get::<Option<i64>>(8)? == Some(1),
+        count: u64::try_from(row.try_get::<i64>(9)?).unwrap_or(0),
+        held: u64::try_from(row.try_get::<i64>(12)?).unwrap_or(0),
         failed_in: row.try_get(13)?,
         tenants: vec![row.try_get(10)?],
         truncated: false,

@@ -2,8 +2,6 @@
 
 use std::{fmt::Display, time::Duration};
 
-use sqlx::{AnyConnection, any::AnyRow};
-
 use super::{
     Ledger, LedgerError, bind_attempt,
     caps::CAPPED,
@@ -13,7 +11,7 @@ use super::{
 };
 use crate::{
     job::{Claim, Job},
-    store::{Dialect, Value, expect_rows, pairs},
+    store::{Connection, Dialect, Row, Value, expect_rows, pairs},
 };
 
 /// What a changed target gives: its job, and what else a claim is made of.
@@ -99,7 +97,7 @@ impl Ledger {
         ready: &str,
         set: &str,
         values: Vec<Value>,
-    ) -> Result<Vec<AnyRow>, LedgerError> {
+    ) -> Result<Vec<Row>, LedgerError> {
         if self.store.dialect() == Dialect::MySql {
             let mut tx = self.store.begin().await?;
             let rows = self.change_in(&mut tx, ready, set, values).await?;
@@ -115,11 +113,11 @@ impl Ledger {
     /// The same in somebody's transaction, which it must be on a database whose `UPDATE` gives nothing back.
     pub(super) async fn change_in(
         &self,
-        connection: &mut AnyConnection,
+        connection: &mut Connection,
         ready: &str,
         set: &str,
         values: Vec<Value>,
-    ) -> Result<Vec<AnyRow>, LedgerError> {
+    ) -> Result<Vec<Row>, LedgerError> {
         if self.store.dialect() == Dialect::MySql {
             return self.change_locked(connection, ready, set, values).await;
         }
@@ -133,11 +131,11 @@ impl Ledger {
 
     async fn change_locked(
         &self,
-        connection: &mut AnyConnection,
+        connection: &mut Connection,
         ready: &str,
         set: &str,
         mut values: Vec<Value>,
-    ) -> Result<Vec<AnyRow>, LedgerError> {
+    ) -> Result<Vec<Row>, LedgerError> {
         let select = self.store.query(&format!("SELECT run_id, tenant_id {ready} {{skip_locked}}"));
         let locked = select.bind_all(values.clone()).fetch_all(&mut *connection).await?;
         if locked.is_empty() {
@@ -224,8 +222,8 @@ fn ids(job: &Job) -> [Value; 2] {
     [job.run.to_string().into(), job.tenant.to_string().into()]
 }
 
-pub(super) fn read_claims(rows: &[AnyRow]) -> Result<Vec<Claim>, LedgerError> {
-    let claim = |row: &AnyRow| {
+pub(super) fn read_claims(rows: &[Row]) -> Result<Vec<Claim>, LedgerError> {
+    let claim = |row: &Row| {
         let (attempt, counted, max_attempts) = (number(row, 2)?, number(row, 3)?, number(row, 4)?);
         let alone = number(row, 5)? >= IN_COMPANY;
         Ok(Claim { job: read_job(row)?, attempt, counted, max_attempts, alone })
@@ -245,7 +243,7 @@ mod tests {
             Store::init(&format!("sqlite:{}", directory.path().join("r.db").display())).await.unwrap();
         let sql = format!("EXPLAIN QUERY PLAN SELECT tenant_id FROM targets WHERE run_id = $1 AND {WORKED}");
         let row = store.query(&sql).bind("a run").fetch_one(store.pool()).await.unwrap();
-        let plan: String = sqlx::Row::try_get(&row, 3).unwrap();
+        let plan: String = row.try_get(3).unwrap();
         assert!(plan.contains("targets_state (run_id=? AND state=?"), "{plan}");
     }
 }

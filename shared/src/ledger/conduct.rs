@@ -3,8 +3,6 @@
 
 use std::time::Duration;
 
-use sqlx::{AnyConnection, Row as _, any::AnyRow};
-
 use super::{
     Ledger, LedgerError, bind_attempt,
     claims::WORKED,
@@ -17,7 +15,7 @@ use crate::{
     job::{Claim, Job, MOST_HEAD_START, Next, Outcome, Verdict},
     run::{RunState, TargetState},
     schema::Fingerprint,
-    store::StoreError,
+    store::{Connection, Row, StoreError},
     version::Version,
 };
 
@@ -85,7 +83,7 @@ impl Ledger {
             "sent_at = {{now}}, due_at = {{now}} + $1 - CASE WHEN due_at > {{now}} - {early} THEN {{now}} - due_at ELSE {early} END"
         );
         let rows = self.change_due(limit, false, &set, &[ms(resend).into()]).await?;
-        let dated = |row: &AnyRow| Ok((row.try_get::<i64, _>(6)?, read_job(row)?));
+        let dated = |row: &Row| Ok((row.try_get::<i64>(6)?, read_job(row)?));
         let mut jobs = rows.iter().map(dated).collect::<Result<Vec<_>, LedgerError>>()?;
         jobs.sort_by_key(|(due_at, _)| *due_at);
         Ok(jobs.into_iter().map(|(_, job)| job).collect())
@@ -132,7 +130,7 @@ impl Ledger {
         }
     }
 
-    async fn rescue_one(&self, row: &AnyRow) -> Result<bool, LedgerError> {
+    async fn rescue_one(&self, row: &Row) -> Result<bool, LedgerError> {
         let claim = Claim {
             job: read_job(row)?,
             attempt: number(row, 2)?,
@@ -141,9 +139,9 @@ impl Ledger {
             alone: number(row, 5)? >= suspects::IN_COMPANY,
         };
         let (lapses, owner): (u32, String) = (number(row, 5)? + 1, row.try_get(6)?);
-        let began = row.try_get::<Option<String>, _>(8)?.filter(|_| claim.alone).map(Version::from);
-        let failure = suspects::lost(lapses, began, row.try_get::<Option<String>, _>(9)?.as_deref());
-        let duration = Duration::from_millis(u64::try_from(row.try_get::<i64, _>(7)?).unwrap_or(0));
+        let began = row.try_get::<Option<String>>(8)?.filter(|_| claim.alone).map(Version::from);
+        let failure = suspects::lost(lapses, began, row.try_get::<Option<String>>(9)?.as_deref());
+        let duration = Duration::from_millis(u64::try_from(row.try_get::<i64>(7)?).unwrap_or(0));
         self.take_back(&claim, lapses, failure, &owner, duration).await
     }
 
@@ -223,7 +221,7 @@ impl Ledger {
     /// `false`: somebody else has closed it.
     pub(super) async fn close(
         &self,
-        connection: &mut AnyConnection,
+        connection: &mut Connection,
         run: &str,
         state: &str,
     ) -> Result<bool, LedgerError> {

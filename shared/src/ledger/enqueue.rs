@@ -1,8 +1,6 @@
 //! Writing a run: the run and all its targets in one transaction. A crash before the commit leaves nothing,
 //! after it everything.
 
-use sqlx::{Executor as _, Row as _};
-
 use super::{Ahead, Joined, Ledger, LedgerError, caps::SERVER_OF, rollout::NO_WAVE, selection::clauses};
 use crate::{
     id::RunId,
@@ -112,7 +110,7 @@ impl Ledger {
         }
         let analyze =
             "BEGIN; SET LOCAL default_statistics_target = 10; ANALYZE (SKIP_LOCKED) targets; COMMIT";
-        if let Err(error) = self.store.pool().execute(sqlx::raw_sql(analyze)).await {
+        if let Err(error) = self.store.pool().script(analyze).await {
             tracing::debug!(%error, "the new targets were not counted");
         }
     }

@@ -3,13 +3,12 @@
 use std::str::FromStr;
 
 use serde::Serialize;
-use sqlx::{Row as _, any::AnyRow};
 
 use super::{Ledger, LedgerError, waves::CENTRAL_ID};
 use crate::{
     id::RunId,
     run::TargetState,
-    store::{Dialect, StoreError, Value, parameters},
+    store::{Dialect, Row, StoreError, Value, parameters},
     summary::Counts,
 };
 
@@ -108,13 +107,13 @@ fn counts() -> String {
     TargetState::ALL.iter().map(count).collect::<Vec<_>>().join(", ")
 }
 
-fn read_group(row: &AnyRow) -> Result<GroupRow, LedgerError> {
-    let number = |at: usize| Ok::<_, sqlx::Error>(u64::try_from(row.try_get::<i64, _>(at)?).unwrap_or(0));
+fn read_group(row: &Row) -> Result<GroupRow, LedgerError> {
+    let number = |at: usize| Ok::<_, sqlx::Error>(u64::try_from(row.try_get::<i64>(at)?).unwrap_or(0));
     let mut counts = Counts::default();
     for (at, state) in (3..).zip(TargetState::ALL) {
         counts.add(*state, number(at)?);
     }
     counts.retried = number(3 + TargetState::ALL.len())?;
-    let text = |at: usize| row.try_get::<Option<String>, _>(at).map_err(StoreError::from);
+    let text = |at: usize| row.try_get::<Option<String>>(at).map_err(StoreError::from);
     Ok(GroupRow { group: text(0)?, code: text(1)?, message: text(2)?, counts })
 }

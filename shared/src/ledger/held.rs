@@ -6,8 +6,6 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::{Row as _, any::AnyRow};
-
 use super::{
     Ledger, LedgerError,
     outcomes::{failure_of, kept},
@@ -19,7 +17,7 @@ use crate::{
     id::RunId,
     job::{Claim, Outcome},
     run::{RunSpec, Selection},
-    store::Tx,
+    store::{Row, Tx},
     version::Version,
 };
 
@@ -171,12 +169,11 @@ impl Ledger {
     }
 }
 
-fn read_held(row: &AnyRow) -> Result<Held, sqlx::Error> {
-    let number = |at: usize| {
-        Ok::<_, sqlx::Error>(row.try_get::<Option<i64>, _>(at)?.and_then(|n| u32::try_from(n).ok()))
-    };
-    let failure = Failure::new(Class::Permanent, row.try_get::<String, _>(3)?, row.try_get::<String, _>(4)?);
-    let version = row.try_get::<Option<String>, _>(6)?.map(Version::from);
+fn read_held(row: &Row) -> Result<Held, sqlx::Error> {
+    let number =
+        |at: usize| Ok::<_, sqlx::Error>(row.try_get::<Option<i64>>(at)?.and_then(|n| u32::try_from(n).ok()));
+    let failure = Failure::new(Class::Permanent, row.try_get::<String>(3)?, row.try_get::<String>(4)?);
+    let version = row.try_get::<Option<String>>(6)?.map(Version::from);
     let (hint, statement, line) = (row.try_get(5)?, number(7)?, number(8)?);
     Ok(Held { failure: Failure { hint, version, statement, line, ..failure }, failed_in: row.try_get(2)? })
 }

@@ -6,15 +6,13 @@
 
 use std::time::Duration;
 
-use sqlx::{Row as _, any::AnyRow};
-
 use super::{
     Ledger, LedgerError, ms,
     selection::{Part, parts},
 };
 use crate::{
     run::Selection,
-    store::{Statement, StoreError, parameters},
+    store::{Row, Statement, StoreError, parameters},
     version::Version,
 };
 
@@ -213,10 +211,10 @@ fn add(all: &mut Vec<Known>, more: Known) {
     same.oldest_at = [same.oldest_at, more.oldest_at].into_iter().flatten().min();
 }
 
-fn read_known(row: &AnyRow) -> Result<Known, LedgerError> {
-    let count = |at: usize| Ok::<_, sqlx::Error>(u64::try_from(row.try_get::<i64, _>(at)?).unwrap_or(0));
+fn read_known(row: &Row) -> Result<Known, LedgerError> {
+    let count = |at: usize| Ok::<_, sqlx::Error>(u64::try_from(row.try_get::<i64>(at)?).unwrap_or(0));
     Ok(Known {
-        version: row.try_get::<Option<String>, _>(0)?.map(Version::from),
+        version: row.try_get::<Option<String>>(0)?.map(Version::from),
         tenants: count(1)?,
         unsure: count(2)?,
         stale: count(3)?,
@@ -224,8 +222,8 @@ fn read_known(row: &AnyRow) -> Result<Known, LedgerError> {
     })
 }
 
-fn read_unproven(row: &AnyRow) -> Result<Unproven, LedgerError> {
-    let why = match row.try_get::<i64, _>(3)? {
+fn read_unproven(row: &Row) -> Result<Unproven, LedgerError> {
+    let why = match row.try_get::<i64>(3)? {
         0 => Why::Unseen,
         1 => Why::Behind,
         2 => Why::Unsure,
@@ -234,7 +232,7 @@ fn read_unproven(row: &AnyRow) -> Result<Unproven, LedgerError> {
     };
     Ok(Unproven {
         tenant: row.try_get(0)?,
-        version: row.try_get::<Option<String>, _>(1)?.map(Version::from),
+        version: row.try_get::<Option<String>>(1)?.map(Version::from),
         read_at: row.try_get(2)?,
         why,
     })

@@ -65,14 +65,12 @@ pub use workers::{WorkerRow, WorkerState};
 
 use std::{sync::Arc, time::Duration};
 
-use sqlx::{Row as _, any::AnyRow};
-
 use crate::{
     clock::millis,
     id::{RunId, TenantId},
     job::{Claim, Job},
     registry::RegistryError,
-    store::{Statement, Store, StoreError},
+    store::{Row, Statement, Store, StoreError},
 };
 
 /// What can go wrong with the ledger.
@@ -207,7 +205,7 @@ impl Ledger {
 }
 
 /// Reads `run_id, tenant_id` from the first two columns.
-fn read_job(row: &AnyRow) -> Result<Job, LedgerError> {
+fn read_job(row: &Row) -> Result<Job, LedgerError> {
     let run: String = row.try_get(0)?;
     let tenant: String = row.try_get(1)?;
     let damaged = |_| StoreError::Value("targets".into());
@@ -218,7 +216,7 @@ fn read_job(row: &AnyRow) -> Result<Job, LedgerError> {
 }
 
 /// A number of ours out of a `BIGINT`.
-fn number(row: &AnyRow, at: usize) -> Result<u32, LedgerError> {
+fn number(row: &Row, at: usize) -> Result<u32, LedgerError> {
     let value: i64 = row.try_get(at)?;
     u32::try_from(value).map_err(|_| StoreError::Value(format!("{value}")).into())
 }

@@ -4,13 +4,11 @@
 //! Who enqueues holds the row of the counter until the commit, on every database. So what is looked up here is still so
 //! when the run is written, and the unique key only proves it.
 
-use sqlx::{Row as _, any::AnyRow};
-
 use super::{Enqueued, Ledger, LedgerError, selection::clauses};
 use crate::{
     id::RunId,
     run::RunSpec,
-    store::{StoreError, Tx},
+    store::{Row, StoreError, Tx},
 };
 
 /// States of targets that a run has not ended with.
@@ -90,7 +88,7 @@ impl Ledger {
                 clause.text()
             );
             let count = clause.bind(self.store.query(&sql).bind(run.to_string()));
-            absent += count.fetch_one(&mut **tx).await?.try_get::<i64, _>(0)?;
+            absent += count.fetch_one(&mut **tx).await?.try_get::<i64>(0)?;
         }
         Ok(if spec.selection.limit.is_some() { 0 } else { u64::try_from(absent).unwrap_or(0) })
     }
@@ -99,7 +97,7 @@ impl Ledger {
     pub(super) async fn has_its_tenants_alone(&self, tx: &mut Tx, run: RunId) -> Result<(), LedgerError> {
         let others = "SELECT count(*) FROM runs r WHERE r.state IN ('pending', 'running') AND r.id <> $1";
         let others = self.store.query(others).bind(run.to_string()).fetch_one(&mut **tx).await?;
-        if others.try_get::<i64, _>(0)? == 0 {
+        if others.try_get::<i64>(0)? == 0 {
             return Ok(()); // without a look at each of its tenants
         }
         let sql = format!(
@@ -121,19 +119,19 @@ impl Ledger {
         let row = self.store.query(&sql).bind(key.as_str()).fetch_optional(&mut **tx).await?;
         let Some(row) = row else { return Ok(None) };
         let run = read_joined(&row, Joined::Key)?;
-        match row.try_get::<Option<String>, _>(3)? {
+        match row.try_get::<Option<String>>(3)? {
             Some(request) if request == spec.request().as_str() => Ok(Some(run)),
             _ => Err(LedgerError::KeyTaken { key: key.clone(), number: run.number }),
         }
     }
 }
 
-fn read_joined(row: &AnyRow, joined: Joined) -> Result<Enqueued, LedgerError> {
+fn read_joined(row: &Row, joined: Joined) -> Result<Enqueued, LedgerError> {
     let id: String = row.try_get(0)?;
     Ok(Enqueued {
         id: id.parse().map_err(|_| StoreError::Value("runs.id".into()))?,
         number: row.try_get(1)?,
-        targets: u64::try_from(row.try_get::<i64, _>(2)?).unwrap_or(0),
+        targets: u64::try_from(row.try_get::<i64>(2)?).unwrap_or(0),
         joined: Some(joined),
     })
 }

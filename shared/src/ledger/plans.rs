@@ -5,13 +5,11 @@
 
 use std::collections::BTreeSet;
 
-use sqlx::{Row as _, any::AnyRow};
-
 use super::{CANCELED, Ledger, LedgerError, bind_attempt};
 use crate::{
     id::{RunId, TenantId},
     job::{Claim, Direction, Job, Step},
-    store::StoreError,
+    store::{Row, StoreError},
     version::Version,
 };
 
@@ -51,7 +49,7 @@ impl Ledger {
             .bind(job.tenant.to_string())
             .fetch_optional(self.store.pool())
             .await?;
-        let read = |row: AnyRow| {
+        let read = |row: Row| {
             let plan: String = row.try_get(0)?;
             serde_json::from_str(&plan).map_err(|_| StoreError::Value("targets.plan".into()).into())
         };
@@ -94,7 +92,7 @@ impl Ledger {
     async fn is_proven(&self, run: RunId, tenant: TenantId) -> Result<bool, LedgerError> {
         let sql = "SELECT count(*) FROM targets WHERE run_id = $1 AND tenant_id = $2 AND state IN ('applied', 'current')";
         let query = self.store.query(sql).bind(run.to_string()).bind(tenant.to_string());
-        Ok(query.fetch_one(self.store.pool()).await?.try_get::<i64, _>(0)? > 0)
+        Ok(query.fetch_one(self.store.pool()).await?.try_get::<i64>(0)? > 0)
     }
 
     /// The newest later run that applied any of these to the tenant.
@@ -148,7 +146,7 @@ impl Ledger {
     }
 }
 
-fn read_steps(row: &AnyRow, at: usize) -> Result<Vec<Step>, LedgerError> {
+fn read_steps(row: &Row, at: usize) -> Result<Vec<Step>, LedgerError> {
     let text: String = row.try_get(at)?;
     serde_json::from_str(&text).map_err(|_| StoreError::Value("attempts.steps".into()).into())
 }

@@ -1,7 +1,6 @@
 //! Reading the ledger: for summaries, tables and workers. Nothing here writes.
 
 use serde::Serialize;
-use sqlx::{Row as _, any::AnyRow};
 
 use super::{Ledger, LedgerError, held::NOT_TRIED, waves::CENTRAL_ID};
 use crate::{
@@ -9,7 +8,7 @@ use crate::{
     job::Step,
     registry::clause::Clause,
     run::{Run, RunRef, Stop, TargetState},
-    store::StoreError,
+    store::{Row, StoreError},
     summary::Counts,
     version::Version,
 };
@@ -135,7 +134,7 @@ impl Ledger {
                 AND state IN ('applied', 'current') AND attempt - uncounted > 1"
         );
         let retried = self.store.query(&sql).bind(run.to_string()).fetch_one(self.store.pool()).await?;
-        let retried = u64::try_from(retried.try_get::<i64, _>(0)?).unwrap_or(0);
+        let retried = u64::try_from(retried.try_get::<i64>(0)?).unwrap_or(0);
         Ok(Counts { retried, ..self.tally(run).await? })
     }
 
@@ -161,7 +160,7 @@ impl Ledger {
     async fn central_state(&self, run: RunId) -> Result<Option<TargetState>, LedgerError> {
         let sql = format!("SELECT state FROM targets WHERE run_id = $1 AND tenant_id = {CENTRAL_ID}");
         let row = self.store.query(&sql).bind(run.to_string()).fetch_optional(self.store.pool()).await?;
-        let state = row.map(|row| row.try_get::<String, _>(0)).transpose()?;
+        let state = row.map(|row| row.try_get::<String>(0)).transpose()?;
         Ok(state.map(|state| state.parse().map_err(StoreError::Value)).transpose()?)
     }
 
@@ -226,21 +225,21 @@ impl Ledger {
         let rows = self.store.query(sql).fetch_all(self.store.pool()).await?;
         let mut versions = rows
             .iter()
-            .map(|r| Ok((r.try_get::<Option<String>, _>(0)?.map(Version::from), r.try_get(1)?)))
+            .map(|r| Ok((r.try_get::<Option<String>>(0)?.map(Version::from), r.try_get(1)?)))
             .collect::<Result<Vec<(Option<Version>, i64)>, sqlx::Error>>()?;
         versions.sort_by(|a, b| b.0.cmp(&a.0));
         Ok(versions)
     }
 }
 
-fn read_run(row: &AnyRow) -> Result<Run, LedgerError> {
+fn read_run(row: &Row) -> Result<Run, LedgerError> {
     let damaged = |what: &str| StoreError::Value(format!("runs.{what}"));
-    let text = |at: usize| row.try_get::<String, _>(at);
+    let text = |at: usize| row.try_get::<String>(at);
     Ok(Run {
         id: text(0)?.parse().map_err(|_| damaged("id"))?,
         number: row.try_get(1)?,
         digest: text(2)?.parse().map_err(|_| damaged("digest"))?,
-        target: row.try_get::<String, _>(3)?.into(),
+        target: row.try_get::<String>(3)?.into(),
         description: text(4)?,
         selection: text(5)?,
         policy: serde_json::from_str(&text(6)?).map_err(|_| damaged("policy"))?,
@@ -254,20 +253,18 @@ fn read_run(row: &AnyRow) -> Result<Run, LedgerError> {
         finished_at: row.try_get(13)?,
         action: serde_json::from_str(&text(14)?).map_err(|_| damaged("action"))?,
         waves: serde_json::from_str(&text(15)?).map_err(|_| damaged("waves"))?,
-        wave: u64::try_from(row.try_get::<i64, _>(16)?).unwrap_or(0),
+        wave: u64::try_from(row.try_get::<i64>(16)?).unwrap_or(0),
         soak_until: row.try_get(17)?,
         paused_at: row.try_get(18)?,
         deadline_at: row.try_get(19)?,
-        stop: match row.try_get::<Option<String>, _>(20)? {
-            Some(code) => {
-                Some(Stop { code, reason: row.try_get::<Option<String>, _>(21)?.unwrap_or_default() })
-            }
+        stop: match row.try_get::<Option<String>>(20)? {
+            Some(code) => Some(Stop { code, reason: row.try_get::<Option<String>>(21)?.unwrap_or_default() }),
             None => None,
         },
     })
 }
 
-fn read_target(row: &AnyRow) -> Result<TargetRow, LedgerError> {
+fn read_target(row: &Row) -> Result<TargetRow, LedgerError> {
     let (tenant, failed_in): (String, Option<i64>) = (row.try_get(0)?, row.try_get(9)?);
     let hint = match failed_in {
         Some(failed_in) => Some(way_out_of_held(failed_in, row.try_get(10)?, &tenant)),
@@ -294,7 +291,7 @@ fn way_out_of_held(failed_in: i64, number: i64, tenant: &str) -> String {
     )
 }
 
-fn read_attempt(row: &AnyRow) -> Result<AttemptRow, LedgerError> {
+fn read_attempt(row: &Row) -> Result<AttemptRow, LedgerError> {
     Ok(AttemptRow {
         tenant: row.try_get(0)?,
         number: row.try_get(1)?,
@@ -302,13 +299,13 @@ fn read_attempt(row: &AnyRow) -> Result<AttemptRow, LedgerError> {
         started_at: row.try_get(3)?,
         finished_at: row.try_get(4)?,
         outcome: row.try_get(5)?,
-        steps: serde_json::from_str(&row.try_get::<String, _>(6)?)
+        steps: serde_json::from_str(&row.try_get::<String>(6)?)
             .map_err(|_| StoreError::Value("attempts.steps".into()))?,
         code: row.try_get(7)?,
         message: row.try_get(8)?,
         hint: row.try_get(9)?,
         version: row.try_get(10)?,
-        statement: row.try_get::<Option<i64>, _>(11)?.and_then(|n| u32::try_from(n).ok()),
+        statement: row.try_get::<Option<i64>>(11)?.and_then(|n| u32::try_from(n).ok()),
         line: row.try_get(12)?,
         output: row.try_get(13)?,
     })

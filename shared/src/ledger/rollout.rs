@@ -1,8 +1,6 @@
 //! Which wave each tenant of a new run is in: decided in the transaction that writes the run, by the database, so that
 //! memory does not grow with the fleet. Tenants go by their slugs, the canary first.
 
-use sqlx::Row as _;
-
 use super::{Ledger, LedgerError, bounded};
 use crate::{
     id::RunId,

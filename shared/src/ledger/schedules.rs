@@ -1,7 +1,6 @@
 //! What the ledger knows of schedules: a run that one started has its name and its time as its key.
 
 use chrono::{DateTime, Utc};
-use sqlx::Row as _;
 
 use super::{Ledger, LedgerError};
 use crate::{

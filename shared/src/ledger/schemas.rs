@@ -1,7 +1,5 @@
 //! What is known of tenants' schemas: a digest for each tenant, each distinct catalog once, and what appeared outside.
 
-use sqlx::Row as _;
-
 use super::{Ledger, LedgerError};
 use crate::{
     clock::rfc3339,
@@ -9,7 +7,7 @@ use crate::{
     id::TenantId,
     job::Claim,
     schema::{Catalog, Object, Outsider},
-    store::{StoreError, Tx},
+    store::{Row, StoreError, Tx},
 };
 
 /// Something that appeared outside of every tenant's schema.
@@ -65,7 +63,7 @@ impl Ledger {
         let select =
             self.store.query("SELECT content FROM catalogs WHERE digest = $1").bind(digest.to_string());
         let Some(row) = select.fetch_optional(self.store.pool()).await? else { return Ok(None) };
-        let catalog = serde_json::from_str(&row.try_get::<String, _>(0)?);
+        let catalog = serde_json::from_str(&row.try_get::<String>(0)?);
         Ok(Some(catalog.map_err(|_| StoreError::Value("catalogs.content".into()))?))
     }
 
@@ -95,10 +93,10 @@ impl Ledger {
                 WHERE n.server_id = o.server_id AND n.database_name = o.database_name AND n.schema_name = o.schema_name)
             ORDER BY o.name";
         let rows = self.store.query(select).bind(tenant.to_string()).fetch_all(self.store.pool()).await?;
-        let row = |row: &sqlx::any::AnyRow| {
+        let row = |row: &Row| {
             Ok(OutsiderRow {
                 object: row.try_get(0)?,
-                id: row.try_get::<String, _>(1)?.parse().unwrap_or_else(|never| match never {}),
+                id: row.try_get::<String>(1)?.parse().unwrap_or_else(|never| match never {}),
                 tenant: row.try_get(2)?,
                 run: row.try_get(3)?,
                 seen_at: rfc3339(row.try_get(4)?),

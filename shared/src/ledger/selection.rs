@@ -1,8 +1,6 @@
 //! Who a selection is: the conditions that choose its tenants, its parts as tables that other statements read from, and whether
 //! those that it names are right.
 
-use sqlx::Row as _;
-
 use super::{Ledger, LedgerError};
 use crate::{
     id::{RunId, TenantId},
@@ -48,7 +46,7 @@ impl Ledger {
     pub(super) async fn count_part(&self, part: &Part, left: Option<u64>) -> Result<u64, LedgerError> {
         let sql = format!("SELECT count(*) FROM {}", part.table(left));
         let row = part.bind(self.store.query(&sql)).fetch_one(self.store.pool()).await?;
-        Ok(u64::try_from(row.try_get::<i64, _>(0)?).unwrap_or(0))
+        Ok(u64::try_from(row.try_get::<i64>(0)?).unwrap_or(0))
     }
 
     /// How many of the selected tenants a canary takes that is chosen by labels; none for another canary.
@@ -68,7 +66,7 @@ impl Ledger {
             let sql = format!("SELECT count(*) FROM {} WHERE {}", part.table(left), labels.text());
             let query = labels.bind(part.bind(self.store.query(&sql)));
             let row = query.fetch_one(self.store.pool()).await?;
-            count += u64::try_from(row.try_get::<i64, _>(0)?).unwrap_or(0);
+            count += u64::try_from(row.try_get::<i64>(0)?).unwrap_or(0);
             if let Some(left) = &mut left {
                 *left = left.saturating_sub(self.count_part(&part, Some(*left)).await?);
             }
@@ -121,7 +119,7 @@ impl Ledger {
         for clause in clauses(selection, 1) {
             let sql = format!("SELECT count(*) FROM tenants t WHERE {}", clause.text());
             let row = clause.bind(self.store.query(&sql)).fetch_one(&mut *tx).await?;
-            count += u64::try_from(row.try_get::<i64, _>(0)?).unwrap_or(0);
+            count += u64::try_from(row.try_get::<i64>(0)?).unwrap_or(0);
         }
         tx.commit().await?;
         Ok(count.min(selection.limit.map_or(u64::MAX, u64::from)))
@@ -191,7 +189,7 @@ impl Ledger {
                 .bind(slug.to_string())
                 .fetch_one(&mut **tx)
                 .await?;
-            if row.try_get::<i64, _>(0)? == 0 {
+            if row.try_get::<i64>(0)? == 0 {
                 innocent.push(format!("'{slug}'"));
             }
         }

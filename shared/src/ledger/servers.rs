@@ -7,14 +7,17 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use sqlx::{Row as _, any::AnyRow};
 
 use super::{
     Ledger, LedgerError, bind_attempt,
     caps::{PAUSE, RUNNING},
     ms,
 };
-use crate::{config::Caps, job::Claim, store::expect_rows};
+use crate::{
+    config::Caps,
+    job::Claim,
+    store::{Row, expect_rows},
+};
 
 /// A limit is raised by one when there was no refusal for so long.
 const STEP: Duration = Duration::from_secs(3);
@@ -97,7 +100,7 @@ impl Ledger {
         for row in self.store.query(sql).fetch_all(self.store.pool()).await? {
             let (id, address): (i64, String) = (row.try_get(0)?, row.try_get(1)?);
             let cap = caps.of(&address).map(i64::from);
-            if row.try_get::<Option<i64>, _>(2)? != cap {
+            if row.try_get::<Option<i64>>(2)? != cap {
                 let update = self.store.query("UPDATE servers SET cap_config = $1 WHERE id = $2");
                 update.bind(cap).bind(id).execute(self.store.pool()).await?;
             }
@@ -145,7 +148,7 @@ impl Ledger {
     }
 }
 
-fn read_server(row: &AnyRow) -> Result<ServerRow, LedgerError> {
+fn read_server(row: &Row) -> Result<ServerRow, LedgerError> {
     Ok(ServerRow {
         id: row.try_get(0)?,
         engine: row.try_get(1)?,
@@ -153,7 +156,7 @@ fn read_server(row: &AnyRow) -> Result<ServerRow, LedgerError> {
         tenants: row.try_get(3)?,
         running: row.try_get(4)?,
         cap: row.try_get(5)?,
-        cap_from_config: row.try_get::<i64, _>(6)? == 1,
+        cap_from_config: row.try_get::<i64>(6)? == 1,
         limit: row.try_get(7)?,
         limited_at: row.try_get(8)?,
     })

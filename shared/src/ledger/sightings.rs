@@ -7,14 +7,13 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use sqlx::{Row as _, any::AnyRow};
 
 use super::{Ledger, LedgerError, bind_attempt, claims::WORKED, ms};
 use crate::{
     clock::rfc3339,
     id::RunId,
     job::Claim,
-    store::{StoreError, Value},
+    store::{Row, StoreError, Value},
     tenant::Slug,
     version::Version,
 };
@@ -93,14 +92,14 @@ impl Ledger {
     }
 }
 
-fn read_sighting(row: &AnyRow) -> Result<Sighting, LedgerError> {
+fn read_sighting(row: &Row) -> Result<Sighting, LedgerError> {
     let text: String = row.try_get(2)?;
     let seen = serde_json::from_str(&text).map_err(|_| StoreError::Value("targets.sighting".into()))?;
     Ok(Sighting {
         tenant: row.try_get(0)?,
         attempt: row.try_get(1)?,
         seen,
-        since: row.try_get::<Option<i64>, _>(3)?.unwrap_or_default(),
+        since: row.try_get::<Option<i64>>(3)?.unwrap_or_default(),
         waits_since: row.try_get(4)?,
     })
 }

@@ -4,8 +4,6 @@
 mod asked;
 mod gates;
 
-use sqlx::Row as _;
-
 use super::{Ledger, LedgerError, Swept};
 use crate::{failure::Class, run::Stop, store::StoreError};
 
@@ -83,7 +81,7 @@ impl Ledger {
         let sql = "SELECT id, stop_code, stop_reason FROM runs WHERE state IN ('pending', 'running') AND stop_code IS NOT NULL";
         for row in self.store.query(sql).fetch_all(self.store.pool()).await? {
             let (run, code): (String, String) = (row.try_get(0)?, row.try_get(1)?);
-            let stop = Stop { code, reason: row.try_get::<Option<String>, _>(2)?.unwrap_or_default() };
+            let stop = Stop { code, reason: row.try_get::<Option<String>>(2)?.unwrap_or_default() };
             self.end_rest(&run, &stop).await?;
         }
         Ok(())

@@ -6,8 +6,6 @@
 
 use std::{cmp::Reverse, time::Duration};
 
-use sqlx::Row as _;
-
 use super::{Ledger, LedgerError, caps::CAPPED, claims::free, ms};
 use crate::{
     id::{RunId, TenantId},
@@ -68,7 +66,7 @@ impl Ledger {
         let sizes: Vec<u64> = serde_json::from_str(&waves).unwrap_or_default();
         let size = usize::try_from(wave - 1).ok().and_then(|at| sizes.get(at)).copied().unwrap_or(0);
         let is_large = size >= fewest;
-        let target: Version = row.try_get::<String, _>(3)?.into();
+        let target: Version = row.try_get::<String>(3)?.into();
         let of =
             "SELECT tenant_id AS id FROM targets WHERE run_id = $1 AND state = 'pending' AND attempt = 0";
         let sampled = |sample: Statement| sample.bind(run.as_str());

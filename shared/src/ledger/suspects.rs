@@ -6,8 +6,6 @@
 
 use std::time::Duration;
 
-use sqlx::Row as _;
-
 use super::{
     Ledger, LedgerError, Seen, bind_attempt,
     claims::{CLAIMED, free, read_claims},
@@ -83,8 +81,8 @@ impl Ledger {
                 count(CASE WHEN state = 'running' AND owner = $1 THEN 1 END) FROM targets {{by_lapses}} WHERE {SUSPECT}"
         );
         let row = self.store.query(&sql).bind(owner).fetch_one(self.store.pool()).await?;
-        let waited = row.try_get::<Option<i64>, _>(0)?.and_then(|ms| u64::try_from(ms).ok());
-        Ok(Suspects { waited: waited.map(Duration::from_millis), held: row.try_get::<i64, _>(1)? > 0 })
+        let waited = row.try_get::<Option<i64>>(0)?.and_then(|ms| u64::try_from(ms).ok());
+        Ok(Suspects { waited: waited.map(Duration::from_millis), held: row.try_get::<i64>(1)? > 0 })
     }
 }
 

@@ -1,10 +1,12 @@
 //! Waves: each opens when those before it are done and the gate is passed. Decided from the ledger alone, each step by
 //! one guarded statement: a final state never changes, so whoever decides again decides the same.
 
-use sqlx::{Row as _, any::AnyRow};
-
 use super::{Ledger, LedgerError, Swept, bounded, rollout::DUE, stops::unfinished};
-use crate::{failure::Class, run::Policy, store::StoreError};
+use crate::{
+    failure::Class,
+    run::Policy,
+    store::{Row, StoreError},
+};
 
 /// The `id` of the central database's row, as a subquery: null where there is none.
 pub(super) const CENTRAL_ID: &str = "(SELECT id FROM tenants WHERE slug = 'central' AND central = 1)";
@@ -62,7 +64,7 @@ impl Ledger {
         Ok(begun)
     }
 
-    async fn begin_next(&self, row: &AnyRow) -> Result<Option<Begun>, LedgerError> {
+    async fn begin_next(&self, row: &Row) -> Result<Option<Begun>, LedgerError> {
         let run = &read_ready(row)?;
         if run.wave >= run.waves.len() as u64 {
             return Ok(None);
@@ -134,14 +136,14 @@ impl Ledger {
     }
 }
 
-fn read_ready(row: &AnyRow) -> Result<Ready, LedgerError> {
+fn read_ready(row: &Row) -> Result<Ready, LedgerError> {
     let damaged = |what: &str| StoreError::Value(format!("runs.{what}"));
     Ok(Ready {
         id: row.try_get(0)?,
         number: row.try_get(1)?,
-        wave: u64::try_from(row.try_get::<i64, _>(2)?).map_err(|_| damaged("wave"))?,
-        waves: serde_json::from_str(&row.try_get::<String, _>(3)?).map_err(|_| damaged("waves"))?,
-        policy: serde_json::from_str(&row.try_get::<String, _>(4)?).map_err(|_| damaged("policy"))?,
+        wave: u64::try_from(row.try_get::<i64>(2)?).map_err(|_| damaged("wave"))?,
+        waves: serde_json::from_str(&row.try_get::<String>(3)?).map_err(|_| damaged("waves"))?,
+        policy: serde_json::from_str(&row.try_get::<String>(4)?).map_err(|_| damaged("policy"))?,
         soak_until: row.try_get(5)?,
         now: row.try_get(6)?,
     })

@@ -2,10 +2,8 @@
 
 use std::{fmt, time::Duration};
 
-use sqlx::Row as _;
-
 use super::{Ledger, LedgerError, ms};
-use crate::store::StoreError;
+use crate::store::{Row, StoreError};
 
 /// Where a worker is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +97,7 @@ impl Ledger {
                 (SELECT count(*) FROM targets g WHERE g.owner = w.id AND g.state = 'running' AND g.due_at IS NOT NULL)
             FROM workers w WHERE w.state <> 'stopped' AND w.heartbeat_at >= {now} - $1 ORDER BY w.host, w.started_at";
         let rows = self.store.query(sql).bind(ms(within)).fetch_all(self.store.pool()).await?;
-        let read = |row: &sqlx::any::AnyRow| -> Result<WorkerRow, sqlx::Error> {
+        let read = |row: &Row| -> Result<WorkerRow, sqlx::Error> {
             let slots = row.try_get(4)?;
             Ok(WorkerRow {
                 worker: row.try_get(0)?,

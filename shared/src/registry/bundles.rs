@@ -2,13 +2,12 @@
 
 use std::path::Path;
 
-use sqlx::Row as _;
-
 use super::{Registry, RegistryError};
 use crate::{
     bundle::{Bundle, Digest, SetFiles},
     config::SetConfig,
     format::File,
+    store::Row,
 };
 
 /// Directories of what others wrote, or of what was built.
@@ -129,7 +128,7 @@ impl Registry {
             .bind(digest.as_str().to_owned())
             .fetch_all(self.store.pool())
             .await?;
-        let file = |row: &sqlx::any::AnyRow| Ok(File { name: row.try_get(0)?, content: row.try_get(1)? });
+        let file = |row: &Row| Ok(File { name: row.try_get(0)?, content: row.try_get(1)? });
         let files = rows.iter().map(file).collect::<Result<Vec<_>, sqlx::Error>>()?;
         match Bundle::stored(files) {
             Ok(bundle) if bundle.digest() == digest => Ok(bundle),

@@ -1,7 +1,5 @@
 //! A source's tenants in the registry: reading what is known of all tenants, page by page, and writing a sync.
 
-use sqlx::Row as _;
-
 use super::{
     Registry, RegistryError,
     tenants::{COLUMNS, Change, NewTenant, opened_url, read_tenant},
@@ -10,7 +8,7 @@ use crate::{
     id::TenantId,
     place::{DatabaseUrl, Place},
     secret::MasterKey,
-    store::expect_rows,
+    store::{Row, expect_rows},
     tenant::{Labels, Slug, Status, Tenant},
 };
 
@@ -80,7 +78,7 @@ impl Registry {
         let rows = self.store.query(&sql).bind(after).fetch_all(self.store.pool()).await?;
         let mut tenants = rows.iter().map(read_tenant).collect::<Result<Vec<_>, _>>()?;
         self.load_labels(&mut tenants).await?;
-        let known = |(tenant, row): (Tenant, &sqlx::any::AnyRow)| {
+        let known = |(tenant, row): (Tenant, &Row)| {
             let url = opened_url(key, &tenant, row)?;
             let suspended_at: Option<i64> = row.try_get(11)?;
             let Tenant { id, slug, status, place, labels, source, .. } = tenant;

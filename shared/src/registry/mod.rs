@@ -10,8 +10,6 @@ mod sealed;
 mod tenants;
 mod write;
 
-use sqlx::Row as _;
-
 pub use bundles::{read_directory, read_files, read_sets};
 pub use central::CENTRAL;
 pub use mirror::{Edit, Known, Mirror};

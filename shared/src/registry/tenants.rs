@@ -2,8 +2,6 @@
 
 use std::{borrow::Borrow, collections::HashMap};
 
-use sqlx::{Row as _, any::AnyRow};
-
 use super::{Registry, RegistryError, clause::Clause};
 use crate::{
     bundle::Scope,
@@ -11,7 +9,7 @@ use crate::{
     place::{DatabaseUrl, Place},
     secret::MasterKey,
     selector::Selector,
-    store::{StoreError, parameters},
+    store::{Row, StoreError, parameters},
     tenant::{Labels, Slug, Status, Tenant},
     version::Version,
 };
@@ -213,12 +211,8 @@ fn access_of(tenant: Tenant, url: DatabaseUrl) -> Access {
 }
 
 /// A tenant's URL out of its row.
-pub(super) fn opened_url(
-    key: &MasterKey,
-    tenant: &Tenant,
-    row: &AnyRow,
-) -> Result<DatabaseUrl, RegistryError> {
-    open_url(key, tenant.id, &tenant.slug, row.try_get(9)?)
+pub(super) fn opened_url(key: &MasterKey, tenant: &Tenant, row: &Row) -> Result<DatabaseUrl, RegistryError> {
+    open_url(key, tenant.id, &tenant.slug, &row.try_get::<String>(9)?)
 }
 
 pub(super) fn open_url(
@@ -231,9 +225,9 @@ pub(super) fn open_url(
     DatabaseUrl::kept(&text).map_err(|_| RegistryError::Url(slug.to_string()))
 }
 
-pub(super) fn read_tenant(row: &AnyRow) -> Result<Tenant, RegistryError> {
+pub(super) fn read_tenant(row: &Row) -> Result<Tenant, RegistryError> {
     let damaged = |what: String| RegistryError::Store(StoreError::Value(what));
-    let text = |at: usize| row.try_get::<String, _>(at);
+    let text = |at: usize| row.try_get::<String>(at);
     let version: (Option<String>, Option<i64>) = (row.try_get(7)?, row.try_get(8)?);
     Ok(Tenant {
         id: text(0)?.parse().map_err(|_| damaged("tenants.id".into()))?,

@@ -5,8 +5,6 @@ use std::{
     collections::{HashMap, hash_map::Entry},
 };
 
-use sqlx::Row as _;
-
 use super::{
     Registry, RegistryError,
     tenants::{Change, NewTenant},
@@ -87,7 +85,7 @@ impl Registry {
         for (id, tenant) in ids.iter().zip(tenants) {
             let count = self.store.query("SELECT count(*) FROM tenants WHERE slug = $1 AND id <> $2");
             let row = count.bind(tenant.slug.as_str()).bind(id.to_string()).fetch_one(&mut **tx).await?;
-            if row.try_get::<i64, _>(0)? > 0 {
+            if row.try_get::<i64>(0)? > 0 {
                 return Ok(RegistryError::TenantExists(tenant.slug.to_string()));
             }
         }

@@ -1,75 +1,59 @@
-//! One statement by whichever connection of the pool is free. What is executed writes; what is fetched only reads, but on a
-//! server.
+//! Who can run a statement: one connection, or whichever of the pool is free. What is executed writes; what is fetched only
+//! reads there, but on a server.
 
-use futures::{
-    FutureExt as _, StreamExt as _, TryStreamExt as _, future::BoxFuture, stream, stream::BoxStream,
-};
-use sqlx::{
-    Any, Either, Error, Execute, Executor, SqlStr,
-    any::{AnyQueryResult, AnyRow, AnyStatement, AnyTypeInfo},
-};
+use sqlx::{AnyConnection, Error};
 
-use super::Pool;
+use super::{Connection, Pool, Row, Statement};
 
-impl<'p> Executor<'p> for &'p Pool {
-    type Database = Any;
+/// What is wanted of a statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Want {
+    /// What it does.
+    Nothing,
+    /// Its first row.
+    One,
+    /// All its rows.
+    All,
+}
 
-    fn execute<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<AnyQueryResult, Error>>
-    where
-        'p: 'e,
-        E: 'q + Execute<'q, Any>,
-    {
-        let execute = async move {
-            let mut lent = self.writing().await?;
-            let result = (&mut *lent).execute(query).await;
-            self.settle(lent, result)
-        };
-        execute.boxed()
+/// What a statement has done.
+#[derive(Debug)]
+pub(crate) struct Done {
+    pub(super) changed: u64,
+    pub(super) rows: Vec<Row>,
+}
+
+impl Done {
+    /// How many rows it has changed.
+    pub(crate) fn rows_affected(&self) -> u64 {
+        self.changed
     }
+}
 
-    fn fetch_many<'e, 'q: 'e, E>(
-        self,
-        query: E,
-    ) -> BoxStream<'e, Result<Either<AnyQueryResult, AnyRow>, Error>>
-    where
-        'p: 'e,
-        E: 'q + Execute<'q, Any>,
-    {
-        let fetch = async move {
-            let mut lent = self.reading().await?;
-            let result = (&mut *lent).fetch_many(query).try_collect::<Vec<_>>().await;
-            let all = self.settle(lent, result)?;
-            Ok::<_, Error>(stream::iter(all).map(Ok))
-        };
-        stream::once(fetch).try_flatten().boxed()
+/// Who can run a statement.
+pub(crate) trait Executor {
+    fn run(self, statement: Statement, want: Want) -> impl Future<Output = Result<Done, Error>> + Send;
+}
+
+impl Executor for &mut Connection {
+    async fn run(self, statement: Statement, want: Want) -> Result<Done, Error> {
+        Connection::run(self, statement, want).await
     }
+}
 
-    fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Option<AnyRow>, Error>>
-    where
-        'p: 'e,
-        E: 'q + Execute<'q, Any>,
-    {
-        let fetch = async move {
-            let mut lent = self.reading().await?;
-            let result = (&mut *lent).fetch_optional(query).await;
-            self.settle(lent, result)
-        };
-        fetch.boxed()
+impl Executor for &mut AnyConnection {
+    async fn run(self, statement: Statement, want: Want) -> Result<Done, Error> {
+        statement.run_by(self, want).await
     }
+}
 
-    fn prepare_with<'e>(
-        self,
-        sql: SqlStr,
-        parameters: &'e [AnyTypeInfo],
-    ) -> BoxFuture<'e, Result<AnyStatement, Error>>
-    where
-        'p: 'e,
-    {
-        let prepare = async move {
-            let mut lent = self.reading().await?;
-            let result = (&mut *lent).prepare_with(sql, parameters).await;
-            self.settle(lent, result)
+impl Executor for &Pool {
+    async fn run(self, statement: Statement, want: Want) -> Result<Done, Error> {
+        let mut lent = match want {
+            Want::Nothing => self.writing().await?,
+            Want::One | Want::All => self.reading().await?,
         };
-        prepare.boxed()
+        let result = lent.run(statement, want).await;
+        self.settle(lent, result)
     }
 }

@@ -1,27 +1,25 @@
-//! Many rows at once, as JSON. On SQLite all of them come as one text: there each row goes by itself from the thread that has
-//! found it to the one that waits, which takes longer than to find it.
+//! Many rows at once, as JSON.
 
 use serde::de::DeserializeOwned;
-use sqlx::{Any, Executor, Row as _};
 
-use super::{Dialect, Statement, StoreError};
+use super::{Dialect, Statement, StoreError, execute::Executor};
 
 impl Statement {
     /// The rows, in no order, of a statement that gives one column `line`, an `{array}` of what `T` is read from. A text is one
     /// in JSON, too, and a number of the database a number.
-    pub(crate) async fn fetch_lines<'e, T: DeserializeOwned>(
+    pub(crate) async fn fetch_lines<T: DeserializeOwned>(
         mut self,
-        executor: impl Executor<'e, Database = Any>,
+        executor: impl Executor,
     ) -> Result<Vec<T>, StoreError> {
         let lines = match self.dialect {
-            Dialect::Sqlite => "group_concat(line)",
+            Dialect::Sqlite => "line",
             Dialect::Postgres => "line::text",
             Dialect::MySql => "CAST(line AS CHAR)",
         };
         self.text = format!("SELECT {lines} FROM ({}) rows_as_lines", self.text);
         let rows = self.fetch_all(executor).await?;
-        let lines = rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<Option<String>>, _>>()?;
-        let all = lines.into_iter().flatten().collect::<Vec<_>>().join(",");
+        let lines = rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<String>, _>>()?;
+        let all = lines.join(",");
         serde_json::from_str(&format!("[{all}]")).map_err(|error| StoreError::Value(error.to_string()))
     }
 }

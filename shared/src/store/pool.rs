@@ -15,10 +15,12 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{AnyConnection, Connection as _, Error, Executor as _, any::AnyConnectOptions};
+use sqlx::Error;
 use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 
-use super::{ACQUIRE_TIMEOUT, Dialect, SQLITE_BUSY_TIMEOUT_MS, error::is_unreachable, prepare};
+use super::{
+    ACQUIRE_TIMEOUT, Connection, Dialect, SQLITE_BUSY_TIMEOUT_MS, connection::Address, error::is_unreachable,
+};
 use crate::clock::Stopwatch;
 
 /// How long one that works is waited for before another one is opened.
@@ -39,7 +41,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 pub(crate) struct Pool(Arc<Parts>);
 
 struct Parts {
-    options: AnyConnectOptions,
+    address: Address,
     dialect: Dialect,
     /// How many to read by.
     most: usize,
@@ -54,13 +56,13 @@ struct Parts {
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Pool") // its options have a password
+        f.write_str("Pool") // its address has a password
     }
 }
 
 /// A connection, and the room that it takes. The one that all write by takes none.
 struct Line {
-    connection: AnyConnection,
+    connection: Connection,
     _room: Option<OwnedSemaphorePermit>,
 }
 
@@ -83,14 +85,9 @@ enum Home {
 
 impl Pool {
     /// Up to so many connections, of which this is the first.
-    pub(super) fn new(
-        options: AnyConnectOptions,
-        dialect: Dialect,
-        most: usize,
-        first: AnyConnection,
-    ) -> Self {
+    pub(super) fn new(address: Address, dialect: Dialect, most: usize, first: Connection) -> Self {
         let pool = Self(Arc::new(Parts {
-            options,
+            address,
             dialect,
             most,
             room: Arc::new(Semaphore::new(most)),
@@ -126,9 +123,14 @@ impl Pool {
 
     /// Writes the log of an SQLite file back, as far as nobody is in the way.
     pub(super) async fn write_back(&self) -> Result<(), Error> {
+        self.script("PRAGMA wal_checkpoint(PASSIVE)").await
+    }
+
+    /// Runs statements of ours without values.
+    pub(crate) async fn script(&self, text: &'static str) -> Result<(), Error> {
         let mut lent = self.writing().await?;
-        let written = lent.execute(sqlx::raw_sql("PRAGMA wal_checkpoint(PASSIVE)")).await;
-        self.settle(lent, written).map(|_| ())
+        let done = lent.script(text).await;
+        self.settle(lent, done)
     }
 
     /// Closes all that nobody uses; the others are closed when they come back.
@@ -138,7 +140,7 @@ impl Pool {
         let writer = self.0.writer.lock().await.take();
         let idle: Vec<Idle> = self.idle().drain(..).collect();
         for line in idle.into_iter().map(|idle| idle.line).chain(writer) {
-            let _ = line.connection.close().await; // what it wrote is committed
+            line.connection.close().await;
         }
     }
 
@@ -167,8 +169,7 @@ impl Pool {
                     continue;
                 }
             };
-            let trusted = self.0.dialect == Dialect::Sqlite || since.elapsed() < TRUSTED;
-            if trusted || line.connection.ping().await.is_ok() {
+            if since.elapsed() < TRUSTED || line.connection.is_there().await {
                 return Ok(line);
             }
             self.idle().clear(); // the server was away
@@ -203,7 +204,7 @@ impl Pool {
     async fn open(&self, room: OwnedSemaphorePermit) -> Result<Line, Error> {
         let mut pause = FIRST_PAUSE;
         loop {
-            match self.connect().await {
+            match self.0.address.connect().await {
                 Ok(connection) => return Ok(Line { connection, _room: Some(room) }),
                 Err(error) if may_pass(&error) => tracing::debug!(%error, "the registry is tried again"),
                 Err(error) => return Err(error),
@@ -211,12 +212,6 @@ impl Pool {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
-    }
-
-    async fn connect(&self) -> Result<AnyConnection, Error> {
-        let mut connection = AnyConnection::connect_with(&self.0.options).await?;
-        prepare(&mut connection, self.0.dialect).await?;
-        Ok(connection)
     }
 
     fn put(&self, line: Line) {
@@ -275,26 +270,23 @@ impl Lent {
 }
 
 impl Deref for Lent {
-    type Target = AnyConnection;
+    type Target = Connection;
 
-    fn deref(&self) -> &AnyConnection {
+    fn deref(&self) -> &Connection {
         &self.line.connection
     }
 }
 
 impl DerefMut for Lent {
-    fn deref_mut(&mut self) -> &mut AnyConnection {
+    fn deref_mut(&mut self) -> &mut Connection {
         &mut self.line.connection
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use futures::FutureExt as _;
-    use sqlx::Row as _;
-
     use super::*;
-    use crate::store::Store;
+    use crate::store::{Statement, Store};
 
     async fn registry() -> (tempfile::TempDir, Store) {
         let directory = tempfile::tempdir().unwrap();
@@ -309,8 +301,8 @@ mod tests {
         }
 
         async fn settings(&self) -> i64 {
-            let row = sqlx::query("SELECT count(*) FROM settings").fetch_one(self).await.unwrap();
-            row.try_get(0).unwrap()
+            let count = Statement::new(self.0.dialect, "SELECT count(*) FROM settings");
+            count.fetch_one(self).await.unwrap().try_get(0).unwrap()
         }
     }
 
@@ -374,29 +366,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_message_of_which_one_statement_is_refused_leaves_nothing_and_is_in_nobody_s_way() {
+    async fn a_transaction_of_which_one_statement_is_refused_leaves_nothing_and_is_in_nobody_s_way() {
         let (_directory, store) = registry().await;
-        let at_once = async |text: &str| {
-            let message = store.query(text).bind("a").bind("b");
-            Store::write_at_once(store.writing().await.unwrap(), message).await
-        };
-        let refused = "INSERT INTO settings (name, value) VALUES ($1, $2); INSERT INTO settings (name, value) VALUES ($1, NULL)";
-        at_once(refused).await.err().unwrap();
+        let mut tx = Store::begin_by(store.writing().await.unwrap()).await.unwrap();
+        store.query(SET).execute(&mut *tx).await.unwrap();
+        let refused = store.query("INSERT INTO settings (name, value) VALUES ('c', NULL)");
+        refused.execute(&mut *tx).await.err().unwrap();
+        drop(tx);
         assert_eq!(store.pool().settings().await, 0);
-        let written = "INSERT INTO settings (name, value) VALUES ($1, $2); UPDATE settings SET value = $1 WHERE name = $1 RETURNING value";
-        assert_eq!(at_once(written).await.unwrap().len(), 1);
+        store.query(SET).execute(store.pool()).await.unwrap();
         assert_eq!(store.pool().settings().await, 1);
     }
 
     #[tokio::test]
-    async fn a_statement_that_is_refused_costs_no_connection_and_one_that_is_cut_off_is_followed_by_another()
-    {
+    async fn a_statement_that_is_refused_costs_no_connection() {
         let (_directory, store) = registry().await;
         store.query("SELECT no_column FROM settings").fetch_one(store.pool()).await.err().unwrap();
         assert_eq!(store.pool().0.free.available_permits(), 1);
-        let long = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 200000) SELECT count(*) FROM n";
-        let cut_off = store.query(long).fetch_one(store.pool()).now_or_never();
-        assert!(cut_off.is_none());
-        assert_eq!(store.pool().settings().await, 0);
     }
 }

@@ -2,11 +2,11 @@
 //! database. However many do it at once, it is done once.
 
 use sqlx::{
-    Any, AnyConnection, Connection as _, Executor, Row as _,
+    AnyConnection, Connection as _,
     migrate::{Migration, MigrationType, Migrator},
 };
 
-use super::{Dialect, Pool, Statement, StoreError};
+use super::{Dialect, Pool, Statement, StoreError, execute::Executor};
 
 /// The table that keeps which of our own migrations the registry has.
 const OWN_HISTORY: &str = "_tenantry_migrations";
@@ -58,7 +58,7 @@ pub(super) fn newest(dialect: Dialect) -> i64 {
 async fn begin_anew(connection: &mut AnyConnection) -> Result<(), StoreError> {
     let lock = format!("SELECT get_lock(concat('tenantry:', crc32(database())), {INIT_TIMEOUT_S})");
     let row = Statement::new(Dialect::MySql, &lock).fetch_one(&mut *connection).await?;
-    if row.try_get::<Option<i64>, _>(0)? != Some(1) {
+    if row.try_get::<Option<i64>>(0)? != Some(1) {
         return Err(StoreError::Unreachable(format!("it was being made for more than {INIT_TIMEOUT_S} s")));
     }
     if has_history(Dialect::MySql, &mut *connection).await? {
@@ -68,10 +68,7 @@ async fn begin_anew(connection: &mut AnyConnection) -> Result<(), StoreError> {
     Ok(())
 }
 
-async fn has_history<'e>(
-    dialect: Dialect,
-    executor: impl Executor<'e, Database = Any>,
-) -> Result<bool, sqlx::Error> {
+async fn has_history(dialect: Dialect, executor: impl Executor) -> Result<bool, sqlx::Error> {
     let table = match dialect {
         Dialect::Sqlite => "SELECT count(*) FROM sqlite_master WHERE name = $1",
         Dialect::Postgres => "SELECT count(*) FROM pg_class WHERE oid = to_regclass($1)",
@@ -147,7 +144,7 @@ mod tests {
     async fn a_registry_of_the_first_version_is_brought_up_with_all_it_holds() {
         let directory = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", directory.path().join("registry.db").display());
-        let mut connection = connect_once(&creating(&url, Dialect::Sqlite), Dialect::Sqlite).await.unwrap();
+        let mut connection = driven(&creating(&url, Dialect::Sqlite), Dialect::Sqlite).await.unwrap();
         let first = own_migrations(Dialect::Sqlite).remove(0);
         let mut migrator = Migrator::with_migrations(vec![first]);
         migrator.dangerous_set_table_name(OWN_HISTORY);
@@ -164,10 +161,10 @@ mod tests {
         let store = Store::init(&url).await.unwrap();
         let kept = "SELECT t.version, r.target_version, g.from_version, g.to_version, g.version, a.version
             FROM attempts a JOIN targets g USING (run_id, tenant_id) JOIN runs r ON r.id = g.run_id JOIN tenants t ON t.id = g.tenant_id";
-        let row = sqlx::query(kept).fetch_one(store.pool()).await.unwrap();
-        let text = |at: usize| row.try_get::<String, _>(at).unwrap();
+        let row = store.query(kept).fetch_one(store.pool()).await.unwrap();
+        let text = |at: usize| row.try_get::<String>(at).unwrap();
         assert_eq!([0, 1, 2, 3, 4, 5].map(text), ["20261121103012", "3", "1", "2", "3", "3"]);
-        let broken = sqlx::query("PRAGMA foreign_key_check").fetch_all(store.pool()).await.unwrap();
+        let broken = store.query("PRAGMA foreign_key_check").fetch_all(store.pool()).await.unwrap();
         assert!(broken.is_empty());
     }
 
@@ -175,7 +172,7 @@ mod tests {
     async fn a_run_that_waits_for_its_central_database_has_its_tenants_in_wave_1_afterwards() {
         let directory = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", directory.path().join("registry.db").display());
-        let mut connection = connect_once(&creating(&url, Dialect::Sqlite), Dialect::Sqlite).await.unwrap();
+        let mut connection = driven(&creating(&url, Dialect::Sqlite), Dialect::Sqlite).await.unwrap();
         let before = own_migrations(Dialect::Sqlite).into_iter().filter(|m| m.version < 7).collect();
         let mut migrator = Migrator::with_migrations(before);
         migrator.dangerous_set_table_name(OWN_HISTORY);
@@ -190,7 +187,7 @@ mod tests {
         let store = Store::init(&url).await.unwrap();
         let waves =
             "SELECT group_concat(waves || wave, ' ') FROM (SELECT waves, wave FROM runs ORDER BY number)";
-        let row = sqlx::query(waves).fetch_one(store.pool()).await.unwrap();
-        assert_eq!(row.try_get::<String, _>(0).unwrap(), "[2]0 []0");
+        let row = store.query(waves).fetch_one(store.pool()).await.unwrap();
+        assert_eq!(row.try_get::<String>(0).unwrap(), "[2]0 []0");
     }
 }

@@ -1,12 +1,15 @@
 //! One statement and its values, in the form that the registry's database takes.
 
 use sqlx::{
-    Any, AssertSqlSafe, Executor,
-    any::{AnyArguments, AnyQueryResult, AnyRow},
+    Any, AnyConnection, AssertSqlSafe,
+    any::{AnyArguments, AnyRow},
     query::Query,
 };
 
-use super::Dialect;
+use super::{
+    Dialect, Row,
+    execute::{Done, Executor, Want},
+};
 
 /// With more values than this a statement holds a list. Its like hardly comes again, and a server keeps only so many
 /// prepared statements for all its clients together.
@@ -60,7 +63,7 @@ impl From<Option<&str>> for Value {
 pub(crate) struct Statement {
     pub(super) dialect: Dialect,
     pub(super) text: String,
-    values: Vec<Value>,
+    pub(super) values: Vec<Value>,
 }
 
 impl Statement {
@@ -80,26 +83,20 @@ impl Statement {
         self
     }
 
-    pub(crate) async fn execute<'e>(
-        self,
-        executor: impl Executor<'e, Database = Any>,
-    ) -> Result<AnyQueryResult, sqlx::Error> {
-        self.query().execute(executor).await
+    pub(crate) async fn execute(self, executor: impl Executor) -> Result<Done, sqlx::Error> {
+        executor.run(self, Want::Nothing).await
     }
 
     /// Runs an `INSERT` of one row. `false`: one with its key is there already, and nothing was changed.
-    pub(crate) async fn insert<'e>(
-        self,
-        executor: impl Executor<'e, Database = Any>,
-    ) -> Result<bool, sqlx::Error> {
+    pub(crate) async fn insert(self, executor: impl Executor) -> Result<bool, sqlx::Error> {
         self.insert_rows(executor, 1).await
     }
 
     /// Runs an `INSERT` of so many rows. `false`: one with the key of one of them is there already. Some of the others may
     /// have been inserted then.
-    pub(crate) async fn insert_rows<'e>(
+    pub(crate) async fn insert_rows(
         mut self,
-        executor: impl Executor<'e, Database = Any>,
+        executor: impl Executor,
         count: u64,
     ) -> Result<bool, sqlx::Error> {
         // MySQL's own word for it, IGNORE, would ignore much more, and a failed statement ends no transaction there.
@@ -113,25 +110,45 @@ impl Statement {
         }
     }
 
-    pub(crate) async fn fetch_one<'e>(
-        self,
-        executor: impl Executor<'e, Database = Any>,
-    ) -> Result<AnyRow, sqlx::Error> {
-        self.query().fetch_one(executor).await
+    pub(crate) async fn fetch_one(self, executor: impl Executor) -> Result<Row, sqlx::Error> {
+        self.fetch_optional(executor).await?.ok_or(sqlx::Error::RowNotFound)
     }
 
-    pub(crate) async fn fetch_optional<'e>(
-        self,
-        executor: impl Executor<'e, Database = Any>,
-    ) -> Result<Option<AnyRow>, sqlx::Error> {
-        self.query().fetch_optional(executor).await
+    pub(crate) async fn fetch_optional(self, executor: impl Executor) -> Result<Option<Row>, sqlx::Error> {
+        Ok(executor.run(self, Want::One).await?.rows.pop())
     }
 
-    pub(crate) async fn fetch_all<'e>(
+    pub(crate) async fn fetch_all(self, executor: impl Executor) -> Result<Vec<Row>, sqlx::Error> {
+        Ok(executor.run(self, Want::All).await?.rows)
+    }
+
+    /// Runs it by a connection of the driver's.
+    pub(super) async fn run_by(
         self,
-        executor: impl Executor<'e, Database = Any>,
-    ) -> Result<Vec<AnyRow>, sqlx::Error> {
-        self.query().fetch_all(executor).await
+        connection: &mut AnyConnection,
+        want: Want,
+    ) -> Result<Done, sqlx::Error> {
+        let query = self.query();
+        let rows: Vec<AnyRow> = match want {
+            Want::Nothing => {
+                let changed = query.execute(connection).await?.rows_affected();
+                return Ok(Done { changed, rows: Vec::new() });
+            }
+            Want::One => query.fetch_optional(connection).await?.into_iter().collect(),
+            Want::All => query.fetch_all(connection).await?,
+        };
+        Ok(Done { changed: 0, rows: rows.iter().map(Row::try_from).collect::<Result<_, _>>()? })
+    }
+
+    /// Whether it is prepared for more than once.
+    pub(super) fn is_kept(&self) -> bool {
+        self.values.len() <= MAX_KEPT_VALUES
+    }
+
+    /// The value of a parameter `$n`.
+    pub(super) fn value(&self, parameter: &str) -> Option<&Value> {
+        let number: usize = parameter.strip_prefix('$')?.parse().ok()?;
+        self.values.get(number.checked_sub(1)?)
     }
 
     fn query(self) -> Query<'static, Any, AnyArguments> {

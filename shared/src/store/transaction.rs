@@ -7,9 +7,9 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{AnyConnection, Error, any::AnyRow};
+use sqlx::Error;
 
-use super::{Statement, StoreError, pool::Lent};
+use super::{Connection, StoreError, pool::Lent};
 
 /// How long a rollback may take before the connection is given up.
 const ROLLBACK_LIMIT: Duration = Duration::from_secs(5);
@@ -20,24 +20,14 @@ pub(crate) struct Tx(Option<Lent>);
 impl Tx {
     /// Begins one by this connection.
     pub(super) async fn begin(mut lent: Lent, begin: &'static str) -> Result<Self, StoreError> {
-        sqlx::raw_sql(begin).execute(&mut *lent).await?;
+        lent.script(begin).await?;
         Ok(Self(Some(lent)))
-    }
-
-    /// A message that begins one, and ends it: the rows that it gives.
-    pub(super) async fn whole(lent: Lent, message: Statement) -> Result<Vec<AnyRow>, StoreError> {
-        let mut tx = Self(Some(lent));
-        let rows = message.fetch_all(&mut *tx).await?;
-        if let Some(lent) = tx.0.take() {
-            lent.done();
-        }
-        Ok(rows)
     }
 
     /// Makes all of it last.
     pub(crate) async fn commit(mut self) -> Result<(), Error> {
         let Some(mut lent) = self.0.take() else { return Ok(()) };
-        sqlx::raw_sql("COMMIT").execute(&mut *lent).await?;
+        lent.script("COMMIT").await?;
         lent.done();
         Ok(())
     }
@@ -45,29 +35,35 @@ impl Tx {
 
 impl Drop for Tx {
     fn drop(&mut self) {
-        if let (Some(lent), Ok(runtime)) = (self.0.take(), tokio::runtime::Handle::try_current()) {
+        let Some(mut lent) = self.0.take() else { return };
+        if let Connection::File(file) = &mut *lent {
+            if file.at_once(ROLLBACK).is_ok() {
+                lent.done();
+            }
+        } else if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(roll_back(lent));
         }
     }
 }
 
+const ROLLBACK: &str = "ROLLBACK";
+
 async fn roll_back(mut lent: Lent) {
-    let rollback = sqlx::raw_sql("ROLLBACK").execute(&mut *lent);
-    if let Ok(Ok(_)) = tokio::time::timeout(ROLLBACK_LIMIT, rollback).await {
+    if let Ok(Ok(())) = tokio::time::timeout(ROLLBACK_LIMIT, lent.script(ROLLBACK)).await {
         lent.done();
     }
 }
 
 impl Deref for Tx {
-    type Target = AnyConnection;
+    type Target = Connection;
 
-    fn deref(&self) -> &AnyConnection {
+    fn deref(&self) -> &Connection {
         self.0.as_ref().expect(HELD)
     }
 }
 
 impl DerefMut for Tx {
-    fn deref_mut(&mut self) -> &mut AnyConnection {
+    fn deref_mut(&mut self) -> &mut Connection {
         self.0.as_mut().expect(HELD)
     }
 }

@@ -1,13 +1,11 @@
 //! What an operator asks for: a run that is canceled, paused or resumed.
 
-use sqlx::Row as _;
-
 use super::{CANCELED, OPEN};
 use crate::{
     id::RunId,
     ledger::{Ledger, LedgerError},
     run::Stop,
-    store::StoreError,
+    store::{Row, StoreError},
 };
 
 impl Ledger {
@@ -61,8 +59,8 @@ impl Ledger {
     pub async fn forced_runs(&self) -> Result<Vec<RunId>, LedgerError> {
         let sql = "SELECT id FROM runs WHERE state IN ('pending', 'running') AND stop_force = 1";
         let rows = self.store.query(sql).fetch_all(self.store.pool()).await?;
-        let id = |row: &sqlx::any::AnyRow| {
-            row.try_get::<String, _>(0)?.parse().map_err(|_| StoreError::Value("runs.id".into()).into())
+        let id = |row: &Row| {
+            row.try_get::<String>(0)?.parse().map_err(|_| StoreError::Value("runs.id".into()).into())
         };
         rows.iter().map(id).collect()
     }

@@ -1,7 +1,5 @@
 //! The gates that stop a run in which too much fails.
 
-use sqlx::Row as _;
-
 use super::{HALTED, NOBODY, Stopped};
 use crate::{
     failure::Class,
@@ -59,11 +57,11 @@ impl Ledger {
         };
         let damaged = |what: &str| StoreError::Value(format!("runs.{what}"));
         let waves: Vec<u64> =
-            serde_json::from_str(&row.try_get::<String, _>(2)?).map_err(|_| damaged("waves"))?;
-        let wave = usize::try_from(row.try_get::<i64, _>(1)?).map_err(|_| damaged("wave"))?;
+            serde_json::from_str(&row.try_get::<String>(2)?).map_err(|_| damaged("waves"))?;
+        let wave = usize::try_from(row.try_get::<i64>(1)?).map_err(|_| damaged("wave"))?;
         let size = wave.checked_sub(1).and_then(|at| waves.get(at)).copied().unwrap_or(0);
-        let policy = serde_json::from_str(&row.try_get::<String, _>(3)?).map_err(|_| damaged("policy"))?;
-        let succeeded = row.try_get::<i64, _>(4)? == 1;
+        let policy = serde_json::from_str(&row.try_get::<String>(3)?).map_err(|_| damaged("policy"))?;
+        let succeeded = row.try_get::<i64>(4)? == 1;
         Ok(Some(Judged { number: row.try_get(0)?, wave: wave as u64, size, policy, succeeded }))
     }
 
@@ -74,7 +72,7 @@ impl Ledger {
         let sql = "SELECT count(*) FROM targets WHERE run_id = $1 AND state = 'failed' AND wave = $2";
         let count = self.store.query(sql).bind(run).bind(i64::try_from(judged.wave).unwrap_or(i64::MAX));
         let row = count.fetch_one(self.store.pool()).await?;
-        let failed = u64::try_from(row.try_get::<i64, _>(0)?).unwrap_or(0);
+        let failed = u64::try_from(row.try_get::<i64>(0)?).unwrap_or(0);
         let place = if rollout.has_waves() { format!(" of wave {}", judged.wave) } else { String::new() };
         let reason = || format!("more than {may} of {} tenants{place} failed (--max-failures)", judged.size);
         Ok((failed > may).then(reason))
@@ -95,8 +93,7 @@ impl Ledger {
         let Some(row) = self.store.query(&sql).bind(run).fetch_optional(self.store.pool()).await? else {
             return Ok(None);
         };
-        let (cause, failed) =
-            (row.try_get::<Option<String>, _>(0)?.unwrap_or_default(), row.try_get::<i64, _>(1)?);
+        let (cause, failed) = (row.try_get::<Option<String>>(0)?.unwrap_or_default(), row.try_get::<i64>(1)?);
         Ok(Some(format!(
             "the first {failed} tenants failed for one cause, {cause}, and none succeeded (--halt-same-cause)"
         )))

@@ -2,14 +2,12 @@
 //! threads that are there for it (`thread`), and as much as possible in one call, as each costs two switches of threads
 //! unless the thread is the attempt's own.
 
-use std::{str::FromStr as _, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rusqlite::{
     Batch, Connection, OpenFlags, Statement, config::DbConfig, fallible_iterator::FallibleIterator as _,
 };
-use sqlx::sqlite::SqliteConnectOptions;
-use tenantry_shared::{clock::Stopwatch, failure::Failure, site::Row};
+use tenantry_shared::{clock::Stopwatch, failure::Failure, site::Row, store::sqlite_name};
 
 use super::{
     after::After,
@@ -39,9 +37,8 @@ pub(super) struct Opening {
 impl Opening {
     /// Of the file that a URL names.
     pub(super) fn of(url: &str, limits: Limits) -> Result<Self, Failure> {
-        let options = SqliteConnectOptions::from_str(url).map_err(|error| failed(&error))?;
-        let query = url.split_once('?').map(|(_, query)| query);
-        Ok(Self { name: name(&options, query.unwrap_or_default()), limits, deadline: Arc::default() })
+        let name = sqlite_name(url).map_err(|error| failed(&error))?;
+        Ok(Self { name, limits, deadline: Arc::default() })
     }
 }
 
@@ -251,17 +248,6 @@ impl File {
 
 /// SQLite counts milliseconds in 31 bits.
 const LONGEST_WAIT: Duration = Duration::from_millis(i32::MAX as u64);
-
-/// The file as SQLite opens it, with what its URL says of how.
-fn name(options: &SqliteConnectOptions, query: &str) -> String {
-    let path = options.get_filename().to_string_lossy();
-    // Whether it may be made is not for a URL to say: it is not.
-    let says: Vec<&str> = query.split('&').filter(|says| !says.is_empty() && *says != "mode=rwc").collect();
-    if says.is_empty() {
-        return path.into_owned();
-    }
-    format!("file:{}?{}", utf8_percent_encode(&path, NON_ALPHANUMERIC), says.join("&"))
-}
 
 pub(super) fn to_its_end(statement: &mut Statement<'_>) -> Result<(), rusqlite::Error> {
     let mut rows = statement.raw_query();
