@@ -12,7 +12,9 @@ use std::{
 };
 
 use tokio::{
+    runtime::Handle,
     sync::{Notify, oneshot},
+    task::spawn_blocking,
     time::timeout,
 };
 
@@ -150,7 +152,8 @@ impl Recorder {
     }
 
     fn bring(&self, row: Plain) -> oneshot::Receiver<Answer> {
-        let most = if self.ledger.store().dialect() == Dialect::Sqlite { 1 } else { WRITERS };
+        let is_file = self.ledger.store().dialect() == Dialect::Sqlite;
+        let most = if is_file { 1 } else { WRITERS };
         let (tell, told) = oneshot::channel();
         let mut desk = self.desk();
         desk.waiting.push_back(Waiting { row, tell });
@@ -159,7 +162,14 @@ impl Recorder {
         }
         if desk.writers < most {
             desk.writers += 1;
-            tokio::spawn(Writer { recorder: self.clone(), left: false }.write());
+            let writing = Writer { recorder: self.clone(), left: false }.write();
+            if is_file {
+                // It works in the thread that asks for it, and for longer than others there should wait.
+                let runtime = Handle::current();
+                spawn_blocking(move || runtime.block_on(writing));
+            } else {
+                tokio::spawn(writing);
+            }
         }
         told
     }

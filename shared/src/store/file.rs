@@ -1,5 +1,6 @@
 //! An SQLite registry that is open. Its statements run in whichever thread asks for them: most take less time than to tell
-//! another thread of them and to be told of the end. What waits for another process does so without a thread.
+//! another thread of them and to be told of the end. What may take longer, as it writes, is done while other threads take
+//! over what else this one has to do. What waits for another process does so without a thread.
 
 use std::{borrow::Cow, error::Error as StdError, fmt, str::FromStr as _, time::Duration};
 
@@ -10,6 +11,7 @@ use sqlx::{
     error::{DatabaseError, ErrorKind},
     sqlite::SqliteConnectOptions,
 };
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::{
     SQLITE_BUSY_TIMEOUT_MS, Statement, Value,
@@ -45,7 +47,7 @@ impl File {
 
     /// Runs statements of ours without values.
     pub(super) async fn script(&mut self, text: &str) -> Result<(), Error> {
-        self.patiently(|connection| connection.execute_batch(text)).await
+        self.patiently(|connection| at_length(|| connection.execute_batch(text))).await
     }
 
     /// The same at once, which ends what nobody else can be in the way of.
@@ -55,7 +57,10 @@ impl File {
 
     /// Runs one statement.
     pub(super) async fn run(&mut self, statement: &Statement, want: Want) -> Result<Done, Error> {
-        self.patiently(|connection| run(connection, statement, want)).await
+        match want {
+            Want::Nothing => self.patiently(|file| at_length(|| run(file, statement, want))).await,
+            Want::One | Want::All => self.patiently(|file| run(file, statement, want)).await,
+        }
     }
 
     /// As often as somebody else is in the way.
@@ -63,6 +68,8 @@ impl File {
         &mut self,
         mut work: impl FnMut(&Connection) -> Result<T, rusqlite::Error>,
     ) -> Result<T, Error> {
+        // Who asks for one thing after the other lets others go on in between.
+        tokio::task::coop::consume_budget().await;
         let (waits, mut pause) = (Stopwatch::start(), FIRST_PAUSE);
         loop {
             match work(&self.0) {
@@ -74,6 +81,14 @@ impl File {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
+    }
+}
+
+/// Does what may take a while in a thread of the runtime. In one of its own there is nobody who waits for it.
+fn at_length<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        _ => work(),
     }
 }
 
