@@ -168,7 +168,8 @@ fn told(error: rusqlite::Error) -> Error {
             let message = message.unwrap_or_else(|| error.to_string());
             Error::Database(Box::new(Refusal { code: error.extended_code, message }))
         }
-        error => Error::Protocol(error.to_string()),
+        // Of what it was given; to try it again is of no use.
+        error => Error::Encode(Box::new(error)),
     }
 }
 
@@ -223,7 +224,7 @@ mod tests {
     use futures::FutureExt as _;
 
     use super::*;
-    use crate::store::{Dialect, Store};
+    use crate::store::{Dialect, Store, StoreError};
 
     const SET: &str = "INSERT INTO settings (name, value) VALUES ('a', 'b')";
 
@@ -271,7 +272,8 @@ mod tests {
         row.try_get::<i64>(3).unwrap_err();
         row.try_get::<i64>(4).unwrap_err();
         row.try_get::<i64>(5).unwrap_err();
-        store.query(sql).bind(7).fetch_one(store.pool()).await.unwrap_err();
+        let too_few = store.query(sql).bind(7).fetch_one(store.pool()).await.unwrap_err();
+        assert!(!StoreError::from(too_few).is_temporary());
     }
 
     #[tokio::test]
