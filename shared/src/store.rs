@@ -16,7 +16,7 @@
 //! | `{opaque}` | behind the value of a `LIMIT`: SQLite plans a statement anew for each value of one that it sees |
 //!
 //! Times and durations are `BIGINT` milliseconds, JSON is text. What a statement gives is a `BIGINT` or a text:
-//! sqlx reads nothing else of every database (no `BOOLEAN`, no `DECIMAL`, so no `sum()`). A statement that changes
+//! nothing else is read of every database (no `BOOLEAN`, no `DECIMAL`, so no `sum()`). A statement that changes
 //! rows says how many it must touch, which are those it found: see [`expect_rows`].
 
 use std::{path::PathBuf, str::FromStr, time::Duration};
@@ -33,6 +33,7 @@ mod file;
 mod lines;
 mod pool;
 mod pooler;
+mod refusal;
 mod row;
 mod schema;
 mod statement;
@@ -40,7 +41,7 @@ mod transaction;
 
 pub use dialect::{Dialect, dialect_of, sqlite_path};
 pub use error::{StoreError, expect_rows};
-pub use file::sqlite_name;
+pub use file::{open_sqlite, sqlite_name};
 
 use connection::Address;
 pub(crate) use connection::Connection;
@@ -153,13 +154,13 @@ impl Store {
     /// A transaction that is going to write. On SQLite it takes the write lock at once: one that reads first
     /// and writes later fails where another has written in between.
     pub(crate) async fn begin(&self) -> Result<Tx, StoreError> {
-        let begin = if self.dialect == Dialect::Sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" };
-        Tx::begin(self.pool.writing().await?, begin).await
+        self.begin_by(self.pool.writing().await?).await
     }
 
     /// The same by a connection to write by.
-    pub(crate) async fn begin_by(writing: Lent) -> Result<Tx, StoreError> {
-        Tx::begin(writing, "BEGIN IMMEDIATE").await
+    pub(crate) async fn begin_by(&self, writing: Lent) -> Result<Tx, StoreError> {
+        let begin = if self.dialect == Dialect::Sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" };
+        Tx::begin(writing, begin).await
     }
 
     /// A transaction that only reads, and takes no lock to write.
@@ -275,7 +276,7 @@ async fn prepare(connection: &mut AnyConnection, dialect: Dialect) -> Result<(),
         match connection.execute(sqlx::raw_sql(AssertSqlSafe(settings.clone()))).await {
             // To have a log, a new SQLite file must be nobody else's for a moment, and whoever is not alone is refused at once.
             Err(sqlx::Error::Database(e))
-                if is_busy(e.code().as_deref()) && began.elapsed() < ACQUIRE_TIMEOUT =>
+                if says_busy(e.code().as_deref()) && began.elapsed() < ACQUIRE_TIMEOUT =>
             {
                 tokio::time::sleep(BUSY_PAUSE).await;
             }
@@ -285,9 +286,13 @@ async fn prepare(connection: &mut AnyConnection, dialect: Dialect) -> Result<(),
 }
 
 /// Whether an SQLite result code, extended or not, says that somebody else holds a lock. SQLSTATEs are longer.
-fn is_busy(code: Option<&str>) -> bool {
-    let code = code.filter(|code| code.len() < 5).and_then(|code| code.parse::<i32>().ok());
-    code.is_some_and(|code| matches!(code & 0xff, 5 | 6))
+fn says_busy(code: Option<&str>) -> bool {
+    code.filter(|code| code.len() < 5).and_then(|code| code.parse().ok()).is_some_and(is_busy)
+}
+
+/// The same of the code itself.
+fn is_busy(code: i32) -> bool {
+    matches!(code & 0xff, 5 | 6)
 }
 
 fn creating(url: &str, dialect: Dialect) -> String {

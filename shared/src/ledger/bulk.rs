@@ -17,7 +17,7 @@ use crate::{
     clock::millis,
     job::{Claim, Job, Next, Outcome, Verdict, head_start},
     run::TargetState,
-    store::{Dialect, Lent, Row, Store, Tx, expect_rows},
+    store::{Dialect, Lent, Row, Tx, expect_rows},
 };
 
 /// An outcome that needs nothing but its row in `targets`, `attempts` and `tenants`. What is none is not in the JSON text,
@@ -239,7 +239,7 @@ impl Ledger {
         rows: &[Plain],
     ) -> Result<HashSet<Job>, LedgerError> {
         let (told, rows) = (told(Dialect::Sqlite), text(rows));
-        let mut tx = Store::begin_by(writing).await?;
+        let mut tx = self.store.begin_by(writing).await?;
         let note = format!("{ATTEMPT} {told} CROSS JOIN targets g ON {GUARD}");
         self.store.query(&note).bind(rows.as_str()).bind(owner).execute(&mut *tx).await?;
         let know = format!(

@@ -80,7 +80,9 @@ pub(super) fn is_unreachable(error: &dyn DatabaseError) -> bool {
     if let Some(error) = error.try_downcast_ref::<MySqlDatabaseError>() {
         return codes::mysql(error.number()) == Class::Transient;
     }
-    error.code().is_some_and(|code| codes::postgres(&code) == Class::Transient || super::is_busy(Some(&code)))
+    error
+        .code()
+        .is_some_and(|code| codes::postgres(&code) == Class::Transient || super::says_busy(Some(&code)))
 }
 
 impl StoreError {

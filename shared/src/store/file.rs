@@ -2,20 +2,18 @@
 //! another thread of them and to be told of the end. What may take longer, as it writes, is done while other threads take
 //! over what else this one has to do. What waits for another process does so without a thread.
 
-use std::{borrow::Cow, error::Error as StdError, fmt, str::FromStr as _, time::Duration};
+use std::{str::FromStr as _, time::Duration};
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rusqlite::{CachedStatement, Connection, OpenFlags, types::ValueRef};
-use sqlx::{
-    Error,
-    error::{DatabaseError, ErrorKind},
-    sqlite::SqliteConnectOptions,
-};
+use sqlx::{Error, sqlite::SqliteConnectOptions};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::{
     SQLITE_BUSY_TIMEOUT_MS, Statement, Value,
     execute::{Done, Want},
+    is_busy,
+    refusal::told,
     row::{Cell, Row},
 };
 use crate::clock::Stopwatch;
@@ -37,9 +35,7 @@ pub(crate) struct File(Connection);
 impl File {
     /// Opens a file that is there.
     pub(super) fn open(name: &str) -> Result<Self, Error> {
-        let flags =
-            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(name, flags).map_err(told)?;
+        let connection = open_sqlite(name).map_err(told)?;
         connection.busy_timeout(Duration::ZERO).map_err(told)?; // see `patiently`
         connection.set_prepared_statement_cache_capacity(PREPARED);
         Ok(Self(connection))
@@ -155,73 +151,32 @@ pub fn sqlite_name(url: &str) -> Result<String, Error> {
     Ok(format!("file:{}?{}", utf8_percent_encode(&path, NON_ALPHANUMERIC), says.join("&")))
 }
 
+/// Opens a file that is there, by what [`sqlite_name`] gives.
+///
+/// # Errors
+/// What SQLite says, without the name, which whoever asks for it knows.
+pub fn open_sqlite(name: &str) -> Result<Connection, rusqlite::Error> {
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags(name, flags).map_err(|error| match error {
+        rusqlite::Error::SqliteFailure(error, Some(message)) => {
+            let bare = message.strip_suffix(&format!(": {name}")).unwrap_or(&message).to_owned();
+            rusqlite::Error::SqliteFailure(error, Some(bare))
+        }
+        error => error,
+    })
+}
+
 /// Whether somebody else holds what it needs, and may give it up.
 fn is_held(error: &rusqlite::Error) -> bool {
     let rusqlite::Error::SqliteFailure(error, _) = error else { return false };
-    matches!(error.extended_code & 0xff, 5 | 6) && error.extended_code != BUSY_SNAPSHOT
-}
-
-/// As the drivers of the other databases tell it.
-fn told(error: rusqlite::Error) -> Error {
-    match error {
-        rusqlite::Error::SqliteFailure(error, message) => {
-            let message = message.unwrap_or_else(|| error.to_string());
-            Error::Database(Box::new(Refusal { code: error.extended_code, message }))
-        }
-        // Of what it was given; to try it again is of no use.
-        error => Error::Encode(Box::new(error)),
-    }
-}
-
-/// What SQLite does not do.
-#[derive(Debug)]
-struct Refusal {
-    /// The extended result code.
-    code: i32,
-    message: String,
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "(code: {}) {}", self.code, self.message)
-    }
-}
-
-impl StdError for Refusal {}
-
-impl DatabaseError for Refusal {
-    fn message(&self) -> &str {
-        &self.message
-    }
-
-    fn code(&self) -> Option<Cow<'_, str>> {
-        Some(self.code.to_string().into())
-    }
-
-    fn as_error(&self) -> &(dyn StdError + Send + Sync + 'static) {
-        self
-    }
-
-    fn as_error_mut(&mut self) -> &mut (dyn StdError + Send + Sync + 'static) {
-        self
-    }
-
-    fn into_error(self: Box<Self>) -> Box<dyn StdError + Send + Sync + 'static> {
-        self
-    }
-
-    fn kind(&self) -> ErrorKind {
-        match self.code {
-            // Of a unique index, of a primary key.
-            2067 | 1555 => ErrorKind::UniqueViolation,
-            _ => ErrorKind::Other,
-        }
-    }
+    is_busy(error.extended_code) && error.extended_code != BUSY_SNAPSHOT
 }
 
 #[cfg(test)]
 mod tests {
     use futures::FutureExt as _;
+    use sqlx::error::DatabaseError;
 
     use super::*;
     use crate::store::{Dialect, Store, StoreError};
@@ -285,6 +240,25 @@ mod tests {
         assert!(twice.as_database_error().is_some_and(DatabaseError::is_unique_violation), "{twice}");
         let no_table = store.query("SELECT 1 FROM no_table").fetch_all(store.pool()).await.unwrap_err();
         assert_eq!(no_table.to_string(), "error returned from database: (code: 1) no such table: no_table");
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_opened_is_told_with_its_name_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let name = directory.path().display().to_string();
+        let error = Store::open(&format!("sqlite:{name}")).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("the registry cannot be in {name}: unable to open database file")
+        );
+    }
+
+    #[tokio::test]
+    async fn a_value_that_is_something_else_is_not_told() {
+        let (_directory, store, _) = registry().await;
+        let row = store.query("SELECT 'secret'").fetch_one(store.pool()).await.unwrap();
+        let error = row.try_get::<i64>(0).unwrap_err().to_string();
+        assert_eq!(error, "error occurred while decoding column 0: a text is no i64");
     }
 
     #[test]

@@ -368,13 +368,17 @@ mod tests {
     #[tokio::test]
     async fn a_transaction_of_which_one_statement_is_refused_leaves_nothing_and_is_in_nobody_s_way() {
         let (_directory, store) = registry().await;
-        let mut tx = Store::begin_by(store.writing().await.unwrap()).await.unwrap();
+        let mut tx = store.begin_by(store.writing().await.unwrap()).await.unwrap();
         store.query(SET).execute(&mut *tx).await.unwrap();
         let refused = store.query("INSERT INTO settings (name, value) VALUES ('c', NULL)");
         refused.execute(&mut *tx).await.err().unwrap();
         drop(tx);
         assert_eq!(store.pool().settings().await, 0);
-        store.query(SET).execute(store.pool()).await.unwrap();
+        let mut tx = store.begin_by(store.writing().await.unwrap()).await.unwrap();
+        store.query(SET).execute(&mut *tx).await.unwrap();
+        let update = store.query("UPDATE settings SET value = 'c' WHERE name = 'a' RETURNING value");
+        assert_eq!(update.fetch_all(&mut *tx).await.unwrap().len(), 1);
+        tx.commit().await.unwrap();
         assert_eq!(store.pool().settings().await, 1);
     }
 

@@ -18,6 +18,18 @@ pub(crate) enum Cell {
     Other,
 }
 
+impl Cell {
+    /// What it is. What is in it is for nobody who only hears of an error.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Number(_) => "a number",
+            Self::Text(_) => "a text",
+            Self::Other => "what is neither number nor text",
+        }
+    }
+}
+
 /// What can be read of a row.
 pub(crate) trait Read: Sized {
     /// None: it is something else.
@@ -52,8 +64,8 @@ impl Row {
         let none = || Error::ColumnIndexOutOfBounds { index: at, len: self.0.len() };
         let cell = self.0.get(at).ok_or_else(none)?;
         let wrong = || {
-            let source = format!("{cell:?} is no {}", std::any::type_name::<T>()).into();
-            Error::ColumnDecode { index: at.to_string(), source }
+            let source = format!("{} is no {}", cell.kind(), std::any::type_name::<T>());
+            Error::ColumnDecode { index: at.to_string(), source: source.into() }
         };
         T::read(cell).ok_or_else(wrong)
     }

@@ -19,14 +19,6 @@ pub(super) fn fail(error: &Error) -> Failure {
     }
 }
 
-/// What opening a file failed with. Its name is not told: it is known.
-pub(super) fn unopened(error: &Error, name: &str) -> Failure {
-    let failure = fail(error);
-    let named = format!(": {name}");
-    let message = failure.message.strip_suffix(&named).unwrap_or(&failure.message).to_owned();
-    Failure { message, ..failure }
-}
-
 /// SQLite has no code of its own for it.
 pub(super) fn is_no_table(failure: &Failure) -> bool {
     failure.code == "1" && failure.message.starts_with("no such table")

@@ -4,17 +4,20 @@
 
 use std::{sync::Arc, time::Duration};
 
-use rusqlite::{
-    Batch, Connection, OpenFlags, Statement, config::DbConfig, fallible_iterator::FallibleIterator as _,
+use rusqlite::{Batch, Connection, Statement, config::DbConfig, fallible_iterator::FallibleIterator as _};
+use tenantry_shared::{
+    clock::Stopwatch,
+    failure::Failure,
+    site::Row,
+    store::{open_sqlite, sqlite_name},
 };
-use tenantry_shared::{clock::Stopwatch, failure::Failure, site::Row, store::sqlite_name};
 
 use super::{
     after::After,
     catalog::CATALOG,
     deadline::Deadline,
     failed,
-    failure::{fail, is_no_table, unopened},
+    failure::{fail, is_no_table},
     seen::AllSeen,
 };
 use crate::engine::{Ahead, Asks, Doing, Limits, Select, doing::Lock};
@@ -55,9 +58,7 @@ impl File {
     /// Opens a file that is there.
     pub(super) fn open(opening: &Opening) -> Result<Self, Failure> {
         let Opening { name, limits, deadline } = opening;
-        let flags =
-            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(name, flags).map_err(|error| unopened(&error, name))?;
+        let connection = open_sqlite(name).map_err(|error| fail(&error))?;
         let (limits, deadline) = (*limits, deadline.clone());
         let file = Self { connection, limits, seen: AllSeen::default(), deadline, doing: Arc::default() };
         file.set().map_err(|error| fail(&error))?;
