@@ -82,6 +82,23 @@ async fn a_tenant_server_that_crashes_costs_retries_and_not_tenants() {
     }
 }
 
+/// What it has only in memory is gone with a server that is killed, and it writes nothing by itself for ten seconds.
+#[tokio::test]
+async fn what_is_told_as_applied_outlives_a_killed_server_though_a_later_migration_failed() {
+    let (home, server) = (Home::new(), Private::start("postgres", "-c wal_writer_delay=10s"));
+    let fleet = schemas(&server, 1).await;
+    home.migration("1_first.sql", "CREATE TABLE first (n INTEGER);\n");
+    home.migration("2_second.sql", "CREATE TABLE second (n INTEGER);\n");
+    home.migration("3_wrong.sql", "INSERT INTO nowhere VALUES (1);\n");
+    let _ = home.run(&["registry", "init"]).exits(0);
+    fleet.register(&home);
+    let run = home.run(&["migrate", "--all", "--yes", "--json"]).exits(100).json();
+    server.stop("kill");
+    server.restart();
+    assert_eq!(ledger(&home).text("SELECT to_version FROM targets").await.as_deref(), Some("2"), "{run}");
+    assert_eq!(fleet.tenants[0].versions().await, [1, 2], "{run}");
+}
+
 #[tokio::test]
 async fn a_server_without_free_connections_costs_time_and_neither_tenants_nor_counted_attempts() {
     let (home, server) = (Home::new(), Private::start("postgres", "-c max_connections=12"));

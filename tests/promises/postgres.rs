@@ -38,6 +38,25 @@ async fn neighbours_that_build_indexes_concurrently_do_not_deadlock() {
     }
 }
 
+#[tokio::test]
+async fn only_the_last_migration_of_a_tenant_waits_for_the_disk() {
+    let site = Site::new(&KINDS, 1).await;
+    let says = "INSERT INTO waits SELECT current_setting('synchronous_commit')";
+    site.home.migration("1_waits.sql", &format!("CREATE TABLE waits (how TEXT); {says};"));
+    site.home.migration("2_second.sql", &format!("{says};"));
+    site.home.migration(
+        "3_by_steps.sql",
+        &format!("-- no-transaction\n{says};\nCREATE INDEX CONCURRENTLY hows ON waits (how);"),
+    );
+    site.home.migration("4_third.sql", &format!("{says};"));
+    site.home.migration("5_last.sql", &format!("{says};"));
+    let _ = site.migrate(&[]).exits(0);
+    for tenant in &site.fleet.tenants {
+        let waits = tenant.text("SELECT string_agg(how, ' ' ORDER BY ctid) FROM waits").await;
+        assert_eq!(waits.as_deref(), Some("off off on off on"), "{}", tenant.id);
+    }
+}
+
 /// Makes sure that the unique index could not be built, and that nothing is left of it.
 async fn not_built(site: &Site, tenant: &TenantDb) {
     for _ in 0..2 {

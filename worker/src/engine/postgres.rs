@@ -9,6 +9,7 @@
 
 mod answers;
 mod around;
+mod awaited;
 mod begun;
 mod catalog;
 mod heads;
@@ -74,6 +75,8 @@ pub struct PostgresSession {
     lent: Option<Lent>,
     /// Whether nothing has run since the settings were made.
     clean: bool,
+    /// Whether a commit has not waited for the disk, and none since has.
+    unawaited: bool,
     /// The histories of which it is known that their table is there.
     there: HashSet<String>,
     /// What will be read after the next migration.
@@ -231,6 +234,7 @@ impl Session for PostgresSession {
     }
 
     async fn close(mut self) {
+        self.await_disk().await;
         if self.is_open() {
             // A pooler keeps the session then, and need not begin another one.
             let _ = self.end("ROLLBACK").await;
@@ -269,6 +273,7 @@ impl PostgresSession {
             pid: None,
             lent: None,
             clean: true,
+            unawaited: false,
             there: HashSet::new(),
             ahead: None,
             ready: Ready::default(),
@@ -287,7 +292,9 @@ impl PostgresSession {
                 self.clean = false;
                 let settings = self.settings.of_session();
                 self.raw(format!("{settings}{}", change.preamble.unwrap_or_default())).await?;
-                steps::run(self, change, &units).await
+                steps::run(self, change, &units).await?;
+                self.unawaited = false;
+                Ok(())
             }
         }
     }
@@ -305,6 +312,7 @@ impl PostgresSession {
             Some(message) => self.send(change, &message).await?,
             None => self.send_in_parts(change, &settings, create, text).await?,
         }
+        self.unawaited = change.more;
         // A script that names it may have taken it away.
         if change.script.text.contains(&change.progress.table) {
             self.there.clear();

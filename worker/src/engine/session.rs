@@ -42,7 +42,7 @@ pub struct Change<'a> {
     /// Whether that is from an earlier attempt.
     pub resumed: bool,
     /// Whether another change follows at once in the same session. Its record may be written together with that one's
-    /// first then: until it is, the mark stands, and tells all.
+    /// first then: until it is, the mark stands, and tells all. Or its commit need not wait for the disk.
     pub more: bool,
 }
 

@@ -16,7 +16,7 @@ use tenantry_shared::{
     statement::{Kind, split},
 };
 
-use super::{PostgresSession, line_of, texts};
+use super::{PostgresSession, awaited::begin, line_of, texts};
 use crate::engine::{Ahead, Change, Select, numbered, unrecorded};
 
 /// Selections and their rows.
@@ -68,7 +68,7 @@ impl Message {
             return None;
         }
         Some(Self {
-            before: format!("{settings}BEGIN; {preamble}\n; {create}\n; "),
+            before: format!("{settings}{}{preamble}\n; {create}\n; ", begin(change)),
             script: text.to_owned(),
             record: measured(&change.record)?,
         })
@@ -233,7 +233,7 @@ impl PostgresSession {
         text: String,
     ) -> Result<(), Failure> {
         let preamble = change.preamble.unwrap_or_default();
-        self.raw(format!("{settings}BEGIN; {preamble}\n; {create}")).await?;
+        self.raw(format!("{settings}{}{preamble}\n; {create}", begin(change))).await?;
         self.run_and_record(change, text).await?;
         self.end("COMMIT").await
     }

@@ -91,7 +91,7 @@ impl Settings {
     /// Resets a session of our own and sets all of it anew.
     pub(super) fn of_session(&self) -> String {
         let mut text = format!("SET SESSION AUTHORIZATION DEFAULT; RESET ROLE; RESET ALL; {NO_TABLES}");
-        self.write(&mut text, "SET", true);
+        self.write(&mut text, "SET", !self.begun);
         text.push_str(&self.of_idle());
         text
     }

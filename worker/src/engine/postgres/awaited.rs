@@ -1,0 +1,31 @@
+//! One wait for the disk for all migrations of a tenant. What the last one commits survives a crash of the server only together
+//! with all before it, so those commit without a wait. Where the last one does not come, they are waited for by themselves,
+//! before anybody is told that they were applied.
+
+use std::time::Duration;
+
+use super::PostgresSession;
+use crate::engine::Change;
+
+/// A record that means nothing: a transaction that writes none commits without a wait.
+const WAIT: &str = "SELECT pg_logical_emit_message(true, 'tenantry', '')";
+
+/// How long a server that has failed a migration is waited for.
+const WAIT_LIMIT: Duration = Duration::from_secs(5);
+
+/// The beginning of a migration's transaction.
+pub(super) fn begin(change: &Change<'_>) -> &'static str {
+    if change.more { "BEGIN; SET LOCAL synchronous_commit = off; " } else { "BEGIN; " }
+}
+
+impl PostgresSession {
+    /// Waits for what was committed without a wait. A server that crashes before is asked anew by the next attempt.
+    pub(super) async fn await_disk(&mut self) {
+        if std::mem::take(&mut self.unawaited) {
+            let waited = tokio::time::timeout(WAIT_LIMIT, self.look(WAIT)).await;
+            if !matches!(waited, Ok(Ok(_))) {
+                tracing::debug!("the server may not have written yet what was applied before the failure");
+            }
+        }
+    }
+}
