@@ -100,7 +100,9 @@ impl From<StoreError> for Fault {
             ),
             StoreError::Options(_) => Self::new(Exit::Config, message)
                 .with_hint("name it in the pooler's ignore_startup_parameters, or give a URL past the pooler"),
-            StoreError::Pooling | StoreError::Scheme | StoreError::NoDatabase | StoreError::Unusable { .. } => {
+            StoreError::Unusable { .. } => Self::new(Exit::Config, message)
+                .with_hint("name a file that this user may read and write: --registry-url sqlite:PATH"),
+            StoreError::Pooling | StoreError::Scheme | StoreError::NoDatabase => {
                 Self::new(Exit::Config, message)
             }
             _ => Self::new(Exit::Error, message),

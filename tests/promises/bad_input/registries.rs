@@ -116,7 +116,7 @@ async fn a_registry_that_can_never_be_there_is_a_configuration_error() {
         &["runs", "--registry-url", "sqlite:notes.txt"],
         78,
         "the registry cannot be in notes.txt",
-        "",
+        "--registry-url sqlite:PATH",
     )
     .await;
     refused(&home, &["registry", "init", "--registry-url", "sqlite:notes.txt"], 78, "not a database", "")
