@@ -19,6 +19,21 @@ async fn what_cannot_run_in_a_transaction_runs_outside_one() {
 }
 
 #[tokio::test]
+async fn with_a_log_only_the_last_migration_of_a_file_waits_for_the_disk() {
+    for (mode, expected) in [("WAL", "1 1 2"), ("DELETE", "2 2 2")] {
+        let site = Site::new(&[Kind::Sqlite], 1).await;
+        let says = "INSERT INTO waits SELECT synchronous FROM pragma_synchronous;";
+        site.tenant().execute(&format!("PRAGMA journal_mode = {mode}")).await;
+        site.home.migration("1_waits.sql", &format!("CREATE TABLE waits (how INTEGER);\n{says}"));
+        site.home.migration("2_second.sql", says);
+        site.home.migration("3_last.sql", says);
+        let _ = site.migrate(&[]).exits(0);
+        let waits = "SELECT group_concat(how, ' ') FROM (SELECT how FROM waits ORDER BY rowid)";
+        assert_eq!(site.tenant().text(waits).await.as_deref(), Some(expected), "{mode}");
+    }
+}
+
+#[tokio::test]
 async fn a_migration_outside_a_transaction_that_fails_at_its_first_statement_leaves_a_clean_history() {
     let site = Site::new(&[Kind::Sqlite], 1).await;
     site.home.migration(

@@ -4,6 +4,7 @@
 //! beginning, and looks once more whether somebody else has applied it since the plan was made.
 
 mod after;
+mod awaited;
 mod catalog;
 mod deadline;
 mod failure;
@@ -201,7 +202,12 @@ impl SqliteSession {
     ) -> Result<(), Failure> {
         let (select, create, script) =
             (change.select.clone(), change.create.clone(), change.script.text.clone());
-        let ran = self.with(move |file| file.begin_change(&select, &create, &text, &script)).await?;
+        let waits = !change.more;
+        let begin = move |file: &mut File| {
+            file.wait(waits)?;
+            file.begin_change(&select, &create, &text, &script)
+        };
+        let ran = self.with(begin).await?;
         let took = ran.map_err(|failure| numbered(failure, change.script, Engine::Sqlite))?;
         let (record, select) = ((change.record)(took, false), change.select.clone());
         let last = ahead.is_some();

@@ -14,6 +14,7 @@ use tenantry_shared::{
 
 use super::{
     after::After,
+    awaited::Disk,
     catalog::CATALOG,
     deadline::Deadline,
     failed,
@@ -49,6 +50,7 @@ impl Opening {
 pub(super) struct File {
     pub(super) connection: Connection,
     limits: Limits,
+    pub(super) disk: Disk,
     pub(super) seen: AllSeen,
     pub(super) deadline: Arc<Deadline>,
     pub(super) doing: Arc<Doing>,
@@ -60,7 +62,8 @@ impl File {
         let Opening { name, limits, deadline } = opening;
         let connection = open_sqlite(name).map_err(|error| fail(&error))?;
         let (limits, deadline) = (*limits, deadline.clone());
-        let file = Self { connection, limits, seen: AllSeen::default(), deadline, doing: Arc::default() };
+        let (disk, seen, doing) = Default::default();
+        let file = Self { connection, limits, disk, seen, deadline, doing };
         file.set().map_err(|error| fail(&error))?;
         Ok(file)
     }
@@ -206,6 +209,7 @@ impl File {
         let Some(ahead) = ahead else {
             let rows = self.rows(select)?;
             self.run("COMMIT")?;
+            self.has_committed();
             self.seen.is(select, rows);
             return Ok(After::default());
         };
@@ -213,6 +217,7 @@ impl File {
         // An error of the disk may have ended the transaction.
         let after = if self.connection.is_autocommit() { Ok(after?) } else { after };
         self.run("COMMIT")?;
+        self.has_committed();
         Ok(after.unwrap_or_default())
     }
 
