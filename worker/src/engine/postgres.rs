@@ -21,13 +21,14 @@ mod message;
 mod opened;
 mod rehearsal;
 mod reset;
+mod run;
 mod settings;
 mod stepwise;
 mod there;
 
 use std::{collections::HashSet, sync::Arc};
 
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use sqlx::{Connection as _, PgConnection};
 use tenantry_shared::{
     clock::Stopwatch,
     failure::{Class, Failure},
@@ -37,7 +38,6 @@ use tenantry_shared::{
     registry::Access,
     schema::{Catalog, Outside},
     site::{Row, Site},
-    statement::Course,
 };
 
 pub(crate) use self::heads::PgHeads;
@@ -46,14 +46,14 @@ use self::{
     around::Outskirts,
     catalog::Looks,
     lent::Lent,
-    message::{Message, Ready},
+    message::Ready,
     opened::{Opened, open},
     settings::Settings,
 };
 use super::{
-    Ahead, Asks, Change, Doing, Limits, Seen, Select, Session, course_of,
+    Ahead, Asks, Change, Doing, Limits, Seen, Select, Session,
     kept::{Keeper, Key, Shelf},
-    numbered, run_all, steps,
+    steps,
 };
 
 const UNDEFINED_TABLE: &str = "42P01";
@@ -283,53 +283,6 @@ impl PostgresSession {
             born: Stopwatch::start(),
             doing: Arc::default(),
         }
-    }
-
-    async fn run_change(&mut self, change: &Change<'_>) -> Result<(), Failure> {
-        match course_of(change, Engine::Postgres)? {
-            Course::Whole { text } => self.run_in_transaction(change, text).await,
-            Course::Steps(units) => {
-                self.clean = false;
-                let settings = self.settings.of_session();
-                self.raw(format!("{settings}{}", change.preamble.unwrap_or_default())).await?;
-                steps::run(self, change, &units).await?;
-                self.unawaited = false;
-                Ok(())
-            }
-        }
-    }
-
-    async fn run_in_transaction(&mut self, change: &Change<'_>, text: String) -> Result<(), Failure> {
-        if self.lent.is_some() {
-            return self.run_lent(change, text).await;
-        }
-        // What a session begins with is what a migration begins with.
-        let clean = std::mem::replace(&mut self.clean, false);
-        let settings = if clean { String::new() } else { self.settings.of_session() };
-        let there = self.there.contains(&change.select);
-        let create = if there { "" } else { change.create.as_str() };
-        match Message::of(change, &settings, create, &text) {
-            Some(message) => self.send(change, &message).await?,
-            None => self.send_in_parts(change, &settings, create, text).await?,
-        }
-        self.unawaited = change.more;
-        // A script that names it may have taken it away.
-        if change.script.text.contains(&change.progress.table) {
-            self.there.clear();
-        } else {
-            self.there.insert(change.select.clone());
-        }
-        Ok(())
-    }
-
-    async fn run_script(&mut self, script: &Script, text: String) -> Result<(), Failure> {
-        let statements = sqlx::raw_sql(AssertSqlSafe(text.clone())).execute_many(&mut self.connection);
-        run_all(statements).await.map_err(|(statement, error)| {
-            let line = line_of(&error, &text, 0).map(|line| script.line + line - 1);
-            // The server reads the whole file before it runs any of it: only the line tells which statement it means.
-            let statement = Some(statement).filter(|n| *n > 1 || line.is_none());
-            numbered(Failure { statement, line, ..self.fail(&error) }, script, Engine::Postgres)
-        })
     }
 }
 
