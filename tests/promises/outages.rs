@@ -82,7 +82,7 @@ async fn a_tenant_server_that_crashes_costs_retries_and_not_tenants() {
     }
 }
 
-/// What it has only in memory is gone with a server that is killed, and it writes nothing by itself for ten seconds.
+/// Promise 2. What it has only in memory is gone with a server that is killed, and it writes nothing by itself for ten seconds.
 #[tokio::test]
 async fn what_is_told_as_applied_outlives_a_killed_server_though_a_later_migration_failed() {
     let (home, server) = (Home::new(), Private::start("postgres", "-c wal_writer_delay=10s"));
@@ -97,6 +97,36 @@ async fn what_is_told_as_applied_outlives_a_killed_server_though_a_later_migrati
     server.restart();
     assert_eq!(ledger(&home).text("SELECT to_version FROM targets").await.as_deref(), Some("2"), "{run}");
     assert_eq!(fleet.tenants[0].versions().await, [1, 2], "{run}");
+}
+
+/// Promise 2. The server has not written the first two when it is killed.
+#[tokio::test]
+async fn what_a_killed_server_took_back_is_applied_again_and_told_once() {
+    let (home, server) = (Home::new(), Private::start("postgres", "-c wal_writer_delay=10s"));
+    let fleet = schemas(&server, 1).await;
+    let tenant = &fleet.tenants[0];
+    tenant.execute("CREATE TABLE held (n INTEGER)").await;
+    home.migration("1_first.sql", "CREATE TABLE first (n INTEGER);\n");
+    home.migration("2_second.sql", "CREATE TABLE second (n INTEGER);\n");
+    home.migration("3_waits.sql", "INSERT INTO held VALUES (1);\n");
+    let _ = home.run(&["registry", "init"]).exits(0);
+    fleet.register(&home);
+    let mut stranger = PgConnection::connect(&tenant.url).await.expect("postgres");
+    let lock = format!("BEGIN; LOCK TABLE {}.held", tenant.id);
+    sqlx::raw_sql(sqlx::AssertSqlSafe(lock)).execute(&mut stranger).await.expect("a lock");
+    let _worker = home.worker(&[]);
+    enqueue(&home, &[]);
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = 'tenantry'";
+    until("the third one waits", || async { tenant.number(waiting).await == 1 }).await;
+    server.stop("kill");
+    server.restart();
+    let run = home.run(&["wait", "--json"]).exits(0).json();
+    let told = "SELECT group_concat(outcome || ' ' || coalesce(version, told), '; ') FROM (SELECT a.*,
+        (SELECT group_concat(value ->> 'version') FROM json_each(a.steps)) AS told FROM attempts a
+        WHERE number = 1 OR outcome = 'applied' ORDER BY number)";
+    let told = ledger(&home).text(told).await;
+    assert_eq!(told.as_deref(), Some("failed 1; applied 1,2,3"), "{run}");
+    assert_eq!(tenant.versions().await, [1, 2, 3], "{run}");
 }
 
 #[tokio::test]

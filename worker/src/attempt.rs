@@ -2,50 +2,25 @@
 //! as it is in `baseline`.
 
 mod apply;
+mod trail;
 mod work;
-
-use std::sync::Arc;
 
 use tenantry_shared::{
     failure::{Class, Failure},
-    job::Step,
     place::Engine,
     plan::Pending,
     registry::Access,
     run::ActionKind,
-    schema::Fingerprint,
     site::Site,
-    version::Version,
 };
 
+pub use self::trail::Trail;
 pub(crate) use self::work::{Found, Work, tells};
 use crate::{
-    engine::{Asks, Change, Doing, MySqlSession, PostgresSession, Session, SqliteSession, kept::Keeping},
+    engine::{Asks, Change, MySqlSession, PostgresSession, Session, SqliteSession},
     fingerprint::Surroundings,
-    notes::Notes,
     orders::Order,
 };
-
-/// What an attempt has come to know and done so far; it outlives a failure.
-#[derive(Debug, Default)]
-pub struct Trail {
-    /// The newest version before.
-    pub from: Option<Version>,
-    /// The newest version at the last look.
-    pub to: Option<Version>,
-    /// What was applied, in order.
-    pub steps: Vec<Step>,
-    /// The end of what a program said that migrated in place of our engine.
-    pub output: String,
-    /// What was found out about its schema afterwards.
-    pub fingerprint: Fingerprint,
-    /// What is done at this moment.
-    pub doing: Arc<Doing>,
-    /// Who is told what begins.
-    pub notes: Notes,
-    /// Whose sessions it may take over, and who may have its own.
-    pub keeping: Keeping,
-}
 
 /// Brings one tenant to the order's version, and proves it by reading its history afterwards.
 ///
@@ -76,6 +51,10 @@ async fn migrate<S: Session>(order: &Order, access: &Access, trail: &mut Trail) 
             ActionKind::Baseline => work.recorded(&mut session, seen, trail).await,
         };
         trail.doing.migration(None);
+        if result.is_err() && session.make_durable().await {
+            trail.stays();
+        }
+        let result = result.map_err(|failure| trail.failed(failure));
         match &result {
             Ok(Way::There) if trail.steps.is_empty() => {}
             Ok(Way::There) => trail.fingerprint = surroundings.after(&mut session).await,

@@ -76,7 +76,7 @@ pub async fn consume(house: Arc<House>, claim: Claim, mut slot: Slot) {
     // Until its outcome is recorded.
     let _works = house.pulse.works();
     let notes = Notes::of(&house.ledger, &claim);
-    let trail = Trail { notes, keeping: keeping(&house, &claim), ..Trail::default() };
+    let trail = Trail::of(notes, keeping(&house, &claim));
     let (doing, trail) = (trail.doing.clone(), Arc::new(Mutex::new(trail)));
     let loaded = load(&house, &claim).await;
     if !slot.begin().await {
@@ -166,7 +166,7 @@ async fn work(
 /// What an attempt has come to that has ended, or is being stopped. One that does not stop tells nothing: its history will.
 async fn left(trail: &Mutex<Trail>) -> Trail {
     let trail = tokio::time::timeout(STOPPED_WITHIN, trail.lock()).await;
-    trail.map(|mut trail| std::mem::take(&mut *trail)).unwrap_or_default()
+    trail.map(|mut trail| std::mem::take(&mut *trail).ended()).unwrap_or_default()
 }
 
 /// What "so many steps" or "what that run applied" are for this tenant, decided once and kept.

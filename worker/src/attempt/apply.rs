@@ -116,15 +116,14 @@ impl Work<'_> {
         };
         trail.doing.migration(None);
         applied.map_err(|failure| failure.in_migration(link.id.clone()))?;
-        if std::ptr::eq(pending.chain, self.taken[0].chain) && !link.migration.repeatable {
-            trail.to = Some(link.migration.version.clone());
-        }
-        trail.steps.push(Step {
+        let is_main = std::ptr::eq(pending.chain, self.taken[0].chain) && !link.migration.repeatable;
+        let step = Step {
             direction: Direction::Up,
             version: link.id.clone(),
             file: link.migration.file.clone(),
             duration_ms: watch.elapsed_ms(),
-        });
+        };
+        trail.applied(step, is_main.then(|| link.migration.version.clone()), session.is_durable());
         Ok(())
     }
 }

@@ -209,6 +209,14 @@ impl Session for PostgresSession {
         false
     }
 
+    fn is_durable(&self) -> bool {
+        !self.unawaited
+    }
+
+    async fn make_durable(&mut self) -> bool {
+        self.is_durable() || self.await_disk().await
+    }
+
     async fn catalog(&mut self, histories: &[&str]) -> Result<Catalog, Failure> {
         self.read_catalog(histories).await
     }
@@ -234,7 +242,6 @@ impl Session for PostgresSession {
     }
 
     async fn close(mut self) {
-        self.await_disk().await;
         if self.is_open() {
             // A pooler keeps the session then, and need not begin another one.
             let _ = self.end("ROLLBACK").await;

@@ -223,6 +223,16 @@ pub trait Session: Send + Sized + 'static {
     /// Whether a migration has left settings in the session that only a new one is free of.
     fn is_stained(&self) -> bool;
 
+    /// Whether all that was committed outlives a crash of the server, and of any program.
+    fn is_durable(&self) -> bool {
+        true
+    }
+
+    /// Waits until it does. False: the server is gone, and may have taken the last changes with it.
+    fn make_durable(&mut self) -> impl Future<Output = bool> + Send {
+        async { true }
+    }
+
     /// Reads the tenant's schema, without these history tables, and changes nothing.
     fn catalog(&mut self, histories: &[&str]) -> impl Future<Output = Result<Catalog, Failure>> + Send;
 

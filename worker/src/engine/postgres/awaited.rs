@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use tenantry_shared::failure::Class;
+
 use super::PostgresSession;
 use crate::engine::Change;
 
@@ -19,13 +21,12 @@ pub(super) fn begin(change: &Change<'_>) -> &'static str {
 }
 
 impl PostgresSession {
-    /// Waits for what was committed without a wait. A server that crashes before is asked anew by the next attempt.
-    pub(super) async fn await_disk(&mut self) {
-        if std::mem::take(&mut self.unawaited) {
-            let waited = tokio::time::timeout(WAIT_LIMIT, self.look(WAIT)).await;
-            if !matches!(waited, Ok(Ok(_))) {
-                tracing::debug!("the server may not have written yet what was applied before the failure");
-            }
-        }
+    /// Waits for what was committed without a wait. False: the server is gone. One that answers and refuses keeps what it has.
+    pub(super) async fn await_disk(&mut self) -> bool {
+        let waited = tokio::time::timeout(WAIT_LIMIT, self.look(WAIT)).await;
+        let is_lost =
+            waited.map_or(true, |said| said.is_err_and(|failure| failure.class == Class::Transient));
+        self.unawaited &= is_lost;
+        !is_lost
     }
 }
