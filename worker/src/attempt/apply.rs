@@ -123,7 +123,7 @@ impl Work<'_> {
             file: link.migration.file.clone(),
             duration_ms: watch.elapsed_ms(),
         };
-        trail.applied(step, is_main.then(|| link.migration.version.clone()), session.is_durable());
+        trail.applied(step, is_main.then(|| link.migration.version.clone()), session.durable_after());
         Ok(())
     }
 }

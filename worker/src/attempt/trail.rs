@@ -15,10 +15,6 @@ use crate::{
     notes::Notes,
 };
 
-/// PostgreSQL has written what a commit did not wait for after three times its `wal_writer_delay`, which is ten seconds at the most
-/// (<https://www.postgresql.org/docs/current/wal-async-commit.html>).
-const WRITTEN_AFTER: Duration = Duration::from_secs(31);
-
 /// It outlives a failure.
 #[derive(Debug, Default)]
 pub struct Trail {
@@ -49,6 +45,8 @@ struct Unsure {
     /// The newest version since, if that is another one.
     to: Option<Version>,
     since: Stopwatch,
+    /// After this time it is.
+    written: Duration,
 }
 
 impl Trail {
@@ -58,21 +56,20 @@ impl Trail {
         Self { notes, keeping, ..Self::default() }
     }
 
-    /// Something was applied, and may have made this the newest version.
-    pub(super) fn applied(&mut self, step: Step, to: Option<Version>, is_durable: bool) {
-        self.unsure.push(Unsure { step, to, since: Stopwatch::start() });
-        if is_durable {
+    /// Something was applied, and may have made this the newest version. After this time it is durable, and all before it.
+    pub(super) fn applied(&mut self, step: Step, to: Option<Version>, written: Duration) {
+        self.unsure.push(Unsure { step, to, since: Stopwatch::start(), written });
+        if written.is_zero() {
             self.stays();
         }
     }
 
     /// All that was applied so far outlives a crash.
     pub(super) fn stays(&mut self) {
-        self.stays_since(Duration::ZERO);
+        self.tell(self.unsure.len());
     }
 
-    fn stays_since(&mut self, ago: Duration) {
-        let count = self.unsure.iter().take_while(|unsure| unsure.since.elapsed() >= ago).count();
+    fn tell(&mut self, count: usize) {
         for Unsure { step, to, .. } in self.unsure.drain(..count) {
             self.steps.push(step);
             self.to = to.or(self.to.take());
@@ -93,7 +90,9 @@ impl Trail {
     /// What can be told for sure when nothing more is done, however the attempt ended.
     #[must_use]
     pub fn ended(mut self) -> Self {
-        self.stays_since(WRITTEN_AFTER);
+        let is_written = |unsure: &&Unsure| unsure.since.elapsed() >= unsure.written;
+        let count = self.unsure.iter().take_while(is_written).count();
+        self.tell(count);
         self
     }
 }
@@ -122,9 +121,10 @@ mod tests {
     #[test]
     fn what_a_crash_may_take_back_is_not_told_and_the_attempt_failed_in_the_first_of_it() {
         let mut trail = Trail::default();
-        for (number, is_durable) in [(1, false), (2, true), (3, false), (4, false)] {
+        let (now, later) = (Duration::ZERO, Duration::from_secs(60));
+        for (number, written) in [(1, later), (2, now), (3, later), (4, later)] {
             let (step, to) = step(number);
-            trail.applied(step, to, is_durable);
+            trail.applied(step, to, written);
         }
         assert_eq!(told(&trail), ["1", "2", "at 2"]);
         let duplicate =

@@ -26,7 +26,7 @@ mod settings;
 mod stepwise;
 mod there;
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use sqlx::{Connection as _, PgConnection};
 use tenantry_shared::{
@@ -44,6 +44,7 @@ pub(crate) use self::heads::PgHeads;
 use self::{
     answers::{line_of, texts},
     around::Outskirts,
+    awaited::WRITTEN_AFTER,
     catalog::Looks,
     lent::Lent,
     message::Ready,
@@ -209,12 +210,12 @@ impl Session for PostgresSession {
         false
     }
 
-    fn is_durable(&self) -> bool {
-        !self.unawaited
+    fn durable_after(&self) -> Duration {
+        if self.unawaited { WRITTEN_AFTER } else { Duration::ZERO }
     }
 
     async fn make_durable(&mut self) -> bool {
-        self.is_durable() || self.await_disk().await
+        !self.unawaited || self.await_disk().await
     }
 
     async fn catalog(&mut self, histories: &[&str]) -> Result<Catalog, Failure> {

@@ -223,9 +223,9 @@ pub trait Session: Send + Sized + 'static {
     /// Whether a migration has left settings in the session that only a new one is free of.
     fn is_stained(&self) -> bool;
 
-    /// Whether all that was committed outlives a crash of the server, and of any program.
-    fn is_durable(&self) -> bool {
-        true
+    /// How long from now on it may take until all that was committed outlives a crash of the server, and of any program.
+    fn durable_after(&self) -> Duration {
+        Duration::ZERO
     }
 
     /// Waits until it does. False: the server is gone, and may have taken the last changes with it.

@@ -12,6 +12,10 @@ use crate::engine::Change;
 /// A record that means nothing: a transaction that writes none commits without a wait.
 const WAIT: &str = "SELECT pg_logical_emit_message(true, 'tenantry', '')";
 
+/// What a commit did not wait for is written after three times the server's `wal_writer_delay`, which is ten seconds at the most
+/// (<https://www.postgresql.org/docs/current/wal-async-commit.html>).
+pub(super) const WRITTEN_AFTER: Duration = Duration::from_secs(31);
+
 /// How long a server that has failed a migration is waited for.
 const WAIT_LIMIT: Duration = Duration::from_secs(5);
 

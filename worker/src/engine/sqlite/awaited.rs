@@ -42,9 +42,10 @@ impl File {
         Ok(())
     }
 
-    /// A commit has succeeded.
-    pub(super) fn has_committed(&mut self) {
+    pub(super) fn commit(&mut self) -> Result<(), Failure> {
+        self.run("COMMIT")?;
         self.disk.owes = !self.disk.waits;
+        Ok(())
     }
 
     fn has_log(&self) -> Result<bool, Failure> {
@@ -75,10 +76,7 @@ impl Drop for File {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::engine::{Limits, sqlite::file::Opening};
 
     const SELECT: &str = "SELECT CAST(n AS TEXT) FROM history";
     const CREATE: &str = "CREATE TABLE IF NOT EXISTS history (n)";
@@ -87,11 +85,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("a.db");
         std::fs::write(&path, "").expect("a file");
-        let second = Duration::from_secs(1);
-        let limits = Limits { connect: second, lock: second, statement: None };
-        let opening = Opening::of(&format!("sqlite:{}", path.display()), limits).expect("a URL");
-        opening.deadline.begins(1);
-        let file = File::open(&opening).expect("a file");
+        let file = File::at(&path);
         file.execute(&format!("PRAGMA journal_mode = {mode}")).expect("a mode");
         (dir, file)
     }

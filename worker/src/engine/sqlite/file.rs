@@ -68,6 +68,16 @@ impl File {
         Ok(file)
     }
 
+    /// A file of a test.
+    #[cfg(test)]
+    pub(super) fn at(path: &std::path::Path) -> Self {
+        let second = Duration::from_secs(1);
+        let limits = Limits { connect: second, lock: second, statement: None };
+        let opening = Opening::of(&format!("sqlite:{}", path.display()), limits).expect("a URL");
+        opening.deadline.begins(1);
+        Self::open(&opening).expect("a file")
+    }
+
     fn set(&self) -> Result<(), rusqlite::Error> {
         self.connection.busy_timeout(self.limits.lock.min(LONGEST_WAIT))?;
         self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, true)?;
@@ -208,16 +218,14 @@ impl File {
         self.run(record)?;
         let Some(ahead) = ahead else {
             let rows = self.rows(select)?;
-            self.run("COMMIT")?;
-            self.has_committed();
+            self.commit()?;
             self.seen.is(select, rows);
             return Ok(After::default());
         };
         let after = self.look_ahead(ahead);
         // An error of the disk may have ended the transaction.
         let after = if self.connection.is_autocommit() { Ok(after?) } else { after };
-        self.run("COMMIT")?;
-        self.has_committed();
+        self.commit()?;
         Ok(after.unwrap_or_default())
     }
 

@@ -75,21 +75,10 @@ impl File {
 
 #[cfg(test)]
 mod tests {
-    use std::{path::Path, time::Duration};
-
     use super::*;
-    use crate::engine::{Limits, sqlite::file::Opening};
 
     const SELECT: &str = "SELECT CAST(version AS TEXT) FROM history";
     const CREATE: &str = "CREATE TABLE IF NOT EXISTS history (version)";
-
-    fn open(path: &Path) -> File {
-        let second = Duration::from_secs(1);
-        let limits = Limits { connect: second, lock: second, statement: None };
-        let opening = Opening::of(&format!("sqlite:{}", path.display()), limits).expect("a URL");
-        opening.deadline.begins(1);
-        File::open(&opening).expect("a file")
-    }
 
     fn apply(file: &mut File, number: u32) -> Result<(), Failure> {
         let script = format!("CREATE TABLE t{number} (id)");
@@ -102,7 +91,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("a.db");
         std::fs::write(&path, "").expect("a file");
-        let (mut file, other) = (open(&path), open(&path));
+        let (mut file, other) = (File::at(&path), File::at(&path));
         file.read(SELECT).expect("a history");
         apply(&mut file, 1).expect("nobody came between");
         other.execute("CREATE TABLE theirs (id)").expect("theirs");
@@ -118,7 +107,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("a.db");
         std::fs::write(&path, "").expect("a file");
-        let (mut file, other) = (open(&path), open(&path));
+        let (mut file, other) = (File::at(&path), File::at(&path));
         file.read(SELECT).expect("a history");
         apply(&mut file, 1).expect("it is made");
         other.execute("DROP TABLE history").expect("theirs");
