@@ -31,7 +31,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use sqlx::{Connection as _, PgConnection};
 use tenantry_shared::{
     clock::Stopwatch,
-    failure::{Class, Failure},
+    failure::Failure,
     format::Script,
     place::Engine,
     plan::Progress,
@@ -48,7 +48,7 @@ use self::{
     catalog::Looks,
     lent::Lent,
     message::Ready,
-    opened::{Opened, open},
+    opened::open,
     settings::Settings,
 };
 use super::{
@@ -93,7 +93,7 @@ pub struct PostgresSession {
 
 impl Session for PostgresSession {
     async fn connect(access: &Access, limits: Limits) -> Result<Self, Failure> {
-        Self::of(open(access, limits).await?, access, limits)
+        open(access, limits).await?.session(access, limits)
     }
 
     async fn begin(
@@ -250,55 +250,4 @@ impl Session for PostgresSession {
         // The server ends the session by itself when this does not arrive.
         let _ = self.connection.close().await;
     }
-}
-
-impl PostgresSession {
-    fn of(opened: Opened, access: &Access, limits: Limits) -> Result<Self, Failure> {
-        let Opened { connection, settings, database, schema: current, lent, pid } = opened;
-        if let Some(failure) = missing(access, current.as_deref()) {
-            return Err(failure);
-        }
-        let session = Self::expected(connection, settings, access, limits);
-        Ok(Self {
-            database,
-            schema: current.unwrap_or_else(|| "public".into()),
-            pid: pid.filter(|_| !lent),
-            lent: lent.then(Lent::default),
-            ..session
-        })
-    }
-
-    /// A session as its tenant's URL lets expect it, before it was asked.
-    fn expected(connection: PgConnection, settings: Settings, access: &Access, limits: Limits) -> Self {
-        Self {
-            connection,
-            limits,
-            password: access.url.password(),
-            database: access.place.database.clone(),
-            schema: access.place.schema.clone().unwrap_or_else(|| "public".into()),
-            whole: access.place.schema.is_none(),
-            settings,
-            pid: None,
-            lent: None,
-            clean: true,
-            unawaited: false,
-            there: HashSet::new(),
-            ahead: None,
-            ready: Ready::default(),
-            looks: Looks::default(),
-            outskirts: Outskirts::default(),
-            served: 0,
-            born: Stopwatch::start(),
-            doing: Arc::default(),
-        }
-    }
-}
-
-/// What is wrong where the tenant's schema is not the current one: the first one behind it would be that.
-fn missing(access: &Access, current: Option<&str>) -> Option<Failure> {
-    let schema = access.place.schema.as_deref().filter(|wanted| current != Some(wanted))?;
-    let missing = Failure::new(Class::Permanent, "3F000", format!("schema \"{schema}\" does not exist"));
-    Some(missing.with_hint(
-        "create the schema, or correct the tenant: tenantry tenants set ID --schema NAME --url-stdin",
-    ))
 }

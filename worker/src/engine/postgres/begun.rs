@@ -13,8 +13,8 @@ use tenantry_shared::{
 };
 
 use super::{
-    PostgresSession, UNDEFINED_TABLE, missing,
-    opened::{self, Begun},
+    PostgresSession, UNDEFINED_TABLE,
+    opened::{self, Begun, missing},
     settings::Settings,
     texts,
     there::{Guarded, There},
@@ -89,7 +89,7 @@ impl PostgresSession {
         limits: Limits,
         asks: &(dyn Fn(&Site) -> Asks + Sync),
     ) -> Result<(Self, Result<Seen, Failure>), Failure> {
-        let mut session = Self::of(opened::borrow(connection, settings, access).await?, access, limits)?;
+        let mut session = opened::borrow(connection, settings, access).await?.session(access, limits)?;
         let Asks { needed, doing, .. } = asks(&session.site(""));
         session.tell(doing);
         let read = session.read_all(&needed).await;

@@ -6,20 +6,27 @@
 //! session that answers. That one may be ours for as long as we stay, or for one transaction: no look from within tells for
 //! sure, so it is taken for the latter unless the tenant's URL says otherwise.
 
-use std::{future::poll_fn, pin::pin, str::FromStr as _, task::Poll};
+use std::{collections::HashSet, future::poll_fn, pin::pin, str::FromStr as _, sync::Arc, task::Poll};
 
 use sqlx::{
     AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, Row as _, postgres::PgConnectOptions,
 };
 use tenantry_shared::{
-    clock,
+    clock::{self, Stopwatch},
     failure::{Class, Failure},
     place::{DatabaseUrl, Engine},
     pooling::{MARK, Pooling, for_driver, refuses_options, without_options},
     registry::Access,
 };
 
-use super::settings::{Settings, time_limits};
+use super::{
+    PostgresSession,
+    around::Outskirts,
+    catalog::Looks,
+    lent::Lent,
+    message::Ready,
+    settings::{Settings, time_limits},
+};
 use crate::engine::{Limits, failure, in_time};
 
 /// What PgBouncer says of a transaction where it hands out its sessions by the statement.
@@ -34,15 +41,15 @@ const POLLS: usize = 32;
 
 /// A connection, and what is known of it.
 pub(super) struct Opened {
-    pub(super) connection: PgConnection,
-    pub(super) settings: Settings,
-    pub(super) database: String,
+    connection: PgConnection,
+    settings: Settings,
+    database: String,
     /// The first schema of the path that is there.
-    pub(super) schema: Option<String>,
+    schema: Option<String>,
     /// Whether each transaction may be in another session.
-    pub(super) lent: bool,
+    lent: bool,
     /// The server's number of the session.
-    pub(super) pid: Option<u64>,
+    pid: Option<u64>,
 }
 
 /// Connects. A session of our own has its settings then, and in any other nothing is left.
@@ -87,6 +94,65 @@ impl Opened {
         let About { database, schema, lent, pid, .. } = about;
         Self { connection, settings, database, schema, lent, pid }
     }
+
+    /// The tenant's session.
+    ///
+    /// # Errors
+    /// When its schema is not there.
+    pub(super) fn session(self, access: &Access, limits: Limits) -> Result<PostgresSession, Failure> {
+        if let Some(failure) = missing(access, self.schema.as_deref()) {
+            return Err(failure);
+        }
+        let session = PostgresSession::expected(self.connection, self.settings, access, limits);
+        Ok(PostgresSession {
+            database: self.database,
+            schema: self.schema.unwrap_or_else(|| "public".into()),
+            pid: self.pid.filter(|_| !self.lent),
+            lent: self.lent.then(Lent::default),
+            ..session
+        })
+    }
+}
+
+impl PostgresSession {
+    /// A session as its tenant's URL lets expect it, before it was asked.
+    pub(super) fn expected(
+        connection: PgConnection,
+        settings: Settings,
+        access: &Access,
+        limits: Limits,
+    ) -> Self {
+        Self {
+            connection,
+            limits,
+            password: access.url.password(),
+            database: access.place.database.clone(),
+            schema: access.place.schema.clone().unwrap_or_else(|| "public".into()),
+            whole: access.place.schema.is_none(),
+            settings,
+            pid: None,
+            lent: None,
+            clean: true,
+            unawaited: false,
+            there: HashSet::new(),
+            ahead: None,
+            ready: Ready::default(),
+            looks: Looks::default(),
+            outskirts: Outskirts::default(),
+            served: 0,
+            born: Stopwatch::start(),
+            doing: Arc::default(),
+        }
+    }
+}
+
+/// What is wrong where the tenant's schema is not the current one: the first one behind it would be that.
+pub(super) fn missing(access: &Access, current: Option<&str>) -> Option<Failure> {
+    let schema = access.place.schema.as_deref().filter(|wanted| current != Some(wanted))?;
+    let missing = Failure::new(Class::Permanent, "3F000", format!("schema \"{schema}\" does not exist"));
+    Some(missing.with_hint(
+        "create the schema, or correct the tenant: tenantry tenants set ID --schema NAME --url-stdin",
+    ))
 }
 
 /// A connection of which nothing is known yet.
