@@ -67,7 +67,7 @@ const WHOLE: &[Part] = &[
         ..PART
     },
     Part { cases: &[Start, Tail, Enqueue], ..PART },
-    Part { cases: &[Queue], concurrency: &[128], rounds: 2, ..PART },
+    Part { cases: &[Queue], concurrency: &[256], rounds: 2, ..PART },
     Part { cases: &[Scale], fleets: &[Schemas, Sqlite], rounds: 2, concurrency: &[16], ..PART },
     Part { cases: &[Scale], fleets: &[Mariadb], rounds: 1, concurrency: &[16], ..PART },
     Part { cases: &[Million], ..PART },

@@ -205,12 +205,14 @@ impl Draft {
         if let Some(run) = app.ledger.known_request(&spec).await? {
             return Ok(run);
         }
-        app.ledger.store().write_back().await;
         app.registry.put_bundle(&self.bundle).await?;
         if let Some((url, place)) = &self.central {
             app.registry.put_central(&app.key().await?, url, place).await?;
         }
         app.ledger.put_caps(&app.config.caps).await?;
+        // It waits for the disk while the look waits for tenants' servers.
+        let store = app.ledger.store().clone();
+        let written_back = tokio::spawn(async move { store.write_back().await });
         let ahead = match ahead {
             Some((tenants, concurrency)) => {
                 let App { registry, ledger, .. } = app;
@@ -219,6 +221,7 @@ impl Draft {
             }
             None => None,
         };
+        let _ = written_back.await; // the run is written whether it was or not
         Ok(app.ledger.enqueue_after(&spec, &description, ahead.as_ref()).await?)
     }
 }
