@@ -32,6 +32,10 @@ const BATCH: usize = 50;
 const WIDTH: usize = 4;
 const MYSQL_WIDTH: usize = 8;
 
+/// Of so many tenants not all are in the memory of a PostgreSQL server: it waits for the disk, and more connections wait at once.
+const LARGE: u64 = 4_000;
+const LARGE_WIDTH: usize = 8;
+
 /// For so many tenants it is worth the time to open one of them.
 const EACH: u64 = 64;
 
@@ -43,7 +47,11 @@ const MISSES: usize = 3;
 
 /// How many connections read so many tenants, if they are together.
 pub(super) fn width(engine: Engine, tenants: u64) -> usize {
-    let most = if engine == Engine::MySql { MYSQL_WIDTH } else { WIDTH };
+    let most = match engine {
+        Engine::MySql => MYSQL_WIDTH,
+        _ if tenants >= LARGE => LARGE_WIDTH,
+        _ => WIDTH,
+    };
     usize::try_from(tenants / EACH).unwrap_or(most).clamp(1, most)
 }
 
