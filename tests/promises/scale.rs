@@ -239,3 +239,63 @@ async fn a_worker_reads_as_few_rows_of_the_ledger_for_each_of_twenty_thousand_te
     assert_eq!(targets(&home, "state = 'current'").await, TENANTS as i64);
     assert!(read < 30 * TENANTS as i64, "{read} rows of {TENANTS} targets were read");
 }
+
+/// So many tenants that are empty schemas of a database, in the home's registry.
+async fn schemas(home: &Home, count: i64) -> TenantDb {
+    let name = unique("schemas");
+    create_postgres_database(&server::postgres(), &name).await;
+    let url = with_database(&server::postgres(), &name);
+    let all: Vec<String> = (0..count).map(|n| format!("CREATE SCHEMA s{n}")).collect();
+    let lines: String = (0..count).map(|n| format!("t{n:05},{url},s{n}\n")).collect();
+    let database = TenantDb { id: name, kind: Kind::PostgresDatabase, url, schema: None };
+    database.execute(&all.join(";")).await;
+    let _ = home.run(&["registry", "init"]).exits(0);
+    let lines = format!("id,url,schema\n{lines}");
+    let _ = home.run_with_input(&["tenants", "import", "-", "--format", "csv"], &lines).exits(0);
+    database
+}
+
+/// What the server counted while all of them were migrated, for each of them.
+async fn counted_for_each(home: &Home, database: &TenantDb, count: i64, counter: &str) -> i64 {
+    let before = database.number(counter).await;
+    let _ = home.run(&["migrate", "--all", "--yes", "--concurrency", "2"]).exits(0);
+    // A session that has ended has told all that it counted.
+    let sessions = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'tenantry'";
+    until("the sessions end", async || database.number(sessions).await == 0).await;
+    (database.number(counter).await - before) / count
+}
+
+/// A migration may give every tenant triggers while the server still goes by what it counted before.
+#[tokio::test]
+async fn a_look_at_one_schema_reads_nothing_of_the_triggers_of_other_schemas() {
+    const TENANTS: i64 = 40;
+    let home = Home::new();
+    let database = schemas(&home, TENANTS).await;
+    // Many dependencies, of few kinds and on few tables: the server takes triggers for rare.
+    let wide = "DO $$ BEGIN FOR n IN 1..20 LOOP
+            EXECUTE (SELECT format('CREATE TABLE wide%s (%s)', n, string_agg('c' || c || ' int DEFAULT 0', ',')) FROM generate_series(1, 1000) c);
+        END LOOP; END $$";
+    database.execute(wide).await;
+    database.execute("VACUUM ANALYZE").await;
+    let table = |n| format!("CREATE TABLE t{n} (id int PRIMARY KEY, of int REFERENCES t{n});\n");
+    home.migration("1_made.sql", &(0..10).map(table).collect::<String>());
+    let entries = "SELECT COALESCE(sum(idx_tup_read), 0)::bigint FROM pg_stat_sys_indexes WHERE indexrelname = 'pg_depend_depender_index'";
+    let read = counted_for_each(&home, &database, TENANTS, entries).await;
+    assert!((1..400).contains(&read), "{read} entries were read for each tenant");
+}
+
+/// What a session has prepared is planned anew once the server has counted a catalog of it.
+#[tokio::test]
+async fn a_look_at_one_schema_reads_no_names_of_other_schemas_after_it_was_planned_anew() {
+    const TENANTS: i64 = 20;
+    let home = Home::new();
+    let database = schemas(&home, TENANTS).await;
+    let others = "DO $$ BEGIN FOR n IN 1..2000 LOOP EXECUTE 'CREATE SCHEMA other' || n; END LOOP; END $$";
+    database.execute(others).await;
+    let counts = "ANALYZE pg_catalog.pg_depend; CREATE TABLE made (n int);";
+    home.migration("1_made.sql", counts);
+    // The views of these counters would read the names themselves.
+    let names = "SELECT pg_stat_get_tuples_returned('pg_catalog.pg_namespace'::regclass)";
+    let read = counted_for_each(&home, &database, TENANTS, names).await;
+    assert!(read < 1_000, "{read} names were read for each tenant");
+}

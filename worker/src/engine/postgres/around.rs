@@ -32,7 +32,7 @@ const INSIDE: &str = "-- What is in them.";
 const MORE: &str = "UNION ALL SELECT 'more', NULL, NULL, NULL, NULL WHERE EXISTS (SELECT FROM member)";
 
 /// A row if there is more than an empty `public`: a schema that is newer than this, or what depends on that one.
-const QUIET: &str = "SELECT 'more' FROM pg_namespace WHERE oid > $1
+const QUIET: &str = "(SELECT 'more' FROM pg_namespace WHERE oid > $1 ORDER BY oid LIMIT 1)
     UNION ALL
     SELECT 'more' FROM pg_depend WHERE refclassid = '2615' AND refobjid = (SELECT oid FROM pg_namespace WHERE nspname = 'public')";
 

@@ -73,7 +73,7 @@ impl PostgresSession {
     pub(super) async fn read_catalog(&mut self, histories: &[&str]) -> Result<Catalog, Failure> {
         let mut rows = match self.ready.catalog.take() {
             Some(rows) => rows,
-            None => self.look(&self.catalog_query()).await?,
+            None => self.look(&self.catalog_query(histories)).await?,
         };
         let more = Found::of(&rows, &self.schema, self.whole).more();
         let more: Vec<_> = more.into_iter().filter(|(part, _)| !self.looks.asks(part)).collect();
@@ -90,12 +90,13 @@ impl PostgresSession {
     }
 
     /// As statements for this tenant alone, under its path.
-    fn catalog_query(&self) -> String {
+    fn catalog_query(&self, histories: &[&str]) -> String {
         if self.whole {
             return parts::always(true).map(|part| format!("{}; ", part.in_database())).collect();
         }
         let all = parts::always(false).chain(self.looks.more.iter().copied());
-        parts::together(all, &self.site("").text(&self.schema))
+        let name = self.site("").text(&self.schema);
+        parts::together(all, &name, &self.array(histories.iter().copied()))
     }
 
     /// Whether the server knows the words of the looks: one that it does not know would fail the whole message.
@@ -106,17 +107,17 @@ impl PostgresSession {
     /// The statements that read what [`Self::read_catalog`] and [`Self::read_outsiders`] ask for, to be sent behind others in
     /// one message; and whether the last one asks what is around the tenant.
     pub(super) fn look_ahead(&self, histories: &[String]) -> (String, bool) {
-        if self.whole {
-            let path = quoted(Engine::Postgres, &self.schema);
-            return (format!("{SETTINGS}SET LOCAL search_path = {path}; {}", self.catalog_query()), false);
-        }
         let histories: Vec<&str> = histories.iter().map(String::as_str).collect();
+        if self.whole {
+            let (path, query) = (quoted(Engine::Postgres, &self.schema), self.catalog_query(&histories));
+            return (format!("{SETTINGS}SET LOCAL search_path = {path}; {query}"), false);
+        }
         let around = self.knows_schemas(&histories);
-        let name = self.site("").text(&self.schema);
+        let (name, without) = (self.site("").text(&self.schema), self.array(histories.iter().copied()));
         let prepared = self.looks.prepare(around.then(|| self.around_name()));
         let mut text = format!("{SETTINGS}{PREPARED_PATH}{prepared}");
         for (look, _) in self.looks.statements() {
-            text.push_str(&format!("EXECUTE {look}({name}); "));
+            text.push_str(&format!("EXECUTE {look}({name}, {without}); "));
         }
         if around {
             text.push_str(&self.around_call());
@@ -186,7 +187,7 @@ impl Looks {
     fn prepare(&self, around: Option<&str>) -> String {
         let new = self.statements().filter(|(name, _)| !self.has(name));
         let new = new.map(|(name, parts)| {
-            format!("PREPARE {name}(text) AS {}; ", parts::together(parts.into_iter(), "$1"))
+            format!("PREPARE {name}(text, name[]) AS {}; ", parts::together(parts.into_iter(), "$1", "$2"))
         });
         let text: String = new.chain(around.filter(|name| !self.has(name)).map(around::prepare)).collect();
         if text.is_empty() { text } else { format!("{FOR_GROWTH}{text}") }

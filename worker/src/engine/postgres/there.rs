@@ -59,13 +59,18 @@ impl PostgresSession {
         }
         let prepare = if self.looks.has(THERE) { String::new() } else { format!("{FOR_GROWTH}{PREPARE}") };
         let own = asked.iter().filter(|asked| asked.is_own);
-        let names: Vec<String> = own.flat_map(|own| &own.guard.tables).map(|name| element(name)).collect();
-        let site = self.site("");
-        let (schema, names) = (site.text(&self.schema), site.text(&format!("{{{}}}", names.join(","))));
+        let names = self.array(own.flat_map(|own| &own.guard.tables).map(String::as_str));
+        let schema = self.site("").text(&self.schema);
         Some(There {
             before: format!("{PREPARED_PATH}{prepare}"),
             execute: format!("EXECUTE {THERE}({schema}, {names})"),
         })
+    }
+
+    /// These names as an array's text.
+    pub(super) fn array<'a>(&self, names: impl Iterator<Item = &'a str>) -> String {
+        let names: Vec<String> = names.map(element).collect();
+        self.site("").text(&format!("{{{}}}", names.join(",")))
     }
 
     /// The tables that are there, as the answer to [`Self::each`].

@@ -17,18 +17,22 @@ pub(super) struct Part {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Of {
     Relations,
+    /// Relations but for the tables that histories are kept in.
+    Tables,
     Types,
     Functions,
 }
 
 impl Of {
-    /// The catalog's OID.
-    fn class(self) -> &'static str {
-        match self {
+    /// What a schema has of it.
+    fn in_schema(self) -> String {
+        let class = match self {
+            Self::Tables => return IN_TABLES.to_owned(),
             Self::Relations => super::found::RELATION,
             Self::Types => super::found::TYPE,
             Self::Functions => super::found::FUNCTION,
-        }
+        };
+        IN_SCHEMA.replace("{class}", class)
     }
 }
 
@@ -39,8 +43,11 @@ const FIRST_OF_USERS: &str = ">= '16384'";
 /// of them. With the first look at it its path is taken on, whatever path the statement was begun under.
 const MEMBERS: &str = "WITH own AS MATERIALIZED (SELECT oid FROM pg_namespace
         WHERE nspname = {schema} AND set_config('search_path', quote_ident({schema}), true) IS NOT NULL),
-    member AS MATERIALIZED (SELECT classid, objid FROM pg_depend WHERE refclassid = '2615' AND refobjid = (SELECT oid FROM own)) ";
+    member AS MATERIALIZED (SELECT classid, objid FROM pg_depend WHERE refclassid = '2615' AND refobjid = (SELECT oid FROM own)),
+    tables AS MATERIALIZED (SELECT objid FROM member WHERE classid = '1259' AND objid <> ALL (ARRAY(
+        SELECT oid FROM pg_class WHERE relname = ANY ({histories}) AND relnamespace = (SELECT oid FROM own)))) ";
 
+const IN_TABLES: &str = "= ANY (ARRAY(SELECT objid FROM tables))";
 const IN_SCHEMA: &str = "= ANY (ARRAY(SELECT objid FROM member WHERE classid = '{class}'))";
 
 /// The end of a statement, which gives no row. A server that has the rows of what was prepared looks at the path once more,
@@ -64,25 +71,25 @@ const ALWAYS: [Part; 6] = [
     ),
     part(
         10,
-        Of::Relations,
+        Of::Tables,
         "SELECT 'column', attrelid, attnum, attname, format_type(atttypid, atttypmod), atttypid, attcollation, attnotnull,
             attidentity, attgenerated FROM pg_attribute WHERE attrelid {in} AND attnum > '0' AND NOT attisdropped",
     ),
     part(
         4,
-        Of::Relations,
+        Of::Tables,
         "SELECT 'default', adrelid, adnum, pg_get_expr(adbin, adrelid, true) FROM pg_attrdef WHERE adrelid {in}",
     ),
     part(
         6,
-        Of::Relations,
+        Of::Tables,
         "SELECT 'constraint', conrelid, conname, contype, conindid, pg_get_constraintdef(oid, true)
         FROM pg_constraint WHERE conrelid {in}",
     ),
     // A primary key is a constraint, and so told already; the key of what is stored aside is nobody's.
     part(
         6,
-        Of::Relations,
+        Of::Tables,
         "SELECT 'index', indrelid, indexrelid, (SELECT relname FROM pg_class WHERE oid = indexrelid), indisvalid,
             pg_get_indexdef(indexrelid, 0, true) FROM pg_index WHERE indrelid {in} AND NOT indisprimary",
     ),
@@ -107,6 +114,8 @@ const OF_DATABASE: [Part; 3] = [
     ),
     part(4, Of::Relations, EXTENSION),
 ];
+/// What depends on the tables stands apart (`OFFSET 0`): by a plan that was made while a database had few triggers, those of all tenants
+/// would be looked through later.
 const OF_SCHEMA: [Part; 2] = [
     part(
         6,
@@ -114,9 +123,10 @@ const OF_SCHEMA: [Part; 2] = [
         "SELECT 'dependency', classid, objid, refclassid, refobjid, deptype FROM member JOIN pg_depend USING (classid, objid)
         WHERE classid IN ('1247', '1255') OR refclassid IN ('1259', '3079')
         UNION ALL
-        SELECT 'dependency', classid, objid, refclassid, refobjid, deptype FROM pg_depend
-        WHERE refclassid = '1259' AND refobjid = ANY (ARRAY(SELECT objid FROM member WHERE classid = '1259'))
-            AND classid IN ('2618', '2620', '3256')",
+        SELECT 'dependency', classid, objid, refclassid, refobjid, deptype FROM (
+            SELECT classid, objid, refclassid, refobjid, deptype FROM pg_depend
+            WHERE refclassid = '1259' AND refobjid = ANY (ARRAY(SELECT objid FROM tables)) OFFSET 0) behind
+        WHERE classid IN ('2618', '2620', '3256')",
     ),
     part(4, Of::Relations, EXTENSION),
 ];
@@ -212,9 +222,10 @@ pub(super) fn always(whole: bool) -> impl Iterator<Item = &'static Part> {
     ALWAYS.iter().chain(other)
 }
 
-/// All of these of the schema that this gives the name of, as one statement. Its rows are texts, all of as many columns.
-pub(super) fn together<'a>(parts: impl Iterator<Item = &'a Part>, schema: &str) -> String {
-    let mut text = MEMBERS.replace("{schema}", schema);
+/// All of these of the schema that this gives the name of, but for what is on the tables of these names, as one statement. Its rows
+/// are texts, all of as many columns.
+pub(super) fn together<'a>(parts: impl Iterator<Item = &'a Part>, schema: &str, histories: &str) -> String {
+    let mut text = MEMBERS.replace("{schema}", schema).replace("{histories}", histories);
     for part in parts {
         text.push_str(&part.in_schema());
         text.push_str(" UNION ALL ");
@@ -234,7 +245,7 @@ impl Part {
     }
 
     fn in_schema(&self) -> String {
-        let text = self.text.replace("{in}", &IN_SCHEMA.replace("{class}", self.of.class()));
+        let text = self.text.replace("{in}", &self.of.in_schema());
         let names: Vec<String> = (1..=self.columns).map(|number| format!("c{number}")).collect();
         let texts = names.iter().map(|name| format!("{name}::text"));
         let all: Vec<String> = texts.chain(std::iter::repeat("NULL".to_owned())).take(MOST_COLUMNS).collect();
