@@ -96,7 +96,7 @@ impl PostgresSession {
         }
         let all = parts::always(false).chain(self.looks.more.iter().copied());
         let name = self.site("").text(&self.schema);
-        parts::together(all, &name, &self.array(histories.iter().copied()))
+        parts::together(all, &name, &self.array(histories))
     }
 
     /// Whether the server knows the words of the looks: one that it does not know would fail the whole message.
@@ -113,7 +113,7 @@ impl PostgresSession {
             return (format!("{SETTINGS}SET LOCAL search_path = {path}; {query}"), false);
         }
         let around = self.knows_schemas(&histories);
-        let (name, without) = (self.site("").text(&self.schema), self.array(histories.iter().copied()));
+        let (name, without) = (self.site("").text(&self.schema), self.array(&histories));
         let prepared = self.looks.prepare(around.then(|| self.around_name()));
         let mut text = format!("{SETTINGS}{PREPARED_PATH}{prepared}");
         for (look, _) in self.looks.statements() {

@@ -59,7 +59,7 @@ impl PostgresSession {
         }
         let prepare = if self.looks.has(THERE) { String::new() } else { format!("{FOR_GROWTH}{PREPARE}") };
         let own = asked.iter().filter(|asked| asked.is_own);
-        let names = self.array(own.flat_map(|own| &own.guard.tables).map(String::as_str));
+        let names = self.array(own.flat_map(|own| &own.guard.tables));
         let schema = self.site("").text(&self.schema);
         Some(There {
             before: format!("{PREPARED_PATH}{prepare}"),
@@ -68,8 +68,8 @@ impl PostgresSession {
     }
 
     /// These names as an array's text.
-    pub(super) fn array<'a>(&self, names: impl Iterator<Item = &'a str>) -> String {
-        let names: Vec<String> = names.map(element).collect();
+    pub(super) fn array(&self, names: impl IntoIterator<Item = impl AsRef<str>>) -> String {
+        let names: Vec<String> = names.into_iter().map(|name| element(name.as_ref())).collect();
         self.site("").text(&format!("{{{}}}", names.join(",")))
     }
 

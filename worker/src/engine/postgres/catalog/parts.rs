@@ -41,11 +41,15 @@ const FIRST_OF_USERS: &str = ">= '16384'";
 
 /// What belongs to a schema, which is found by what depends on it: unlike a search by schema, that takes no longer with more
 /// of them. With the first look at it its path is taken on, whatever path the statement was begun under.
-const MEMBERS: &str = "WITH own AS MATERIALIZED (SELECT oid FROM pg_namespace
-        WHERE nspname = {schema} AND set_config('search_path', quote_ident({schema}), true) IS NOT NULL),
-    member AS MATERIALIZED (SELECT classid, objid FROM pg_depend WHERE refclassid = '2615' AND refobjid = (SELECT oid FROM own)),
-    tables AS MATERIALIZED (SELECT objid FROM member WHERE classid = '1259' AND objid <> ALL (ARRAY(
-        SELECT oid FROM pg_class WHERE relname = ANY ({histories}) AND relnamespace = (SELECT oid FROM own)))) ";
+fn members(schema: &str, histories: &str) -> String {
+    format!(
+        "WITH own AS MATERIALIZED (SELECT oid FROM pg_namespace
+            WHERE nspname = {schema} AND set_config('search_path', quote_ident({schema}), true) IS NOT NULL),
+        member AS MATERIALIZED (SELECT classid, objid FROM pg_depend WHERE refclassid = '2615' AND refobjid = (SELECT oid FROM own)),
+        tables AS MATERIALIZED (SELECT objid FROM member WHERE classid = '1259' AND objid <> ALL (ARRAY(
+            SELECT oid FROM pg_class WHERE relname = ANY ({histories}) AND relnamespace = (SELECT oid FROM own)))) "
+    )
+}
 
 const IN_TABLES: &str = "= ANY (ARRAY(SELECT objid FROM tables))";
 const IN_SCHEMA: &str = "= ANY (ARRAY(SELECT objid FROM member WHERE classid = '{class}'))";
@@ -225,7 +229,7 @@ pub(super) fn always(whole: bool) -> impl Iterator<Item = &'static Part> {
 /// All of these of the schema that this gives the name of, but for what is on the tables of these names, as one statement. Its rows
 /// are texts, all of as many columns.
 pub(super) fn together<'a>(parts: impl Iterator<Item = &'a Part>, schema: &str, histories: &str) -> String {
-    let mut text = MEMBERS.replace("{schema}", schema).replace("{histories}", histories);
+    let mut text = members(schema, histories);
     for part in parts {
         text.push_str(&part.in_schema());
         text.push_str(" UNION ALL ");
