@@ -200,31 +200,31 @@ async fn an_import_takes_the_memory_of_its_lines_and_not_of_its_tenants() {
     assert!(many < few + 18_000 / 2, "few: {few} KiB, many: {many} KiB");
 }
 
-/// So many tenants of the registry that share a few schemas, which are current.
-async fn sharing(home: &Home, schemas: usize, tenants: usize) {
-    let name = unique("shared");
+/// So many tenants of the registry that share a few schemas of a database, which are empty.
+async fn schemas(home: &Home, schemas: i64, tenants: i64) -> TenantDb {
+    let name = unique("schemas");
     create_postgres_database(&server::postgres(), &name).await;
     let url = with_database(&server::postgres(), &name);
-    let _ = home.run(&["registry", "init"]).exits(0);
+    let all: Vec<String> = (0..schemas).map(|n| format!("CREATE SCHEMA s{n}")).collect();
     let mut lines = "id,url,schema\n".to_owned();
     for n in 0..tenants {
         let _ = writeln!(lines, "t{n:05},{url},s{}", n % schemas);
     }
-    let all: Vec<String> = (0..schemas).map(|n| format!("CREATE SCHEMA s{n}")).collect();
     let database = TenantDb { id: name, kind: Kind::PostgresDatabase, url, schema: None };
     database.execute(&all.join(";")).await;
-    home.migration("1_made.sql", "CREATE TABLE made (n INTEGER);");
+    let _ = home.run(&["registry", "init"]).exits(0);
     let _ = home.run_with_input(&["tenants", "import", "-", "--format", "csv"], &lines).exits(0);
-    let limit = schemas.to_string();
-    let _ = home.run(&["migrate", "--all", "--yes", "--limit", &limit]).exits(0);
+    database
 }
 
 /// Nothing that is done for a page of tenants, or five times a second, may read all targets of a run.
 #[tokio::test]
 async fn a_worker_reads_as_few_rows_of_the_ledger_for_each_of_twenty_thousand_tenants_as_of_a_few() {
-    const TENANTS: usize = 20_000;
+    const TENANTS: i64 = 20_000;
     let home = Home::new().with_postgres_registry().await;
-    sharing(&home, 20, TENANTS).await;
+    let _ = schemas(&home, 20, TENANTS).await;
+    home.migration("1_made.sql", "CREATE TABLE made (n INTEGER);");
+    let _ = home.run(&["migrate", "--all", "--yes", "--limit", "20"]).exits(0);
     let _ = home.run(&["enqueue", "--all", "--yes"]).exits(0);
     let read = "SELECT (seq_tup_read + COALESCE(idx_tup_fetch, 0))::bigint FROM pg_stat_user_tables WHERE relname = 'targets'";
     let before = ledger(&home).number(read).await;
@@ -236,23 +236,8 @@ async fn a_worker_reads_as_few_rows_of_the_ledger_for_each_of_twenty_thousand_te
     worker.signal("TERM");
     assert_eq!(worker.exit_code(), Some(0));
     let read = ledger(&home).number(read).await - before;
-    assert_eq!(targets(&home, "state = 'current'").await, TENANTS as i64);
-    assert!(read < 30 * TENANTS as i64, "{read} rows of {TENANTS} targets were read");
-}
-
-/// So many tenants that are empty schemas of a database, in the home's registry.
-async fn schemas(home: &Home, count: i64) -> TenantDb {
-    let name = unique("schemas");
-    create_postgres_database(&server::postgres(), &name).await;
-    let url = with_database(&server::postgres(), &name);
-    let all: Vec<String> = (0..count).map(|n| format!("CREATE SCHEMA s{n}")).collect();
-    let lines: String = (0..count).map(|n| format!("t{n:05},{url},s{n}\n")).collect();
-    let database = TenantDb { id: name, kind: Kind::PostgresDatabase, url, schema: None };
-    database.execute(&all.join(";")).await;
-    let _ = home.run(&["registry", "init"]).exits(0);
-    let lines = format!("id,url,schema\n{lines}");
-    let _ = home.run_with_input(&["tenants", "import", "-", "--format", "csv"], &lines).exits(0);
-    database
+    assert_eq!(targets(&home, "state = 'current'").await, TENANTS);
+    assert!(read < 30 * TENANTS, "{read} rows of {TENANTS} targets were read");
 }
 
 /// What the server counted while all of them were migrated, for each of them.
@@ -270,7 +255,7 @@ async fn counted_for_each(home: &Home, database: &TenantDb, count: i64, counter:
 async fn a_look_at_one_schema_reads_nothing_of_the_triggers_of_other_schemas() {
     const TENANTS: i64 = 40;
     let home = Home::new();
-    let database = schemas(&home, TENANTS).await;
+    let database = schemas(&home, TENANTS, TENANTS).await;
     // Many dependencies, of few kinds and on few tables: the server takes triggers for rare.
     let wide = "DO $$ BEGIN FOR n IN 1..20 LOOP
             EXECUTE (SELECT format('CREATE TABLE wide%s (%s)', n, string_agg('c' || c || ' int DEFAULT 0', ',')) FROM generate_series(1, 1000) c);
@@ -289,7 +274,7 @@ async fn a_look_at_one_schema_reads_nothing_of_the_triggers_of_other_schemas() {
 async fn a_look_at_one_schema_reads_no_names_of_other_schemas_after_it_was_planned_anew() {
     const TENANTS: i64 = 20;
     let home = Home::new();
-    let database = schemas(&home, TENANTS).await;
+    let database = schemas(&home, TENANTS, TENANTS).await;
     let others = "DO $$ BEGIN FOR n IN 1..2000 LOOP EXECUTE 'CREATE SCHEMA other' || n; END LOOP; END $$";
     database.execute(others).await;
     let counts = "ANALYZE pg_catalog.pg_depend; CREATE TABLE made (n int);";
