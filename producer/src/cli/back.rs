@@ -7,7 +7,7 @@ use tenantry_shared::{config::parse_duration, plan::mend::Mend, run::RunRef, ver
 
 use super::{DedicatedArgs, How, NoTenants, OnceArgs, RolloutArgs, SelectionArgs, examples};
 
-/// Where the migrations are, and how long to wait.
+// Where the migrations are, and how long to wait.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Limits {
     /// Directory of the migrations [default: TENANTRY_MIGRATIONS, the configured one, or ./migrations]
@@ -42,7 +42,7 @@ impl From<&Limits> for How {
     }
 }
 
-/// Who works the run, and who waits for it.
+// Who works the run, and who waits for it.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Control")]
 pub(crate) struct Follow {
@@ -156,7 +156,7 @@ pub(crate) struct RepairArgs {
     pub(crate) yes: bool,
 }
 
-/// One thing to mend; without any, what is wrong is only told.
+// One thing to mend; without any, what is wrong is only told.
 #[derive(Args, Clone, Debug)]
 #[group(id = "mend", multiple = false)]
 #[command(next_help_heading = "One thing to mend")]

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-/// Which one. Without these, `DATABASE_URL` or `DB_HOST` and its companions name it.
+// Which one. Without these, `DATABASE_URL` or `DB_HOST` and its companions name it.
 #[derive(Args, Default)]
 pub(crate) struct DedicatedArgs {
     /// Only the one database whose URL is in this variable; no registry is needed [default: DATABASE_URL, or DB_HOST and its companions, when no tenants are selected]

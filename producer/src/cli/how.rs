@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::Args;
 use tenantry_shared::{config::parse_duration, plan::Order, version::Version};
 
-/// What to apply, and how.
+// What to apply, and how.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct How {
     /// Stop at this version, which must be there [default: the newest]

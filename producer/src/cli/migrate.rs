@@ -11,7 +11,7 @@ use tenantry_shared::{
 
 use super::{DedicatedArgs, How, NoTenants, RolloutArgs, SelectionArgs, examples};
 
-/// What becomes of a request that was made before, and of one that another run is in the way of.
+// What becomes of a request that was made before, and of one that another run is in the way of.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Control")]
 pub(crate) struct OnceArgs {
@@ -31,7 +31,7 @@ impl OnceArgs {
     }
 }
 
-/// What a run is asked for with, whoever works it.
+// What a run is asked for with, whoever works it.
 #[derive(Args)]
 pub(crate) struct RequestArgs {
     #[command(flatten)]

@@ -196,6 +196,21 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    /// clap takes the doc comment of arguments that commands share for what the command is about: they have plain comments.
+    #[test]
+    fn what_a_command_is_about_is_told_by_its_own_help_as_by_the_list_of_all() {
+        fn look(listed: &clap::Command, built: &clap::Command) {
+            let about = |command: &clap::Command| command.get_about().map(ToString::to_string);
+            assert_eq!(about(built), about(listed), "{}", listed.get_name());
+            for listed in listed.get_subcommands() {
+                look(listed, built.find_subcommand(listed.get_name()).expect("the command"));
+            }
+        }
+        let mut built = Cli::command();
+        built.build();
+        look(&Cli::command(), &built);
+    }
+
     #[test]
     fn no_command_has_a_variable_for_a_flag_of_its_own() {
         fn look(command: &clap::Command) {

@@ -10,7 +10,7 @@ use tenantry_shared::{
     wave::{Canary, OrNone, Rollout, Share, Waves},
 };
 
-/// Who comes first, and what stops the run. Each wins over what is configured.
+// Who comes first, and what stops the run. Each wins over what is configured.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Waves, and what stops the run")]
 pub(crate) struct RolloutArgs {

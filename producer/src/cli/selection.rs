@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use tenantry_shared::{run::RunRef, selector::Selector, tenant::Slug};
 
-/// Which tenants.
+// Which tenants.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Selection (one is required)")]
 pub(crate) struct SelectionArgs {

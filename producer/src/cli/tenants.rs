@@ -10,7 +10,7 @@ use tenantry_shared::{
 
 use super::examples;
 
-/// Where a tenant's URL comes from. Never an argument: those can be seen by every user of the machine.
+// Where a tenant's URL comes from. Never an argument: those can be seen by every user of the machine.
 #[derive(Args, Clone, Debug)]
 #[group(id = "url", multiple = false)]
 pub(crate) struct UrlSource {
